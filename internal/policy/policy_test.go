@@ -1,0 +1,145 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy_test
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+// requireFit checks what Message promises.
+func requireFit(t *testing.T, message string) {
+	t.Helper()
+	if message == "" || len(message) > policy.MaxMessage {
+		t.Errorf("message has %d characters", len(message))
+	}
+	if strings.ContainsFunc(message, func(r rune) bool { return r < ' ' || r > '~' }) {
+		t.Errorf("message has characters that do not print: %q", message)
+	}
+}
+
+func TestMessage(t *testing.T) {
+	t.Parallel()
+	p := newPolicy()
+	spec := newSpec(p, request())
+	spec.IsCA, spec.Duration = true, nil
+	got := policy.Evaluate(p, spec).Message()
+	want := "wrong spec.isCA: it is true, must be false; wrong spec.duration: it is absent, must be 1h0m0s"
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// Hostile values come out harmless, however long they are.
+func TestMessageIsFit(t *testing.T) {
+	t.Parallel()
+	hostile := "\x1b[2J\r\nApproved: \u202eevil\x00\xff\U0001f600\u0301" + strings.Repeat("\U0001f600", 1000)
+	p := newPolicy()
+	spec := newSpec(p, request(
+		csrtest.SubjectAttribute(strings.ToValidUTF8(hostile, ""), 2, 5, 4, 3),
+		csrtest.Names(csrtest.URI(hostile), csrtest.Element(0x82, []byte(hostile))),
+	))
+	spec.Username = "system:serviceaccount:x:" + hostile
+	spec.Usages[0] = "evil"
+	d := policy.Evaluate(p, spec)
+	requireFit(t, d.Message())
+	if want := fmt.Sprintf("... (%d reasons in all)", len(d.Reasons)); !strings.HasSuffix(d.Message(), want) {
+		t.Errorf("message does not end with %q: %s", want, d.Message())
+	}
+	direct := policy.Decision{Verdict: policy.Deny, Reasons: []error{errors.Join(errors.New(hostile), errors.New("b"))}}
+	requireFit(t, direct.Message())
+}
+
+func TestVerdictString(t *testing.T) {
+	t.Parallel()
+	for verdict, want := range map[policy.Verdict]string{
+		policy.Ignore: "Ignore", policy.Approve: "Approve", policy.Deny: "Deny", 7: "Verdict(7)",
+	} {
+		if got := verdict.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if (policy.Decision{}).Verdict == policy.Approve {
+		t.Error("the zero Decision approves")
+	}
+}
+
+func TestHash(t *testing.T) {
+	t.Parallel()
+	p := newPolicy()
+	// A fixed value, because other versions of the product must get the same.
+	if got, want := p.Hash(), "a5ecdacbfb3666d2"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if !regexp.MustCompile(`^[0-9a-f]{16}$`).MatchString(p.Hash()) {
+		t.Errorf("got %q, want 16 hexadecimal digits", p.Hash())
+	}
+	seen := map[string]string{p.Hash(): "the policy itself"}
+	for name, change := range map[string]func(p *policy.Policy){
+		"trust domain":  func(p *policy.Policy) { p.TrustDomain = spiffeid.RequireTrustDomainFromString("other") },
+		"issuer name":   func(p *policy.Policy) { p.IssuerRef.Name = "other" },
+		"issuer kind":   func(p *policy.Policy) { p.IssuerRef.Kind = "Issuer" },
+		"issuer group":  func(p *policy.Policy) { p.IssuerRef.Group = "example.org" },
+		"key algorithm": func(p *policy.Policy) { p.Key.Algorithm = policy.RSA },
+		"key size":      func(p *policy.Policy) { p.Key.Size = 384 },
+		"duration":      func(p *policy.Policy) { p.Duration++ },
+	} {
+		other := p
+		change(&other)
+		if same, found := seen[other.Hash()]; found {
+			t.Errorf("another %s has the hash of %s", name, same)
+		}
+		seen[other.Hash()] = name
+	}
+	defaulted := p
+	defaulted.IssuerRef.Group = ""
+	if defaulted.Hash() != p.Hash() {
+		t.Error("a default makes a difference to the hash")
+	}
+}
+
+func TestCertificateRequestSpec(t *testing.T) {
+	t.Parallel()
+	p := newPolicy()
+	spec := p.CertificateRequestSpec(spiffeid.RequireFromString(csrtest.ID), []byte("request"))
+	if string(spec.Request) != "request" || spec.IsCA || spec.Duration.Duration != time.Hour || len(spec.Usages) != 4 {
+		t.Errorf("got %+v", spec)
+	}
+	if spec.IssuerRef.Name != p.IssuerRef.Name || spec.IssuerRef.Kind != p.IssuerRef.Kind || spec.IssuerRef.Group != p.IssuerRef.Group {
+		t.Errorf("issuerRef is %+v", spec.IssuerRef)
+	}
+	if spec.Username != "" || spec.UID != "" || spec.Groups != nil || spec.Extra != nil {
+		t.Error("sets what the webhook sets")
+	}
+}
+
+func TestValidate(t *testing.T) {
+	t.Parallel()
+	if err := newPolicy().Validate(); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(p *policy.Policy){
+		"nothing":           func(p *policy.Policy) { *p = policy.Policy{} },
+		"no trust domain":   func(p *policy.Policy) { p.TrustDomain = spiffeid.TrustDomain{} },
+		"no issuer":         func(p *policy.Policy) { p.IssuerRef.Name = "" },
+		"no key":            func(p *policy.Policy) { p.Key = policy.KeySpec{} },
+		"no duration":       func(p *policy.Policy) { p.Duration = 0 },
+		"negative duration": func(p *policy.Policy) { p.Duration = -1 },
+	} {
+		p := newPolicy()
+		change(&p)
+		if err := p.Validate(); !errors.Is(err, policy.ErrPolicy) {
+			t.Errorf("%s: error is %v, want ErrPolicy", name, err)
+		}
+	}
+}

@@ -1,0 +1,163 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package policy_test
+
+import (
+	"crypto"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
+)
+
+// Keys take seconds to make, so all tests share them.
+var keys = sync.OnceValue(csrtest.NewKeys)
+
+const username = "system:serviceaccount:sandbox:example-app"
+
+func newPolicy() policy.Policy {
+	return policy.Policy{
+		TrustDomain: spiffeid.RequireTrustDomainFromString("my.trust.domain"),
+		IssuerRef:   policy.IssuerRef{Name: "csi-driver-spiffe-ca", Kind: "ClusterIssuer", Group: "cert-manager.io"},
+		Key:         policy.KeySpec{Algorithm: policy.ECDSA, Size: 256},
+		Duration:    time.Hour,
+	}
+}
+
+// newSpec is a CertificateRequest as it is after cert-manager's webhook saw it.
+func newSpec(p policy.Policy, csrPEM []byte) cmapi.CertificateRequestSpec {
+	spec := p.CertificateRequestSpec(spiffeid.RequireFromString(csrtest.ID), csrPEM)
+	spec.Username = username
+	spec.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:sandbox", "system:authenticated"}
+	return spec
+}
+
+// request is the good request, changed.
+func request(mutations ...csrtest.Mutation) []byte {
+	return csrtest.Good(keys().Main).With(mutations...).PEM()
+}
+
+// What the driver asks for under a policy, the approver approves under it.
+func TestEvaluateApprovesWhatIsBuilt(t *testing.T) {
+	t.Parallel()
+	for name, key := range keys().ByName {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPolicy()
+			p.Key = csr.KeySpecOf(key.Public())
+			sa, err := spiffe.ParseUsername(username)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id, err := p.SPIFFEID(sa)
+			if err != nil {
+				t.Fatal(err)
+			}
+			built, err := csr.Build(id, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d := policy.Evaluate(p, newSpec(p, built))
+			if d.Verdict != policy.Approve || d.ID != id || d.ServiceAccount != sa || d.Reasons != nil {
+				t.Errorf("got %s: %s", d.Verdict, d.Message())
+			}
+			if !strings.Contains(d.Message(), id.String()) {
+				t.Errorf("message does not say the ID: %s", d.Message())
+			}
+		})
+	}
+}
+
+// A key of any other kind or size than the policy's is denied, however good.
+func TestEvaluateDeniesOtherKeys(t *testing.T) {
+	t.Parallel()
+	id := spiffeid.RequireFromString(csrtest.ID)
+	for demanded, demandedKey := range keys().ByName {
+		for found, key := range keys().ByName {
+			if demanded == found {
+				continue
+			}
+			t.Run(found+" instead of "+demanded, func(t *testing.T) {
+				t.Parallel()
+				requireKeyDenied(t, csr.KeySpecOf(demandedKey.Public()), id, key)
+			})
+		}
+	}
+}
+
+func requireKeyDenied(t *testing.T, demanded policy.KeySpec, id spiffeid.ID, key crypto.Signer) {
+	t.Helper()
+	built, err := csr.Build(id, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPolicy()
+	p.Key = demanded
+	d := policy.Evaluate(p, newSpec(p, built))
+	requireDenied(t, d, policy.ErrKey)
+	for _, spec := range []policy.KeySpec{demanded, csr.KeySpecOf(key.Public())} {
+		if !strings.Contains(d.Message(), spec.String()) {
+			t.Errorf("message does not say %s: %s", spec, d.Message())
+		}
+	}
+}
+
+// requireDenied checks that there are these reasons, in this order, and no others.
+func requireDenied(t *testing.T, d policy.Decision, want ...error) {
+	t.Helper()
+	if d.Verdict != policy.Deny || !slices.EqualFunc(d.Reasons, want, errors.Is) {
+		t.Errorf("got %s with reasons %q, want Deny with %q", d.Verdict, d.Reasons, want)
+	}
+}
+
+// Everything that package csr refuses is denied, with its own reason, and the
+// good ones of the corpus are approved.
+func TestEvaluateCorpus(t *testing.T) {
+	t.Parallel()
+	for _, test := range csrtest.Cases(keys()) {
+		t.Run(test.Name, func(t *testing.T) {
+			t.Parallel()
+			data, err := os.ReadFile(filepath.Join("..", "..", "testdata", "requests", test.Name+".pem"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, data := range [][]byte{test.PEM, data} {
+				p := newPolicy()
+				if parsed, _ := csr.Inspect(data); csr.KeySpecOf(parsed.PublicKey).Validate() == nil {
+					p.Key = csr.KeySpecOf(parsed.PublicKey)
+				}
+				requireVerdict(t, policy.Evaluate(p, newSpec(p, data)), test.Want)
+			}
+		})
+	}
+}
+
+func requireVerdict(t *testing.T, d policy.Decision, want []error) {
+	t.Helper()
+	if len(want) == 0 && d.Verdict != policy.Approve || len(want) > 0 && d.Verdict != policy.Deny {
+		t.Errorf("got %s: %s", d.Verdict, d.Message())
+	}
+	var found []error
+	for _, reason := range d.Reasons {
+		if errors.Is(reason, policy.ErrRequest) {
+			found = append(found, reason)
+		}
+	}
+	if !slices.EqualFunc(found, want, errors.Is) {
+		t.Errorf("reasons are %q, want %q", found, want)
+	}
+}
