@@ -1,0 +1,117 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+// checkAcross holds fields against each other: the rules that the validate tag
+// of one field cannot say.
+func (r *reader) checkAcross(c *v1alpha1.SPIFFEConfiguration) {
+	r.checkIssuer(&c.IssuerRef)
+	r.checkKey(&c.Certificate.PrivateKey)
+	r.checkRenewal(&c.Certificate)
+	r.checkAnnotations(c.Certificate.RequestAnnotations)
+	r.checkFiles(&c.Volume.Files)
+	r.checkLimit("driver", c.Driver.KubeAPIQPS, c.Driver.KubeAPIBurst)
+	r.checkLimit("approver", c.Approver.KubeAPIQPS, c.Approver.KubeAPIBurst)
+	r.checkElection(&c.Approver.LeaderElection)
+}
+
+// across reports a fault between fields, unless one of them could not be read.
+// The message is about the first of them. The position is that of the first
+// which is in the file: it may be the value of the second that made the default
+// of the first wrong.
+func (r *reader) across(message string, paths ...string) {
+	if slices.ContainsFunc(paths, r.isBroken) {
+		return
+	}
+	at := max(0, slices.IndexFunc(paths, r.isSet))
+	r.fault(r.locate(paths[at]), paths[0], message)
+}
+
+func (r *reader) checkIssuer(ref *v1alpha1.IssuerRef) {
+	const kind, group = "issuerRef.kind", "issuerRef.group"
+	if ref.Group != "cert-manager.io" || ref.Kind == "Issuer" || ref.Kind == "ClusterIssuer" {
+		return
+	}
+	if kindName.MatchString(ref.Kind) { // else that has been reported
+		r.across(wrong("is not a kind of cert-manager's own issuers", r.got(kind, ref.Kind),
+			"must be Issuer or ClusterIssuer, or "+group+" that of an external issuer"), kind, group)
+	}
+}
+
+func (r *reader) checkKey(key *v1alpha1.PrivateKey) {
+	sizes, known := map[string]string{
+		"ECDSA":   "256, 384 or 521",
+		"RSA":     "2048, 3072 or 4096",
+		"Ed25519": "left out, for its keys have but one size",
+	}[key.Algorithm]
+	spec := policy.KeySpec{Algorithm: policy.Algorithm(key.Algorithm), Size: key.Size}
+	if !known || spec.Validate() == nil {
+		return
+	}
+	r.across(wrong("is not a key size of "+key.Algorithm, strconv.Itoa(key.Size), "must be "+sizes),
+		"certificate.privateKey.size", "certificate.privateKey.algorithm")
+}
+
+func (r *reader) checkRenewal(c *v1alpha1.Certificate) {
+	const before, percentage, duration = "certificate.renewBefore", "certificate.renewBeforePercentage", "certificate.duration"
+	if c.RenewBefore == nil {
+		return
+	}
+	if c.RenewBeforePercentage != nil {
+		r.across("is set as well as "+before+", must be only one of the two", percentage)
+	}
+	if c.RenewBefore.Duration >= c.Duration.Duration {
+		r.across(wrong("is too high", short(c.RenewBefore.Duration),
+			"must be less than "+duration+", which is "+short(c.Duration.Duration)), before, duration)
+	}
+}
+
+func (r *reader) checkFiles(files *v1alpha1.Files) {
+	names := []struct{ path, name string }{
+		{"volume.files.certificate", files.Certificate},
+		{"volume.files.privateKey", files.PrivateKey},
+		{"volume.files.trustBundle", files.TrustBundle},
+	}
+	for i, second := range names {
+		for _, first := range names[:i] {
+			if first.name == second.name {
+				r.across(wrong("is taken", quote(second.name), "must be different from "+first.path), second.path, first.path)
+				break
+			}
+		}
+	}
+}
+
+func (r *reader) checkLimit(section string, qps float32, burst int) {
+	qpsPath, burstPath := section+".kubeAPIQPS", section+".kubeAPIBurst"
+	switch {
+	case qps > 0 && burst == 0:
+		r.across("is required with "+qpsPath+", must be at least 1", burstPath, qpsPath)
+	case qps == 0 && burst > 0:
+		r.across(wrong("does nothing without "+qpsPath, strconv.Itoa(burst), "must be left out, or that be set"), burstPath, qpsPath)
+	}
+}
+
+// checkElection asks what client-go's leaderelection asks, which would
+// otherwise refuse to start.
+func (r *reader) checkElection(e *v1alpha1.LeaderElection) {
+	const section = "approver.leaderElection."
+	const lease, deadline, retry = section + "leaseDuration", section + "renewDeadline", section + "retryPeriod"
+	if e.LeaseDuration.Duration <= e.RenewDeadline.Duration {
+		r.across(wrong("is too low", short(e.LeaseDuration.Duration),
+			"must be more than "+deadline+", which is "+short(e.RenewDeadline.Duration)), lease, deadline)
+	}
+	if least := e.RetryPeriod.Duration / 5 * 6; e.RenewDeadline.Duration <= least {
+		r.across(wrong("is too low", short(e.RenewDeadline.Duration),
+			"must be more than 1.2 times "+retry+", which is "+short(least)), deadline, retry)
+	}
+}

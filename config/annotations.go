@@ -1,0 +1,53 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// maxAnnotations is what Kubernetes allows for all annotations of an object,
+// 256 KiB, less a share for those that the driver and cert-manager add.
+const maxAnnotations = 192 << 10
+
+func (r *reader) checkAnnotations(annotations map[string]string) {
+	const path = "certificate.requestAnnotations"
+	size := 0
+	for key, value := range annotations {
+		size += len(key) + len(value)
+		at := entry(path, key)
+		switch prefix := reserved(key); {
+		case len(validation.IsQualifiedName(strings.ToLower(key))) > 0:
+			r.fault(r.places[at].key, at, wrong("is not an annotation key", quote(key),
+				"must be up to 63 letters, digits, dashes, dots and underscores, after an optional DNS name of up to 253 and a slash"))
+		case prefix != "":
+			r.fault(r.places[at].key, at, wrong("is reserved", quote(key), "must not begin with "+prefix+"/"))
+		}
+	}
+	if size > maxAnnotations {
+		r.across(fmt.Sprintf("is too large (got %d bytes), must be at most %d", size, maxAnnotations), path)
+	}
+}
+
+// reserved returns the prefix of an annotation key if it belongs to somebody
+// else. Prefixes under cert-manager.io are free: external issuers have theirs
+// there.
+func reserved(key string) string {
+	prefix, _, found := strings.Cut(strings.ToLower(key), "/")
+	if !found {
+		return ""
+	}
+	if prefix == "cert-manager.io" {
+		return prefix
+	}
+	for _, domain := range []string{"spiffe.csi.cert-manager.io", "kubernetes.io", "k8s.io"} {
+		if prefix == domain || strings.HasSuffix(prefix, "."+domain) {
+			return prefix
+		}
+	}
+	return ""
+}

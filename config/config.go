@@ -1,0 +1,122 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+// Config is one good version of the file in its running form. It comes from
+// [Load] or [Parse] only, is shared between goroutines and never changes: do
+// not write to it, nor to what it points to.
+//
+// What the fields mean and may be is told once, in package v1alpha1.
+type Config struct {
+	TrustDomain   spiffeid.TrustDomain
+	IssuerRef     policy.IssuerRef
+	Certificate   Certificate
+	Volume        Volume
+	TrustBundle   TrustBundle
+	Driver        Driver
+	Approver      Approver
+	Observability Observability
+
+	// wire is the file with its defaults filled in, in the version in which it
+	// was written.
+	wire any
+	hash string
+	// apiVersion is that of wire.
+	apiVersion string
+}
+
+// Certificate is what the driver requests and the approver demands, and when
+// it is renewed.
+type Certificate struct {
+	Duration   time.Duration
+	PrivateKey policy.KeySpec
+	// RenewBefore is zero when RenewBeforePercentage is to be used.
+	RenewBefore time.Duration
+	// RenewBeforePercentage is never zero: it is also for SVIDs that are too
+	// short for RenewBefore. See [Config.RenewalTime].
+	RenewBeforePercentage int
+	RequestAnnotations    map[string]string
+}
+
+// Volume is what pods find in their volume.
+type Volume struct {
+	TmpfsPath string
+	// DefaultFSGroup is nil when there is none.
+	DefaultFSGroup *int64
+	Files          Files
+}
+
+// Files are the names of the files in a volume, all different.
+type Files struct {
+	Certificate, PrivateKey, TrustBundle string
+}
+
+// TrustBundle is the CA certificates that are put beside each SVID.
+type TrustBundle struct {
+	// Path is empty when there is none.
+	Path string
+}
+
+// Driver concerns the driver alone.
+type Driver struct {
+	// HTTPAddress is empty when nothing is to be served.
+	HTTPAddress           string
+	PublishTimeout        time.Duration
+	MaxConcurrentRenewals int
+	KubeAPI               // KubeAPIQPS and KubeAPIBurst
+}
+
+// Approver concerns the approver alone.
+type Approver struct {
+	// HTTPAddress is empty when nothing is to be served.
+	HTTPAddress    string
+	Workers        int
+	LeaderElection LeaderElection
+	KubeAPI        // KubeAPIQPS and KubeAPIBurst
+}
+
+// KubeAPI is the client-side limit on requests to the Kubernetes API. Both are
+// zero when there is none, which client-go's rest.Config spells as a QPS of -1.
+type KubeAPI struct {
+	KubeAPIQPS   float32
+	KubeAPIBurst int
+}
+
+// LeaderElection makes one of several approvers the one that decides.
+type LeaderElection struct {
+	Enabled                                   bool
+	LeaseName                                 string
+	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+}
+
+// Observability is how both daemons let themselves be watched.
+type Observability struct {
+	Logging Logging
+}
+
+// Logging is what both daemons write to standard error.
+type Logging struct {
+	Level slog.Level
+	// Format is "text" or "json".
+	Format string
+}
+
+// Policy is what the driver requests and the approver demands.
+func (c *Config) Policy() policy.Policy {
+	return policy.Policy{
+		TrustDomain: c.TrustDomain,
+		IssuerRef:   c.IssuerRef,
+		Key:         c.Certificate.PrivateKey,
+		Duration:    c.Certificate.Duration,
+	}
+}

@@ -1,0 +1,91 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"net"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// rule is a validate tag of our own: what one string must be.
+type rule struct {
+	tag string
+	// holds is not asked about empty strings, where the field allows these.
+	holds func(string) bool
+	// problem and allowed are the words for when it does not hold.
+	problem, allowed string
+}
+
+func rules() []rule {
+	return []rule{
+		{
+			"trustdomain", isTrustDomain, "is not a trust domain name",
+			"must be up to 255 lower-case letters, digits, dots, dashes and underscores, such as my.trust.domain, without scheme, port or path",
+		},
+		{
+			"subdomain", isSubdomain, "is not a DNS-1123 subdomain",
+			"must be up to 253 lower-case letters, digits, dashes and dots, with a letter or digit at both ends of each part",
+		},
+		{
+			"kind", kindName.MatchString, "is not a kind",
+			"must be a name such as ClusterIssuer: up to 63 letters and digits, the first one a capital letter",
+		},
+		{
+			"filename", isFilename, "is not a file name",
+			"must be up to 255 bytes without slashes, backslashes and control characters, not \".\" and not beginning with \"..\"",
+		},
+		{
+			"path", isPath, "is not an absolute path",
+			"must begin with a slash and have no empty, \".\" or \"..\" part, no slash at its end and no control characters",
+		},
+		{
+			"listen", isListenAddress, "is not an address to listen on",
+			"must be host:port or :port with a port from 1 to 65535, such as :9402 or [::1]:9402, or \"\" for nowhere",
+		},
+	}
+}
+
+// isTrustDomain asks go-spiffe, which also takes the trust domain out of a
+// whole SPIFFE ID; here it must stand alone. The length is limited by the
+// SPIFFE ID standard, section 2.1.
+func isTrustDomain(s string) bool {
+	td, err := spiffeid.TrustDomainFromString(s)
+	return err == nil && td.Name() == s && len(s) <= 255
+}
+
+func isSubdomain(s string) bool { return len(validation.IsDNS1123Subdomain(s)) == 0 }
+
+var kindName = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,62}$`)
+
+// isFilename refuses names beginning with two dots because the folders behind
+// an atomic swap of all files have such names.
+func isFilename(s string) bool {
+	return len(s) <= 255 && s != "." && !strings.HasPrefix(s, "..") &&
+		!strings.ContainsAny(s, `/\`) && !hasControl(s)
+}
+
+func isPath(s string) bool {
+	return path.IsAbs(s) && path.Clean(s) == s && !hasControl(s)
+}
+
+func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
+
+func isListenAddress(s string) bool {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || number == 0 {
+		return false
+	}
+	return host == "" || net.ParseIP(host) != nil || isSubdomain(strings.ToLower(host))
+}

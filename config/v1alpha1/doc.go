@@ -1,0 +1,29 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package v1alpha1 is the configuration file as it is written: the first
+// version of its wire form.
+//
+// One file configures the driver and the approver alike, so that what the one
+// requests and the other demands cannot differ:
+//
+//	apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1
+//	kind: SPIFFEConfiguration
+//	trustDomain: my.trust.domain
+//	issuerRef:
+//	  name: csi-driver-spiffe-ca
+//
+// A field that is left out, or null, has its default. A field that is there
+// has the value that is there, be it empty or zero. No secret belongs in this
+// file: it is meant for a ConfigMap, and --print-config shows all of it.
+//
+// These types only hold a file. Reading and checking one is the business of
+// package config, whose Parse is the way to a value that is known to be good.
+// To write a file from Go, change what [Default] returns and marshal it with
+// sigs.k8s.io/yaml.
+//
+// The doc comment of each field is what users read in the reference: what it
+// means, its unit, what is allowed. The validate tags are the rules that
+// concern one field alone, in the language of
+// github.com/go-playground/validator with a few tags of package config's own.
+package v1alpha1

@@ -1,0 +1,110 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const types = "../../config/v1alpha1"
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	readme := filepath.Join(t.TempDir(), "README.md")
+	write(t, readme, "# Title\n\n"+begin+"\nold\n"+end+"\n\nMore.\n")
+
+	if err := run(readme, types, true); !errors.Is(err, errOutdated) {
+		t.Errorf("check of an old file: got %v, want errOutdated", err)
+	}
+	if got := read(t, readme); !strings.Contains(got, "\nold\n") {
+		t.Error("check changed the file")
+	}
+	if err := run(readme, types, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := run(readme, types, true); err != nil {
+		t.Errorf("check of what was written: %v", err)
+	}
+
+	got := read(t, readme)
+	if !strings.HasPrefix(got, "# Title\n\n"+begin+"\n\nDurations ") || !strings.HasSuffix(got, " |\n\n"+end+"\n\nMore.\n") {
+		t.Errorf("got:\n%s", got)
+	}
+}
+
+func TestReference(t *testing.T) {
+	t.Parallel()
+	got, err := reference(types)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		"| `apiVersion` | string | **required** | The version of this format",
+		"| `trustDomain` | string | **required** | The SPIFFE trust domain",
+		"| `issuerRef` | section |  | Names the cert-manager issuer",
+		"| `issuerRef.kind` | string | `ClusterIssuer` | Kind of the issuer object",
+		"| `certificate.duration` | duration | `1h` | The requested lifetime",
+		"| `certificate.privateKey.size` | integer | `521` | Size in bits.",
+		"| `certificate.renewBefore` | duration | unset | How long before",
+		"| `certificate.renewBeforePercentage` | integer | `33` |",
+		"| `certificate.requestAnnotations` | map of strings | `{}` |",
+		"| `volume.defaultFSGroup` | integer | unset | The group that may read",
+		"| `trustBundle.path` | string | `\"\"` | Path of a file",
+		"| `driver.httpAddress` | string | `\":9402\"` | Where the driver serves",
+		"| `driver.kubeAPIQPS` | number | `0` | Limits the requests",
+		"| `approver.leaderElection.enabled` | boolean | `true` | Turns leader election on.",
+	} {
+		if !strings.Contains(got, "\n"+row) {
+			t.Errorf("no row %s in:\n%s", row, got)
+		}
+	}
+	for line := range strings.Lines(got) {
+		if strings.HasPrefix(line, "|") && strings.Count(line, "|") != 5 {
+			t.Errorf("not four columns: %s", line)
+		}
+	}
+}
+
+func TestReplaceRefusesOtherMarkers(t *testing.T) {
+	t.Parallel()
+	for name, document := range map[string]string{
+		"none":       "text",
+		"no begin":   end,
+		"no end":     begin,
+		"reversed":   end + begin,
+		"two begins": begin + begin + end,
+		"two ends":   begin + end + end,
+	} {
+		if _, err := replace([]byte(document), "new"); !errors.Is(err, errMarkers) {
+			t.Errorf("%s: got %v, want errMarkers", name, err)
+		}
+	}
+}
+
+func TestNoSource(t *testing.T) {
+	t.Parallel()
+	if _, err := reference(t.TempDir()); err == nil {
+		t.Error("a folder without source was taken")
+	}
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}

@@ -1,0 +1,111 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
+)
+
+// reference is a Markdown table of all fields, in the order of the file.
+func reference(folder string) (string, error) {
+	docs, err := readComments(folder)
+	if err != nil {
+		return "", err
+	}
+	defaults := v1alpha1.Default()
+	defaults.Complete()
+	table := &table{docs: docs}
+	table.text.WriteString("Durations are written like `30s`, `15m` or `1h30m`. A field that is left out has its default.\n\n")
+	table.text.WriteString("| Field | Type | Default | Meaning |\n|---|---|---|---|\n")
+	if err := table.rows("", reflect.ValueOf(defaults).Elem()); err != nil {
+		return "", err
+	}
+	return table.text.String(), nil
+}
+
+type table struct {
+	docs comments
+	text strings.Builder
+}
+
+func (t *table) rows(path string, section reflect.Value) error {
+	for i := range section.NumField() {
+		field, value := section.Type().Field(i), section.Field(i)
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		at := strings.TrimPrefix(path+"."+name, ".")
+		comment := t.docs[section.Type().Name()+"."+field.Name]
+		if comment == "" {
+			return fmt.Errorf("%s has no doc comment", at)
+		}
+		fmt.Fprintf(&t.text, "| `%s` | %s | %s | %s |\n", at, typeOf(field.Type), defaultOf(field, value), meaning(field.Name, comment))
+		if isSection(field.Type) {
+			if err := t.rows(at, value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+var durationType = reflect.TypeFor[v1alpha1.Duration]()
+
+func isSection(t reflect.Type) bool { return t.Kind() == reflect.Struct && t != durationType }
+
+func typeOf(t reflect.Type) string {
+	switch {
+	case t == durationType:
+		return "duration"
+	case t.Kind() == reflect.Pointer:
+		return typeOf(t.Elem())
+	case t.Kind() == reflect.Struct:
+		return "section"
+	case t.Kind() == reflect.Map:
+		return "map of strings"
+	case t.Kind() == reflect.String:
+		return "string"
+	case t.Kind() == reflect.Bool:
+		return "boolean"
+	case t.Kind() == reflect.Float32:
+		return "number"
+	default:
+		return "integer"
+	}
+}
+
+func defaultOf(field reflect.StructField, value reflect.Value) string {
+	tag := field.Tag.Get("validate")
+	switch {
+	case isSection(field.Type):
+		return ""
+	case strings.Contains(tag, "required") && (value.IsZero() || strings.Contains(tag, "eq=")):
+		return "**required**"
+	case value.Kind() == reflect.Pointer && value.IsNil():
+		return "unset"
+	case value.Kind() == reflect.Pointer:
+		value = value.Elem()
+	}
+	return "`" + literal(value) + "`"
+}
+
+// literal is a value as it would stand in the file.
+func literal(value reflect.Value) string {
+	switch v := value.Interface().(type) {
+	case v1alpha1.Duration:
+		return v.String()
+	case string:
+		if v == "" || strings.HasPrefix(v, ":") {
+			return strconv.Quote(v)
+		}
+		return v
+	case map[string]string:
+		return "{}"
+	default:
+		return fmt.Sprint(v)
+	}
+}
