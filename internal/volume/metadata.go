@@ -1,0 +1,90 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package volume
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// metadataVersion is the version of the metadata format that this package
+// writes. A file of another version is damaged as far as this one can tell.
+const metadataVersion = 1
+
+// Metadata says what a volume holds and for whom. It is all that a new process
+// learns of the volumes of the one before it, and holds no secrets: neither
+// keys nor tokens.
+type Metadata struct {
+	// TargetPath is where the kubelet asked for the volume (CSI spec,
+	// NodePublishVolumeRequest.target_path).
+	TargetPath string `json:"targetPath"`
+	// PodNamespace, PodName and PodUID identify the pod.
+	PodNamespace string `json:"podNamespace"`
+	PodName      string `json:"podName"`
+	PodUID       string `json:"podUID"`
+	// FSGroup is the group that may read the files, or nil for root's alone.
+	FSGroup *int64 `json:"fsGroup,omitempty"`
+	// SPIFFEID is the identity in the volume's document.
+	SPIFFEID string `json:"spiffeID"`
+	// NotBefore and NotAfter are the validity of the document.
+	NotBefore time.Time `json:"notBefore"`
+	NotAfter  time.Time `json:"notAfter"`
+	// PolicyHash names the policy under which the document was requested.
+	PolicyHash string `json:"policyHash"`
+	// Request is the name of the CertificateRequest, in PodNamespace, that the
+	// document came from.
+	Request string `json:"request"`
+}
+
+type metadataFile struct {
+	Version int `json:"version"`
+	Metadata
+}
+
+// ReadMetadata returns what is known of a volume. The error wraps
+// [ErrNotFound] if there is nothing, and [ErrDamaged] if it cannot be
+// understood.
+func (s *Store) ReadMetadata(id string) (Metadata, error) {
+	if err := CheckID(id); err != nil {
+		return Metadata{}, err
+	}
+	data, err := os.ReadFile(s.metadataPath(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Metadata{}, fmt.Errorf("%w: %s", ErrNotFound, id)
+	}
+	if err != nil {
+		return Metadata{}, fmt.Errorf("%w: %s: %w", ErrDamaged, id, err)
+	}
+	var file metadataFile
+	if err := json.Unmarshal(data, &file); err != nil {
+		return Metadata{}, fmt.Errorf("%w: %s: %w", ErrDamaged, id, err)
+	}
+	if file.Version != metadataVersion {
+		return Metadata{}, fmt.Errorf("%w: %s: version %d, this program reads version %d", ErrDamaged, id, file.Version, metadataVersion)
+	}
+	return file.Metadata, nil
+}
+
+// writeMetadata replaces the metadata by rename, so that a reader, or a
+// process started after this one was killed, finds the old or the new whole.
+func (s *Store) writeMetadata(id string, meta Metadata) error {
+	data, err := json.MarshalIndent(metadataFile{metadataVersion, meta}, "", "  ")
+	if err != nil {
+		return err
+	}
+	path := s.metadataPath(id)
+	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(path+".new", path)
+}
+
+func (s *Store) metadataPath(id string) string {
+	return filepath.Join(s.root, id, "metadata.json")
+}

@@ -1,0 +1,194 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package volume_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// target returns a path to mount at, not made yet.
+func target(t *testing.T, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pods", name)
+	t.Cleanup(func() { check(t, volume.Unmount(path)) })
+	return path
+}
+
+func mustBeMounted(t *testing.T, store *volume.Store, path string, want bool) {
+	t.Helper()
+	if got, err := store.Mounted(id, path); err != nil || got != want {
+		t.Errorf("Mounted(%s) = %v, %v, want %v", path, got, err, want)
+	}
+}
+
+func TestMountShowsTheVolumeAndUnmountTakesItAway(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	for _, name := range []string{"plain", "with space", `back\slash`, "tab\tand\nnewline", "käse", "#hash"} {
+		path := target(t, name)
+		mustBeMounted(t, store, path, false)
+		check(t, store.Mount(id, path))
+		mustBeMounted(t, store, path, true)
+		content, err := os.ReadFile(filepath.Join(path, "tls.crt"))
+		if err != nil || string(content) != "generation 1" {
+			t.Errorf("%q: the file reads %q, %v", name, content, err)
+		}
+		check(t, volume.Unmount(path))
+		mustBeMounted(t, store, path, false)
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%q is still there: %v", name, err)
+		}
+		check(t, volume.Unmount(path))
+	}
+	mustHold(t, store, generation(1))
+}
+
+func TestThePodSeesTheNextGeneration(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	path := target(t, "mount")
+	check(t, store.Mount(id, path))
+	check(t, store.Write(id, generation(2), volume.Metadata{}))
+	if content, err := os.ReadFile(filepath.Join(path, "tls.key")); err != nil || string(content) != "generation 2" {
+		t.Errorf("the file reads %q, %v", content, err)
+	}
+}
+
+func TestThePodCannotChangeItsVolume(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	path := target(t, "mount")
+	check(t, store.Mount(id, path))
+	// Even as root, who needs no permission from the modes of files.
+	for name, do := range map[string]func() error{
+		"make a file":   func() error { return os.WriteFile(filepath.Join(path, "new"), nil, 0o600) },
+		"change a file": func() error { return os.WriteFile(filepath.Join(path, "tls.key"), []byte("mine"), 0o600) },
+		"delete a file": func() error { return os.Remove(filepath.Join(path, "tls.key")) },
+		"change a mode": func() error { return os.Chmod(filepath.Join(path, "tls.key"), 0o666) },
+		"move the link": func() error { return os.Rename(filepath.Join(path, "..data"), filepath.Join(path, "..x")) },
+	} {
+		if err := do(); !errors.Is(err, unix.EROFS) {
+			t.Errorf("%s: %v, want EROFS", name, err)
+		}
+	}
+	mounts := mountsAt(t, path)
+	if len(mounts) != 1 {
+		t.Fatalf("%d mounts, want 1", len(mounts))
+	}
+	options := strings.Split(mounts[0].Options, ",")
+	for _, option := range []string{"ro", "nosuid", "nodev", "noexec"} {
+		if !slices.Contains(options, option) {
+			t.Errorf("mounted with %q, without %s", options, option)
+		}
+	}
+}
+
+func TestMountingTwiceMountsOnce(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	path := target(t, "mount")
+	check(t, os.MkdirAll(path, 0o750)) // some kubelets make it
+	for range 3 {
+		check(t, store.Mount(id, path))
+	}
+	if n := len(mountsAt(t, path)); n != 1 {
+		t.Errorf("%d mounts, want 1", n)
+	}
+}
+
+func TestMountedTellsVolumesApart(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	check(t, store.Write("other", generation(1), volume.Metadata{}))
+	path := target(t, "mount")
+	check(t, store.Mount("other", path))
+	mustBeMounted(t, store, path, false)
+	check(t, store.Mount(id, path)) // over it
+	mustBeMounted(t, store, path, true)
+	check(t, volume.Unmount(path)) // both
+	check(t, store.Remove(id))
+	mustBeMounted(t, store, path, false)
+}
+
+// A volume that was removed and made again under a live mount is another one.
+func TestMountedKnowsThatTheVolumeWasReplaced(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	path := target(t, "mount")
+	check(t, store.Mount(id, path))
+	check(t, store.Remove(id))
+	check(t, store.Write(id, generation(2), volume.Metadata{}))
+	mustBeMounted(t, store, path, false)
+	check(t, volume.Unmount(path))
+	check(t, store.Mount(id, path))
+	mustBeMounted(t, store, path, true)
+	if content, err := os.ReadFile(filepath.Join(path, "tls.key")); err != nil || string(content) != "generation 2" {
+		t.Errorf("the file reads %q, %v", content, err)
+	}
+}
+
+func TestUnmount(t *testing.T) {
+	t.Parallel()
+	requireRoot(t)
+	t.Run("nothing there", func(t *testing.T) {
+		t.Parallel()
+		check(t, volume.Unmount(filepath.Join(t.TempDir(), "a", "b")))
+	})
+	t.Run("an empty directory", func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(t.TempDir(), "mount")
+		check(t, os.Mkdir(path, 0o700))
+		check(t, volume.Unmount(path))
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("still there: %v", err)
+		}
+	})
+	t.Run("a directory with a file, which is not ours to delete", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		check(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
+		if err := volume.Unmount(dir); err == nil {
+			t.Error("no error")
+		}
+		if got := names(t, dir); len(got) != 1 {
+			t.Errorf("left are %q", got)
+		}
+	})
+	t.Run("three mounts on top of each other", func(t *testing.T) {
+		t.Parallel()
+		path := filepath.Join(t.TempDir(), "mount")
+		check(t, os.Mkdir(path, 0o700))
+		for range 3 {
+			check(t, unix.Mount("test", path, "tmpfs", 0, ""))
+		}
+		check(t, volume.Unmount(path))
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("still there: %v", err)
+		}
+	})
+}
+
+func TestMountOfAVolumeThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	path := target(t, "mount")
+	if err := store.Mount(id, path); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("got %v, want ENOENT", err)
+	}
+}

@@ -1,0 +1,171 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package volume_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// generation is a set of files that belong together.
+func generation(n int) map[string][]byte {
+	content := fmt.Appendf(nil, "generation %d", n)
+	return map[string][]byte{"tls.crt": content, "tls.key": content, "ca.crt": content}
+}
+
+// mustHold fails the test unless the volume has these files and no others, and
+// nothing of earlier ones.
+func mustHold(t *testing.T, store *volume.Store, files map[string][]byte) {
+	t.Helper()
+	for name, want := range files {
+		if got, err := store.ReadFile(id, name); err != nil || string(got) != string(want) {
+			t.Errorf("%s reads %q, %v, want %q", name, got, err, want)
+		}
+	}
+	var visible, hidden []string
+	for _, name := range names(t, store.DataPath(id)) {
+		if strings.HasPrefix(name, "..") {
+			hidden = append(hidden, name)
+		} else {
+			visible = append(visible, name)
+		}
+	}
+	if len(visible) != len(files) {
+		t.Errorf("visible are %q, want those of %d files", visible, len(files))
+	}
+	if len(hidden) != 2 {
+		t.Errorf("beside them are %q, want ..data and what it leads to", hidden)
+	}
+}
+
+func TestWriteReplacesTheFiles(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	mustHold(t, store, generation(1))
+	check(t, store.Write(id, generation(2), volume.Metadata{}))
+	mustHold(t, store, generation(2))
+	check(t, store.Write(id, generation(2), volume.Metadata{}))
+	mustHold(t, store, generation(2))
+
+	fewer := generation(3)
+	delete(fewer, "ca.crt")
+	check(t, store.Write(id, fewer, volume.Metadata{}))
+	mustHold(t, store, fewer)
+	check(t, store.Write(id, map[string][]byte{"svid.pem": []byte("renamed")}, volume.Metadata{}))
+	mustHold(t, store, map[string][]byte{"svid.pem": []byte("renamed")})
+}
+
+// A reader that opens the directory behind ..data once, as a careful one does,
+// never misses a file of it, and never gets files of two generations. The
+// directory is gone when it was replaced twice meanwhile; then it looks again.
+func TestReadersSeeOneGenerationWhole(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(0), volume.Metadata{}))
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() { done <- readUntil(stop, store.DataPath(id)) }()
+	for n := range 300 {
+		check(t, store.Write(id, generation(n+1), volume.Metadata{}))
+	}
+	close(stop)
+	check(t, <-done)
+}
+
+func readUntil(stop <-chan struct{}, data string) error {
+	for reads := 0; ; reads++ {
+		select {
+		case <-stop:
+			if reads == 0 {
+				return errors.New("nothing was read")
+			}
+			return nil
+		default:
+		}
+		// By its plain name a file is always there.
+		if _, err := os.ReadFile(filepath.Join(data, "tls.crt")); err != nil && !replacedMeanwhile(data, err) {
+			return err
+		}
+		current, err := os.Readlink(filepath.Join(data, "..data"))
+		if err != nil {
+			return err
+		}
+		var seen []string
+		for _, name := range []string{"tls.crt", "tls.key", "ca.crt"} {
+			content, err := os.ReadFile(filepath.Join(data, current, name))
+			if err != nil {
+				break // replaced meanwhile
+			}
+			seen = append(seen, string(content))
+		}
+		if len(slices.Compact(seen)) > 1 {
+			return fmt.Errorf("files of different generations: %q", seen)
+		}
+	}
+}
+
+// replacedMeanwhile tells a read that lost the race between following ..data
+// and opening the file: the next one succeeds.
+func replacedMeanwhile(data string, err error) bool {
+	for range 1000 {
+		if !errors.Is(err, os.ErrNotExist) {
+			return false
+		}
+		if _, err = os.ReadFile(filepath.Join(data, "tls.crt")); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func TestModes(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	for path, want := range map[string]os.FileMode{
+		filepath.Join(store.Root(), id):                  os.ModeDir | 0o700,
+		filepath.Join(store.Root(), id, "metadata.json"): 0o600,
+		store.DataPath(id):                               os.ModeDir | 0o550,
+		filepath.Join(store.DataPath(id), "tls.crt"):     0o440,
+		filepath.Join(store.DataPath(id), "tls.key"):     0o440,
+		filepath.Join(store.DataPath(id), "ca.crt"):      0o440,
+	} {
+		info, err := os.Stat(path)
+		check(t, err)
+		if info.Mode() != want {
+			t.Errorf("%s has mode %s, want %s", path, info.Mode(), want)
+		}
+		if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 0 || owner.Gid != 0 {
+			t.Errorf("%s is of %d:%d, want 0:0", path, owner.Uid, owner.Gid)
+		}
+	}
+}
+
+func TestFilesAreOfTheGroup(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	probe := filepath.Join(t.TempDir(), "probe")
+	check(t, os.WriteFile(probe, nil, 0o600))
+	for _, group := range []int64{1000, 1<<32 - 2} {
+		if err := os.Chown(probe, -1, int(group)); errors.Is(err, syscall.EINVAL) {
+			t.Skipf("group %d does not exist in this user namespace", group)
+		}
+		check(t, store.Write(id, generation(int(group)), volume.Metadata{FSGroup: &group}))
+		for _, name := range []string{"", "tls.crt", "tls.key", "ca.crt"} {
+			info, err := os.Stat(filepath.Join(store.DataPath(id), name))
+			check(t, err)
+			if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 0 || int64(owner.Gid) != group {
+				t.Errorf("data/%s is of %d:%d, want 0:%d", name, owner.Uid, owner.Gid, group)
+			}
+		}
+	}
+}
