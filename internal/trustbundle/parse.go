@@ -1,0 +1,85 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package trustbundle
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+)
+
+// MaxSize is the greatest size of a bundle file in bytes, 1 MiB: some five
+// hundred certificates, and the most that a ConfigMap or Secret can hold.
+const MaxSize = 1 << 20
+
+// beginMark is what the first line of a PEM block begins with.
+const beginMark = "-----BEGIN "
+
+var (
+	// ErrTooLarge means that the file is larger than [MaxSize].
+	ErrTooLarge = errors.New("trust bundle is larger than 1 MiB")
+	// ErrNoCertificate means that the file has no CERTIFICATE block at all.
+	ErrNoCertificate = errors.New("trust bundle has no certificate")
+	// ErrNotCertificates means that there is something else beside them: a
+	// private key, a block that is damaged or cut short.
+	ErrNotCertificates = errors.New("trust bundle has something other than certificates")
+)
+
+// Parse checks that data is a trust bundle, CERTIFICATE blocks in PEM
+// (RFC 7468 section 5) with no other between them, and returns it in one normal
+// form. Text around the blocks is dropped (section 2), unless it could be what
+// is left of a block. Of what is wrong it names the type, never the content: it
+// might be a key.
+func Parse(data []byte) ([]byte, error) {
+	if len(data) > MaxSize {
+		return nil, ErrTooLarge
+	}
+	var out, text bytes.Buffer
+	blocks, rest := 0, data
+	for block, behind := pem.Decode(rest); block != nil; block, behind = pem.Decode(rest) {
+		blocks++
+		if err := checkBlock(block); err != nil {
+			return nil, fmt.Errorf("%w: block %d: %w", ErrNotCertificates, blocks, err)
+		}
+		if err := pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
+			return nil, err
+		}
+		before, _, _ := bytes.Cut(rest, []byte(beginMark))
+		text.Write(before)
+		text.WriteByte('\n')
+		rest = behind
+	}
+	text.Write(rest)
+	// pem.Decode passes over what it cannot read in silence.
+	if bytes.Count(data, []byte(beginMark)) != blocks || hasRemains(text.Bytes()) {
+		return nil, fmt.Errorf("%w: a PEM block is damaged or cut short", ErrNotCertificates)
+	}
+	if blocks == 0 {
+		return nil, ErrNoCertificate
+	}
+	return out.Bytes(), nil
+}
+
+func checkBlock(block *pem.Block) error {
+	if block.Type != "CERTIFICATE" {
+		return fmt.Errorf("it is of type %q", block.Type)
+	}
+	_, err := x509.ParseCertificate(block.Bytes)
+	return err
+}
+
+// hasRemains reports whether text around blocks has a line, not a comment, that
+// may be part of the first or last line of one: those begin or end with hyphens.
+func hasRemains(text []byte) bool {
+	for line := range bytes.Lines(text) {
+		line = bytes.TrimSpace(line)
+		comment := bytes.HasPrefix(line, []byte("#"))
+		if !comment && (bytes.HasPrefix(line, []byte("-")) || bytes.HasSuffix(line, []byte("-"))) {
+			return true
+		}
+	}
+	return false
+}
