@@ -1,0 +1,80 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package issuance
+
+import (
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Document is a pod's identity document, an X.509-SVID, with where it came
+// from. How it is delivered, as which files, is not its concern.
+type Document struct {
+	// SVID is the SPIFFE ID, the certificate chain, leaf first, and the key.
+	SVID *x509svid.SVID
+	// Request is the CertificateRequest that was signed.
+	Request types.NamespacedName
+	// PolicyHash names the policy under which the document was requested.
+	PolicyHash string
+}
+
+// NotBefore is the beginning of the certificate's validity.
+func (d *Document) NotBefore() time.Time { return d.SVID.Certificates[0].NotBefore }
+
+// NotAfter is the end of the certificate's validity.
+func (d *Document) NotAfter() time.Time { return d.SVID.Certificates[0].NotAfter }
+
+// Marshal returns the certificate chain and the PKCS #8 private key in PEM.
+func (d *Document) Marshal() (certificates, key []byte, err error) {
+	return d.SVID.Marshal()
+}
+
+// newDocument checks what the issuer signed against what was asked for: the
+// X.509-SVID rules (SPIFFE X.509-SVID section 5.2, leaf validation), the SPIFFE
+// ID, and that the certificate is for our key.
+func newDocument(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRequest, policyHash string) (*Document, error) {
+	chain, err := certificatesDER(request.Status.Certificate)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadCertificate, err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	svid, err := x509svid.ParseRaw(chain, keyDER)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrBadCertificate, err)
+	}
+	if svid.ID != id {
+		return nil, fmt.Errorf("%w: it is for %s, asked for was %s", ErrBadCertificate, svid.ID, id)
+	}
+	return &Document{
+		SVID:       svid,
+		Request:    types.NamespacedName{Namespace: request.Namespace, Name: request.Name},
+		PolicyHash: policyHash,
+	}, nil
+}
+
+// certificatesDER returns the concatenated DER of a PEM chain.
+func certificatesDER(chain []byte) ([]byte, error) {
+	var der []byte
+	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("PEM block of type %q in the chain", block.Type)
+		}
+		der = append(der, block.Bytes...)
+	}
+	if len(der) == 0 {
+		return nil, fmt.Errorf("no PEM certificate in its status")
+	}
+	return der, nil
+}

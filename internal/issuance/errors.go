@@ -1,0 +1,62 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package issuance
+
+import (
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
+var (
+	// ErrDenied means that an approver denied the CertificateRequest, which is
+	// final for that request.
+	ErrDenied = errors.New("denied by approver")
+	// ErrFailed means that the issuer gave the CertificateRequest up.
+	ErrFailed = errors.New("failed")
+	// ErrDeleted means that the CertificateRequest was deleted while it waited.
+	ErrDeleted = errors.New("deleted before it was signed")
+	// ErrBadCertificate means that the issuer signed something other than what
+	// was asked for: not an X.509-SVID, of another SPIFFE ID or another key.
+	ErrBadCertificate = errors.New("issuer returned a certificate that is not the SVID that was asked for")
+)
+
+// Stage is how far a request has come. Its text completes "while ...".
+type Stage string
+
+// The stages of a request, in order.
+const (
+	StagePrepare Stage = "preparing the request"
+	StageCreate  Stage = "creating the request as the pod's ServiceAccount"
+	StageApprove Stage = "waiting for approval"
+	StageSign    Stage = "waiting for the issuer to sign"
+	StageVerify  Stage = "verifying the certificate"
+)
+
+// Error says why a pod has no document. Its text is what people read in the
+// events of the pod.
+type Error struct {
+	// Request is the CertificateRequest; its name is empty if there is none yet.
+	Request types.NamespacedName
+	// Stage is where it went wrong.
+	Stage Stage
+	// Err is the cause.
+	Err error
+}
+
+// Error gives the request, the stage and the cause.
+func (e *Error) Error() string {
+	switch {
+	case e.Request.Name == "":
+		return fmt.Sprintf("%s: %v", e.Stage, e.Err)
+	case errors.Is(e.Err, ErrDenied), errors.Is(e.Err, ErrFailed), errors.Is(e.Err, ErrDeleted):
+		return fmt.Sprintf("CertificateRequest %s %v", e.Request, e.Err)
+	default:
+		return fmt.Sprintf("CertificateRequest %s: %s: %v", e.Request, e.Stage, e.Err)
+	}
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }

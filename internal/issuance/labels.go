@@ -1,0 +1,32 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package issuance
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// labelValue makes any name a valid label value, one to one: a name that is
+// valid already stays as it is, and any other is cut and carries its hash. The
+// kubelet's volume IDs are 68 bytes long, and a label value may have 63.
+func labelValue(name string) string {
+	if len(validation.IsValidLabelValue(name)) == 0 {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	hash := hex.EncodeToString(sum[:16])
+	short := name[:min(len(name), validation.LabelValueMaxLength-len(hash)-1)]
+	value := trimEnd(short) + "-" + hash
+	if len(validation.IsValidLabelValue(value)) != 0 {
+		return hash
+	}
+	return value
+}
+
+// trimEnd drops what a name cut at any place may not end with.
+func trimEnd(s string) string { return strings.TrimRight(s, "-._") }

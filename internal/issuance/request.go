@@ -1,0 +1,81 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package issuance
+
+import (
+	"maps"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
+)
+
+// The names under which a CertificateRequest says whose it is.
+const (
+	// LabelNode is the node whose driver made the request.
+	LabelNode = "spiffe.csi.cert-manager.io/node"
+	// LabelVolume is the CSI volume that the request is for.
+	LabelVolume = "spiffe.csi.cert-manager.io/volume"
+	// AnnotationIdentity is the SPIFFE ID that is asked for. It is for people:
+	// nothing is decided by it.
+	AnnotationIdentity = "spiffe.csi.cert-manager.io/identity"
+)
+
+// Order is everything that a request is made from.
+type Order struct {
+	// Policy is what the request must be like.
+	Policy policy.Policy
+	// Token is the pod's ServiceAccount token, for the API server.
+	Token string
+	// Pod is what the token says of the pod.
+	Pod spiffe.PodToken
+	// Node is the name of this node.
+	Node string
+	// VolumeID is the CSI volume ID.
+	VolumeID string
+	// Annotations are added to the CertificateRequest.
+	Annotations map[string]string
+}
+
+// certificateRequest makes the object that is created in the API server. It is
+// owned by the pod, so that it goes when the pod does.
+func (o Order) certificateRequest(id spiffeid.ID, csrPEM []byte) *cmapi.CertificateRequest {
+	annotations := maps.Clone(o.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[AnnotationIdentity] = id.String()
+	return &cmapi.CertificateRequest{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace:   o.Pod.ServiceAccount.Namespace(),
+			Name:        requestName(o.Pod.PodName),
+			Annotations: annotations,
+			Labels: map[string]string{
+				LabelNode:   labelValue(o.Node),
+				LabelVolume: labelValue(o.VolumeID),
+			},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: corev1.SchemeGroupVersion.String(),
+				Kind:       "Pod",
+				Name:       o.Pod.PodName,
+				UID:        types.UID(o.Pod.PodUID),
+			}},
+		},
+		Spec: o.Policy.CertificateRequestSpec(id, csrPEM),
+	}
+}
+
+// requestName is the pod's name, for the people who list requests, and a random
+// suffix, since a pod has many requests in its life.
+func requestName(pod string) string {
+	const suffix, most = 10, 253 // RFC 1123 subdomain, as Kubernetes names are
+	pod = pod[:min(len(pod), most-suffix-1)]
+	return trimEnd(pod) + "-" + utilrand.String(suffix)
+}
