@@ -1,0 +1,15 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package daemon is what the driver and the approver share as programs: the
+// command line, the log, the connection to the Kubernetes API, the HTTP
+// endpoints for probes and metrics, and signals.
+//
+// A main function describes its program and hands over:
+//
+//	program := daemon.Program{Name: "csi-driver-spiffe", Run: run}
+//	os.Exit(program.Main(os.Args[1:], daemon.StandardStreams()))
+//
+// Main answers --validate-config, --print-config and --version itself, without
+// a cluster; else it loads the configuration and calls Run with an [Env].
+package daemon

@@ -1,0 +1,56 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+)
+
+// options are the flags that both programs have.
+type options struct {
+	config     string
+	kubeconfig string
+	validate   bool
+	print      bool
+	version    bool
+}
+
+func (p Program) parse(args []string, errOut io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
+	flags.SetOutput(errOut)
+	flags.Usage = func() {
+		fmt.Fprintf(errOut, "%s %s\n\nUsage: %s --config FILE [flags]\n\n", p.Name, p.Purpose, p.Name)
+		flags.PrintDefaults()
+	}
+	flags.StringVar(&o.config, "config", "", "configuration `FILE` (SPIFFEConfiguration), or - for standard input")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig `FILE`; without it the program must run in a pod (environment: KUBECONFIG)")
+	flags.BoolVar(&o.validate, "validate-config", false, "check the configuration file, without a cluster, and exit with 0 or 1")
+	flags.BoolVar(&o.print, "print-config", false, "print the configuration file with defaults filled in, and exit")
+	flags.BoolVar(&o.version, "version", false, "print the version and exit")
+	if p.Flags != nil {
+		p.Flags(flags)
+	}
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	return o, p.check(o, flags)
+}
+
+func (p Program) check(o options, flags *flag.FlagSet) error {
+	var err error
+	switch {
+	case flags.NArg() > 0:
+		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case o.config == "" && !o.version:
+		err = fmt.Errorf("--config FILE is missing")
+	}
+	if err != nil {
+		fmt.Fprintf(flags.Output(), "%s: %v; see --help\n", p.Name, err)
+	}
+	return err
+}

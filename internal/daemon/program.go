@@ -1,0 +1,93 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+)
+
+// Streams are where a program writes.
+type Streams struct {
+	Out, Err io.Writer
+}
+
+// StandardStreams are those of the process.
+func StandardStreams() Streams { return Streams{os.Stdout, os.Stderr} }
+
+// Env is what a program starts with.
+type Env struct {
+	// Config holds the configuration. Take one snapshot for each operation.
+	Config *config.Holder
+	// Log is the program's logger.
+	Log *slog.Logger
+	// Kubeconfig is the path that was given, or empty when in a pod.
+	Kubeconfig string
+}
+
+// Program describes a daemon.
+type Program struct {
+	// Name is the name of the binary.
+	Name string
+	// Purpose completes "NAME ..." in the help text, in one line.
+	Purpose string
+	// Flags adds the program's own flags. Whatever differs from process to
+	// process is a flag; everything else is in the configuration file.
+	Flags func(*flag.FlagSet)
+	// Run does the work until ctx ends.
+	Run func(ctx context.Context, env Env) error
+}
+
+// Main runs the program and returns its exit code: 0, 1 for a failure, of which
+// it has told on Err, and 2 for a wrong command line.
+func (p Program) Main(args []string, streams Streams) int {
+	options, err := p.parse(args, streams.Err)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	case options.version:
+		fmt.Fprintln(streams.Out, p.Name, Version())
+		return 0
+	}
+	if options.validate || options.print {
+		// CheckFile tells of faults itself.
+		if config.CheckFile(options.config, options.print, streams.Out, streams.Err) != nil {
+			return 1
+		}
+		return 0
+	}
+	if err := p.run(options, streams); err != nil {
+		fmt.Fprintln(streams.Err, err)
+		return 1
+	}
+	return 0
+}
+
+func (p Program) run(options options, streams Streams) error {
+	loaded, err := config.Load(options.config)
+	if err != nil {
+		return err
+	}
+	log := NewLogger(loaded.Observability.Logging, streams.Err)
+	log.Info("starting", "program", p.Name, "version", Version(), "config", options.config, "hash", loaded.Hash())
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err = p.Run(ctx, Env{Config: config.NewHolder(loaded), Log: log, Kubeconfig: options.kubeconfig})
+	if err != nil {
+		return fmt.Errorf("%s: %w", p.Name, err)
+	}
+	log.Info("stopped", "program", p.Name)
+	return nil
+}
