@@ -1,0 +1,22 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package driver is the CSI driver of a node: it answers the kubelet, gives
+// each pod's volume its document, and renews it for as long as the volume is
+// published.
+//
+// It reads in the order in which things happen:
+//
+//	node.go       the CSI node service, which only translates
+//	request.go    NodePublishVolume checked, and turned into a publishRequest
+//	token.go      who the pod is: the ServiceAccount token that the kubelet sends
+//	publish.go    the volume gets its document and appears in the pod
+//	document.go   one request to cert-manager, which outlives the kubelet's call
+//	renew.go      the same again, before the document expires
+//	unpublish.go  everything of the volume is destroyed
+//	volumes.go    what is known of each volume between those
+//	load.go       what an earlier process left behind
+//	status.go     errors as the kubelet, and the people who read events, need them
+//
+// Make a [Driver] with [New] and call [Driver.Run].
+package driver

@@ -1,0 +1,117 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"maps"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// errUnpublished is why a request ends when its volume is unpublished.
+var errUnpublished = errors.New("the volume was unpublished")
+
+// flight is one request to cert-manager. It outlives the call of the kubelet
+// that began it: the kubelet gives up after two minutes and asks again, and
+// then collects what has been signed meanwhile instead of asking anew.
+type flight struct {
+	policy   policy.Policy
+	cancel   context.CancelCauseFunc
+	progress issuance.Progress
+	landed   chan struct{}
+	document *issuance.Document
+	err      error
+}
+
+// order is the request for a pod under the present configuration.
+func (d *Driver) order(c *config.Config, volumeID string, token podToken) issuance.Order {
+	return issuance.Order{
+		Policy:      c.Policy(),
+		Token:       *token.raw,
+		Pod:         token.PodToken,
+		Node:        d.node,
+		VolumeID:    volumeID,
+		Annotations: maps.Clone(c.Certificate.RequestAnnotations),
+	}
+}
+
+// document returns a document for the volume, from the request that is under
+// way if there is one, else from a new one. If ctx ends first the request goes
+// on, and the error says what it waits for.
+func (d *Driver) document(ctx context.Context, state *volumeState, order issuance.Order) (*issuance.Document, error) {
+	f := d.flight(state, order)
+	select {
+	case <-f.landed:
+		state.collect(f)
+		return f.document, f.err
+	case <-ctx.Done():
+		return nil, f.progress.Err(context.Cause(ctx))
+	}
+}
+
+// flight returns the request that is under way for the volume, beginning one if
+// there is none, or if the one there is was made under another policy.
+func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	if state.flight != nil {
+		if state.flight.policy == order.Policy {
+			return state.flight
+		}
+		state.flight.cancel(errors.New("the configuration has changed"))
+	}
+	ctx, cancel := context.WithCancelCause(d.life)
+	f := &flight{policy: order.Policy, cancel: cancel, landed: make(chan struct{})}
+	state.flight = f
+	live := state.live
+	d.background.Go(func() {
+		defer cancel(nil)
+		defer close(f.landed)
+		d.prune(ctx, order.VolumeID, live)
+		f.document, f.err = d.requester.Issue(ctx, order, &f.progress)
+	})
+	return f
+}
+
+// prune deletes the requests of a volume but for the one that its document came
+// from. It is housekeeping, and never in the way.
+func (d *Driver) prune(ctx context.Context, volumeID string, live *volume.Metadata) {
+	if err := d.requester.Prune(ctx, volumeID, requestOf(live)); err != nil && ctx.Err() == nil {
+		d.log.Warn("could not delete old requests", "volume", volumeID, "error", err)
+	}
+}
+
+// collect ends a flight that has landed.
+func (s *volumeState) collect(f *flight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight == f {
+		s.flight = nil
+	}
+}
+
+// abandon cancels the request that is under way, if there is one.
+func (s *volumeState) abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight != nil {
+		s.flight.cancel(errUnpublished)
+		s.flight = nil
+	}
+}
+
+// explain says what the volume waits for, when waiting for it ended with err.
+func (s *volumeState) explain(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight == nil {
+		return err
+	}
+	return s.flight.progress.Err(err)
+}

@@ -1,0 +1,119 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// Name is the name of the driver, as pods give it in
+// spec.volumes[].csi.driver and as the CSIDriver object is called.
+const Name = "spiffe.csi.cert-manager.io"
+
+// Options is what a driver is made from. All fields are required.
+type Options struct {
+	// Node is the name of the Kubernetes node.
+	Node string
+	// Socket is the path of the UNIX socket on which the kubelet calls.
+	Socket string
+	// Config holds the configuration; each operation takes one snapshot.
+	Config *config.Holder
+	// REST is how the driver itself reaches the Kubernetes API. Its credentials
+	// are never used for a pod's request.
+	REST *rest.Config
+	// Log is where the driver tells what it does. It never gets a secret.
+	Log *slog.Logger
+}
+
+// Driver is the CSI driver of one node.
+type Driver struct {
+	node, socket string
+	config       *config.Holder
+	log          *slog.Logger
+	requester    *issuance.Requester
+	schedule     *issuance.Scheduler
+	store        *volume.Store
+	bundles      trustbundle.Source
+	volumes      volumes
+
+	// life ends when the driver stops; requests to cert-manager hang on it,
+	// not on the kubelet's call that began them.
+	life context.Context
+	stop context.CancelCauseFunc
+	// background counts what goes on beside the calls of the kubelet.
+	background sync.WaitGroup
+}
+
+// errStopping is why calls end when the driver stops.
+var errStopping = errors.New("the driver is stopping")
+
+// New returns a driver that holds the tmpfs at volume.tmpfsPath and knows the
+// volumes that are there. It fails if the tmpfs cannot be mounted, or if the
+// configured trust bundle cannot be read: better no driver than pods that
+// cannot verify anyone.
+func New(options Options) (*Driver, error) {
+	if options.Node == "" {
+		return nil, errors.New("the name of the node is missing (--node-name, or NODE_NAME in the environment)")
+	}
+	requester, err := issuance.NewRequester(options.REST, options.Node)
+	if err != nil {
+		return nil, err
+	}
+	snapshot := options.Config.Current()
+	store, err := volume.Open(snapshot.Volume.TmpfsPath)
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{
+		node: options.Node, socket: options.Socket,
+		config: options.Config, log: options.Log,
+		requester: requester, store: store,
+	}
+	d.life, d.stop = context.WithCancelCause(context.Background())
+	d.schedule = issuance.NewScheduler(snapshot.Driver.MaxConcurrentRenewals, d.renew)
+	if path := snapshot.TrustBundle.Path; path != "" {
+		if _, err := d.bundles.Read(path); err != nil {
+			return nil, err
+		}
+	}
+	return d, d.load(snapshot)
+}
+
+// Run serves the kubelet until ctx ends or the socket fails. The volumes stay
+// as they are, for the next process to take over.
+func (d *Driver) Run(ctx context.Context) error {
+	defer context.AfterFunc(ctx, func() { d.stop(errStopping) })()
+	listener, err := listen(ctx, d.socket)
+	if err != nil {
+		return fmt.Errorf("listening for the kubelet: %w", err)
+	}
+	d.requester.Start(d.life)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.serve(ctx, listener) })
+	group.Go(func() error { d.schedule.Run(ctx); return nil })
+	err = group.Wait()
+	d.stop(errStopping)
+	d.background.Wait()
+	return err
+}
+
+// Ready returns nil while the driver can do its work.
+func (d *Driver) Ready() error {
+	if d.life.Err() != nil {
+		return errStopping
+	}
+	return d.requester.Ready()
+}

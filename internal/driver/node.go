@@ -1,0 +1,67 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// nodeServer is the CSI node service (CSI spec, "Node Service RPC").
+type nodeServer struct {
+	csi.UnimplementedNodeServer
+	driver *Driver
+}
+
+// NodePublishVolume gives a pod its volume. The kubelet calls it again for as
+// long as the pod runs (CSIDriver.spec.requiresRepublish), with fresh tokens.
+func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
+	began := time.Now()
+	snapshot := s.driver.config.Current()
+	request, err := parsePublish(req, snapshot)
+	if err == nil {
+		err = s.driver.publish(ctx, snapshot, request)
+	}
+	if err != nil {
+		s.driver.log.Error("publish failed", "volume", req.GetVolumeId(), "pod", podOf(req),
+			"duration", time.Since(began), "error", err)
+		return nil, toStatus(err)
+	}
+	return &csi.NodePublishVolumeResponse{}, nil
+}
+
+// NodeUnpublishVolume destroys a volume. It succeeds for one that is not there
+// (CSI spec: "This operation MUST be idempotent").
+func (s *nodeServer) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
+	err := checkUnpublish(req)
+	if err == nil {
+		err = s.driver.unpublish(ctx, req.GetVolumeId(), req.GetTargetPath())
+	}
+	if err != nil {
+		s.driver.log.Error("unpublish failed", "volume", req.GetVolumeId(), "error", err)
+		return nil, toStatus(err)
+	}
+	return &csi.NodeUnpublishVolumeResponse{}, nil
+}
+
+// NodeGetCapabilities says that the driver handles a pod's fsGroup itself.
+func (s *nodeServer) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRequest) (*csi.NodeGetCapabilitiesResponse, error) {
+	return &csi.NodeGetCapabilitiesResponse{Capabilities: []*csi.NodeServiceCapability{{
+		Type: &csi.NodeServiceCapability_Rpc{Rpc: &csi.NodeServiceCapability_RPC{
+			Type: csi.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP,
+		}},
+	}}}, nil
+}
+
+// NodeGetInfo gives the name of the node.
+func (s *nodeServer) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
+	if s.driver.node == "" {
+		return nil, status.Error(codes.FailedPrecondition, "the name of the node is not known")
+	}
+	return &csi.NodeGetInfoResponse{NodeId: s.driver.node}, nil
+}

@@ -1,0 +1,102 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+)
+
+// errNotLive means that a volume was unpublished while it was being renewed.
+var errNotLive = errors.New("the volume is not published any more")
+
+// renew gives a volume that is due a new key and certificate. The scheduler
+// calls it. Whatever happens, the volume keeps a whole document, and it is due
+// again, later.
+func (d *Driver) renew(ctx context.Context, id string) {
+	state := d.volumes.acquire(id)
+	defer d.volumes.release(state)
+	token, ok := state.tokenForRenewal(time.Now())
+	if !ok {
+		d.log.Info("renewal waits for the kubelet to send the pod's token", "volume", id)
+		return
+	}
+	began, snapshot := time.Now(), d.config.Current()
+	err := d.renewWith(ctx, snapshot, state, token)
+	switch {
+	case err == nil:
+		live := state.metadata()
+		d.log.Info("renewed", "volume", id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
+			"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
+	case errors.Is(err, errNotLive), d.life.Err() != nil:
+	default:
+		d.retryLater(state, err)
+	}
+}
+
+func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeState, token podToken) error {
+	// A request that takes longer is collected by the next attempt. Without a
+	// bound, a few that are never signed would hold up the renewals of all.
+	ctx, cancel := context.WithTimeout(ctx, c.Driver.PublishTimeout)
+	defer cancel()
+	document, err := d.document(ctx, state, d.order(c, state.id, token))
+	if err != nil {
+		return err
+	}
+	if err := state.lock(ctx); err != nil {
+		return err
+	}
+	defer state.unlock()
+	return d.replace(c, state, document)
+}
+
+// replace puts a new document into a live volume. The caller holds the lock.
+func (d *Driver) replace(c *config.Config, state *volumeState, document *issuance.Document) error {
+	live := state.metadata()
+	if live == nil {
+		return errNotLive
+	}
+	renewed := *live
+	if err := d.write(c, state.id, document, &renewed); err != nil {
+		return err
+	}
+	d.setLive(c, state, &renewed)
+	d.background.Go(func() { d.prune(d.life, state.id, &renewed) })
+	return nil
+}
+
+// retryLater puts a renewal that failed off, the longer the more often it has
+// failed.
+func (d *Driver) retryLater(state *volumeState, err error) {
+	state.mu.Lock()
+	state.failures++
+	failures, live := state.failures, state.live
+	state.mu.Unlock()
+	if live == nil {
+		return
+	}
+	wait := issuance.Backoff(failures)
+	d.log.Error("renewal failed", "volume", state.id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
+		"notAfter", live.NotAfter, "failures", failures, "retryIn", wait, "error", err)
+	d.schedule.Schedule(state.id, time.Now().Add(wait))
+}
+
+// tokenForRenewal returns the pod's token if the API server would still take
+// it. Else the next token that comes from the kubelet makes the renewal due.
+func (s *volumeState) tokenForRenewal(now time.Time) (podToken, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.live == nil {
+		return podToken{}, false
+	}
+	if !s.token.usable(now) {
+		s.dueWithoutToken = true
+		return podToken{}, false
+	}
+	return s.token, true
+}

@@ -1,0 +1,132 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// The keys under which the kubelet tells about the pod, where the CSIDriver has
+// podInfoOnMount (kubernetes/pkg/volume/csi/csi_mounter.go).
+const (
+	keyPodName        = "csi.storage.k8s.io/pod.name"
+	keyPodNamespace   = "csi.storage.k8s.io/pod.namespace"
+	keyPodUID         = "csi.storage.k8s.io/pod.uid"
+	keyServiceAccount = "csi.storage.k8s.io/serviceAccount.name"
+	keyEphemeral      = "csi.storage.k8s.io/ephemeral"
+)
+
+// attributePrefix is of the volume attributes that are meant for this driver.
+const attributePrefix = "spiffe.csi.cert-manager.io/"
+
+// attributeFSGroup is the group that may read the files of the volume.
+const attributeFSGroup = attributePrefix + "fs-group"
+
+// errRefused means that the pod's volume is not one that this driver provides;
+// the message names the field of the pod to change.
+var errRefused = errors.New("volume refused")
+
+// publishRequest is a NodePublishVolume request that has been checked.
+type publishRequest struct {
+	volumeID   string
+	targetPath string
+	fsGroup    *int64
+	token      podToken
+}
+
+// parsePublish checks everything that can be told from the request alone.
+func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishRequest, error) {
+	context := req.GetVolumeContext()
+	target := req.GetTargetPath()
+	switch {
+	case volume.CheckID(req.GetVolumeId()) != nil:
+		return publishRequest{}, refuse("volume_id: %v", volume.CheckID(req.GetVolumeId()))
+	case checkTarget(target) != nil:
+		return publishRequest{}, checkTarget(target)
+	case req.GetVolumeCapability() == nil:
+		return publishRequest{}, refuse("volume_capability is missing from the CSI request")
+	case req.GetVolumeCapability().GetBlock() != nil:
+		return publishRequest{}, refuse("pod.spec.containers[].volumeDevices: the volume has files and cannot be a block device; use volumeMounts")
+	case context[keyEphemeral] != "true":
+		return publishRequest{}, refuse("only ephemeral inline volumes are provided: use pod.spec.volumes[].csi, not a PersistentVolume (and the CSIDriver object must have podInfoOnMount: true)")
+	case !req.GetReadonly():
+		return publishRequest{}, refuse("pod.spec.volumes[].csi.readOnly must be true")
+	}
+	group, err := fsGroup(req, c)
+	if err != nil {
+		return publishRequest{}, err
+	}
+	if err := checkAttributes(context); err != nil {
+		return publishRequest{}, err
+	}
+	token, err := tokenOf(req)
+	if err != nil {
+		return publishRequest{}, err
+	}
+	return publishRequest{req.GetVolumeId(), target, group, token}, nil
+}
+
+func checkUnpublish(req *csi.NodeUnpublishVolumeRequest) error {
+	if err := volume.CheckID(req.GetVolumeId()); err != nil {
+		return refuse("volume_id: %v", err)
+	}
+	return checkTarget(req.GetTargetPath())
+}
+
+func checkTarget(path string) error {
+	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" || strings.ContainsRune(path, 0) {
+		return refuse("target_path %q is not a clean absolute path", path)
+	}
+	return nil
+}
+
+// checkAttributes refuses what was meant for this driver and is misspelt.
+func checkAttributes(context map[string]string) error {
+	for key := range context {
+		if strings.HasPrefix(key, attributePrefix) && key != attributeFSGroup {
+			return refuse("pod.spec.volumes[].csi.volumeAttributes[%q] is not known; known is %q", key, attributeFSGroup)
+		}
+	}
+	return nil
+}
+
+// fsGroup returns the group that may read the volume: the volume's own
+// attribute, else the pod's fsGroup, else the configured default, else none.
+func fsGroup(req *csi.NodePublishVolumeRequest, c *config.Config) (*int64, error) {
+	field := fmt.Sprintf("pod.spec.volumes[].csi.volumeAttributes[%q]", attributeFSGroup)
+	value, ok := req.GetVolumeContext()[attributeFSGroup]
+	if !ok {
+		field = "pod.spec.securityContext.fsGroup"
+		value = req.GetVolumeCapability().GetMount().GetVolumeMountGroup()
+	}
+	if !ok && value == "" {
+		return c.Volume.DefaultFSGroup, nil
+	}
+	// The greatest 32-bit number means "no change" to chown(2).
+	const most = 1<<32 - 2
+	gid, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || gid < 1 || gid > most {
+		return nil, refuse("%s: %q is not a group ID, a number from 1 to %d", field, value, int64(most))
+	}
+	return &gid, nil
+}
+
+func refuse(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errRefused, fmt.Sprintf(format, args...))
+}
+
+// podOf names the pod of a request for the log, as far as the request tells.
+func podOf(req *csi.NodePublishVolumeRequest) string {
+	context := req.GetVolumeContext()
+	return context[keyPodNamespace] + "/" + context[keyPodName]
+}

@@ -1,0 +1,77 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
+)
+
+// toStatus gives an error its gRPC code. The kubelet writes the message into
+// the pod's events, and reads from the code whether the volume may be there all
+// the same (kubernetes/pkg/volume/csi/csi_client.go, isFinalError): after
+// DeadlineExceeded, Canceled, Unavailable and Aborted it calls unpublish when
+// the pod goes, after any other code it does not.
+func toStatus(err error) error {
+	return status.Error(codeOf(err), describe(err))
+}
+
+func codeOf(err error) codes.Code {
+	switch {
+	case errors.Is(err, errRefused), errors.Is(err, errWrongPod),
+		errors.Is(err, spiffe.ErrMalformedToken), errors.Is(err, spiffe.ErrTokenClaims):
+		return codes.InvalidArgument
+	case errors.Is(err, errNoToken), errors.Is(err, issuance.ErrFailed):
+		return codes.FailedPrecondition
+	case errors.Is(err, issuance.ErrDenied):
+		return codes.PermissionDenied
+	case errors.Is(err, issuance.ErrDeleted), errors.Is(err, errUnpublished):
+		return codes.Aborted
+	case errors.Is(err, errStopping):
+		return codes.Unavailable
+	case errors.Is(err, context.DeadlineExceeded):
+		return codes.DeadlineExceeded
+	case errors.Is(err, context.Canceled):
+		return codes.Canceled
+	}
+	var issue *issuance.Error
+	if errors.As(err, &issue) && issue.Stage == issuance.StageCreate {
+		return codeOfAPI(err)
+	}
+	return codes.Internal
+}
+
+// codeOfAPI is for what the API server said to the pod's own request.
+func codeOfAPI(err error) codes.Code {
+	switch {
+	case apierrors.IsForbidden(err):
+		return codes.PermissionDenied
+	case apierrors.IsUnauthorized(err):
+		return codes.Unauthenticated
+	case apierrors.IsNotFound(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return codes.FailedPrecondition
+	default:
+		return codes.Unavailable
+	}
+}
+
+// describe adds what to do about it, where that is known.
+func describe(err error) string {
+	switch {
+	case apierrors.IsForbidden(err):
+		return fmt.Sprintf("%v: let the pod's ServiceAccount create certificaterequests.cert-manager.io in its namespace (a Role with verb \"create\", and a RoleBinding)", err)
+	case apierrors.IsNotFound(err):
+		return fmt.Sprintf("%v: is cert-manager installed in the cluster?", err)
+	default:
+		return err.Error()
+	}
+}

@@ -1,0 +1,107 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"sync"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// volumes is what the process knows of each volume, beside what is in the
+// store: tokens, which are never written to a file, and what is going on.
+type volumes struct {
+	mu  sync.Mutex
+	all map[string]*volumeState
+}
+
+// volumeState is one volume. It is kept while somebody works with it, or it is
+// live, or a request for it is under way.
+type volumeState struct {
+	id string
+	// users counts those who work with the volume; guarded by volumes.mu.
+	users int
+	// changing is held by whoever changes the files or mounts of the volume. It
+	// is a channel, so that waiting for it ends with the caller's context.
+	changing chan struct{}
+
+	mu sync.Mutex
+	// live is what was published, or nil.
+	live *volume.Metadata
+	// token is the latest one of the pod.
+	token podToken
+	// flight is the request to cert-manager that is under way or not yet
+	// collected.
+	flight *flight
+	// dueWithoutToken is set when a renewal was due and there was no token.
+	dueWithoutToken bool
+	// failures counts renewals that failed, in a row.
+	failures int
+}
+
+// acquire returns the state of a volume, making it if need be. Call release
+// when done with it.
+func (v *volumes) acquire(id string) *volumeState {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.all == nil {
+		v.all = map[string]*volumeState{}
+	}
+	state, ok := v.all[id]
+	if !ok {
+		state = &volumeState{id: id, changing: make(chan struct{}, 1)}
+		v.all[id] = state
+	}
+	state.users++
+	return state
+}
+
+// release forgets the volume if there is nothing left to know of it.
+func (v *volumes) release(state *volumeState) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	state.users--
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	if state.users == 0 && state.live == nil && state.flight == nil {
+		delete(v.all, state.id)
+	}
+}
+
+// lock waits until nobody else changes the volume.
+func (s *volumeState) lock(ctx context.Context) error {
+	select {
+	case s.changing <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *volumeState) unlock() { <-s.changing }
+
+// metadata returns what was published, or nil.
+func (s *volumeState) metadata() *volume.Metadata {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live
+}
+
+func (s *volumeState) setMetadata(live *volume.Metadata) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live = live
+	s.failures = 0
+}
+
+// takeToken keeps the pod's latest token, and reports whether a renewal has
+// been waiting for it.
+func (s *volumeState) takeToken(token podToken) (renewalDue bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.token = token
+	renewalDue, s.dueWithoutToken = s.dueWithoutToken, false
+	return renewalDue
+}

@@ -1,0 +1,50 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// write puts a document into a volume's files, beside the trust bundle if there
+// is one, and completes meta by what it wrote.
+func (d *Driver) write(c *config.Config, id string, document *issuance.Document, meta *volume.Metadata) error {
+	certificates, key, err := document.Marshal()
+	if err != nil {
+		return fmt.Errorf("encoding the document: %w", err)
+	}
+	files := map[string][]byte{
+		c.Volume.Files.Certificate: certificates,
+		c.Volume.Files.PrivateKey:  key,
+	}
+	if path := c.TrustBundle.Path; path != "" {
+		bundle, err := d.bundles.Read(path)
+		switch {
+		case bundle == nil:
+			return err
+		case err != nil:
+			d.log.Warn("the trust bundle cannot be used; volumes get the last good one", "error", err)
+		}
+		files[c.Volume.Files.TrustBundle] = bundle
+	}
+	meta.SPIFFEID = document.SVID.ID.String()
+	meta.NotBefore, meta.NotAfter = document.NotBefore(), document.NotAfter()
+	meta.PolicyHash = document.PolicyHash
+	meta.Request = document.Request.Name
+	return d.store.Write(id, files, *meta)
+}
+
+// requestOf names the request that a published document came from.
+func requestOf(live *volume.Metadata) types.NamespacedName {
+	if live == nil {
+		return types.NamespacedName{}
+	}
+	return types.NamespacedName{Namespace: live.PodNamespace, Name: live.Request}
+}
