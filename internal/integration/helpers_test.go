@@ -1,0 +1,79 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"crypto"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+)
+
+// readSVID reads the document in a volume as go-spiffe does, which checks it.
+func (w *world) readSVID(target string) *x509svid.SVID {
+	w.t.Helper()
+	svid, err := x509svid.Load(filepath.Join(target, "tls.crt"), filepath.Join(target, "tls.key"))
+	w.check(err)
+	return svid
+}
+
+// generation names the present set of files of a volume: any write changes it.
+func (w *world) generation(target string) string {
+	w.t.Helper()
+	name, err := os.Readlink(filepath.Join(target, "..data"))
+	w.check(err)
+	return name
+}
+
+// requests are the CertificateRequests of the world's pods.
+func (w *world) requests() []cmapi.CertificateRequest {
+	w.t.Helper()
+	list, err := w.CertManager.CertmanagerV1().CertificateRequests(w.workload.Namespace).List(w.t.Context(), metav1.ListOptions{})
+	w.check(err)
+	return list.Items
+}
+
+func (w *world) onlyRequest() cmapi.CertificateRequest {
+	w.t.Helper()
+	requests := w.requests()
+	if len(requests) != 1 {
+		w.t.Fatalf("%d CertificateRequests, want 1", len(requests))
+	}
+	return requests[0]
+}
+
+// requireNothingLeft asserts that a volume left no trace on the node.
+func (w *world) requireNothingLeft(pod *corev1.Pod) {
+	w.t.Helper()
+	for _, path := range []string{
+		filepath.Join(w.config.Volume.TmpfsPath, testkit.VolumeID(pod, testkit.VolumeName)),
+		w.kubelet.TargetPath(pod, testkit.VolumeName),
+	} {
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+			w.t.Errorf("%s: %v, want it not to exist", path, err)
+		}
+	}
+}
+
+func newWorldWithDefaultGroup(t *testing.T, group *int64) *world {
+	w := prepare(t)
+	changed := *w.config
+	changed.Volume.DefaultFSGroup = group
+	w.config = &changed
+	w.startApprover()
+	w.startDriver()
+	return w
+}
+
+func sameKey(a, b crypto.PublicKey) bool {
+	return fmt.Sprint(a) == fmt.Sprint(b)
+}

@@ -1,0 +1,208 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/approver"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// repository is the root of the repository, from this folder.
+const repository = "../.."
+
+// trustDomain is that of all tests.
+const trustDomain = "test.example.org"
+
+// world is what a test works on.
+type world struct {
+	*testkit.Cluster
+	t            *testing.T
+	ca           testkit.CA
+	issuer       string
+	installation testkit.Installation
+	dir          string
+	config       *config.Config
+	kubelet      *testkit.Kubelet
+	node         string
+	workload     testkit.Workload
+}
+
+// setting changes a test's configuration, as lines of YAML added to it, or
+// other circumstances, before anything is started.
+type setting func(*world) string
+
+// newWorld makes an issuer with a CA, starts an approver for it and a driver,
+// and makes a namespace for pods. All of it ends with the test.
+func newWorld(t *testing.T, settings ...setting) *world {
+	t.Helper()
+	w := prepare(t, settings...)
+	w.startApprover()
+	w.startDriver()
+	return w
+}
+
+// prepare does what newWorld does, but starts nothing.
+func prepare(t *testing.T, settings ...setting) *world {
+	t.Helper()
+	t.Parallel()
+	ctx := t.Context()
+	name := testkit.UniqueName("it")
+	w := &world{
+		Cluster: testkit.Require(t), t: t, issuer: name, dir: t.TempDir(), node: name,
+		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
+	}
+	var err error
+	w.ca, err = testkit.NewCA(name)
+	w.check(err)
+	w.check(w.CreateClusterIssuer(ctx, name, w.ca))
+	w.check(w.CreateNamespace(ctx, w.workload))
+	w.installation, err = w.Install(ctx, repository, "-"+name, "clusterissuers.cert-manager.io/"+name)
+	w.check(err)
+	w.config = w.parseConfig(settings)
+	return w
+}
+
+// parseConfig makes the configuration of the test. It goes through the file
+// format, so that what tests run with could be somebody's file.
+func (w *world) parseConfig(settings []setting) *config.Config {
+	w.t.Helper()
+	lines := []string{
+		"apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1",
+		"kind: SPIFFEConfiguration",
+		"trustDomain: " + trustDomain,
+		"volume: {tmpfsPath: " + filepath.Join(w.dir, "tmpfs") + "}",
+		"driver: {httpAddress: '', publishTimeout: 20s}",
+		"approver: {httpAddress: '', leaderElection: {enabled: false}}",
+	}
+	issuerRef := fmt.Sprintf("issuerRef: {name: %s}", w.issuer)
+	for _, set := range settings {
+		line := set(w)
+		if strings.HasPrefix(line, "issuerRef:") {
+			issuerRef = line
+		} else {
+			lines = append(lines, line)
+		}
+	}
+	c, err := config.Parse("test.yaml", []byte(strings.Join(append(lines, issuerRef), "\n")+"\n"))
+	w.check(err)
+	return c
+}
+
+func (w *world) startApprover() {
+	w.t.Helper()
+	a, err := approver.New(approver.Options{
+		Identity: w.issuer, Namespace: testkit.InstallNamespace,
+		Config: config.NewHolder(w.config), REST: w.installation.Approver, Log: w.logger("approver"),
+	})
+	w.check(err)
+	w.run("approver", a.Run)
+}
+
+// startDriver starts a driver, and ends its tmpfs and mounts after it.
+func (w *world) startDriver() (stop func()) {
+	w.t.Helper()
+	socket := w.socketPath()
+	d, err := driver.New(driver.Options{
+		Node: w.node, Socket: socket,
+		Config: config.NewHolder(w.config), REST: w.installation.Driver, Log: w.logger("driver"),
+	})
+	w.check(err)
+	w.t.Cleanup(w.unmountAll)
+	stop = w.run("driver", d.Run)
+	w.kubelet, err = testkit.NewKubelet(w.Cluster, filepath.Join(w.dir, "kubelet"), socket)
+	w.check(err)
+	w.t.Cleanup(func() { _ = w.kubelet.Close() })
+	w.check(w.kubelet.WaitForDriver(w.t.Context()))
+	return stop
+}
+
+// socketPath is short: a UNIX socket's may have 107 bytes, and t.TempDir is
+// named after the test.
+func (w *world) socketPath() string {
+	dir, err := os.MkdirTemp("", "csi")
+	w.check(err)
+	w.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return filepath.Join(dir, "csi.sock")
+}
+
+// run runs a daemon until the test ends, or until stop is called.
+func (w *world) run(name string, daemon func(context.Context) error) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := daemon(ctx); err != nil {
+			w.t.Errorf("%s: %v", name, err)
+		}
+	}()
+	stop = func() { cancel(); <-done }
+	w.t.Cleanup(stop)
+	return stop
+}
+
+// unmountAll removes what a failed test may have left mounted.
+func (w *world) unmountAll() {
+	targets, _ := filepath.Glob(filepath.Join(w.dir, "kubelet/pods/*/volumes/*/*/mount"))
+	for _, target := range targets {
+		_ = volume.Unmount(target)
+	}
+	_ = volume.Unmount(w.config.Volume.TmpfsPath)
+}
+
+// pod makes a pod with a volume on the world's node.
+func (w *world) pod(name string) *corev1.Pod {
+	w.t.Helper()
+	pod, err := w.CreatePod(w.t.Context(), w.workload, name, w.node)
+	w.check(err)
+	return pod
+}
+
+// publish gives a pod its volume, which must succeed, and returns its path.
+func (w *world) publish(pod *corev1.Pod) string {
+	w.t.Helper()
+	target, err := w.kubelet.Publish(w.t.Context(), pod, testkit.VolumeName)
+	w.check(err)
+	return target
+}
+
+func (w *world) check(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// eventually waits for a condition that something else brings about.
+func (w *world) eventually(what string, condition func() bool) {
+	w.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !condition() {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("did not come about in 30 s: %s", what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// logger writes to the test's log.
+func (w *world) logger(name string) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w.logWriter(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("daemon", name)
+}
+
+func (w *world) logWriter() io.Writer { return w.t.Output() }

@@ -1,0 +1,93 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package testkit
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"testing"
+
+	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
+)
+
+// KubeconfigVariable is the environment variable that names the kubeconfig of
+// the cluster for integration tests. It is not KUBECONFIG, so that nobody runs
+// tests against the cluster that the shell happens to point to.
+const KubeconfigVariable = "CSI_DRIVER_SPIFFE_TEST_KUBECONFIG"
+
+// InstallNamespace is where driver and approver are installed. It must exist.
+const InstallNamespace = "cert-manager"
+
+// Cluster is a Kubernetes API with cert-manager, seen as an administrator.
+type Cluster struct {
+	REST        *rest.Config
+	Kubernetes  kubernetes.Interface
+	CertManager cmclient.Interface
+	Dynamic     dynamic.Interface
+}
+
+// Connect returns the cluster of a kubeconfig file.
+func Connect(kubeconfig string) (*Cluster, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig of the test cluster: %w", err)
+	}
+	config.QPS = -1 // what is measured must not be this client
+	c := &Cluster{REST: config}
+	if c.Kubernetes, err = kubernetes.NewForConfig(config); err != nil {
+		return nil, err
+	}
+	if c.CertManager, err = cmclient.NewForConfig(config); err != nil {
+		return nil, err
+	}
+	if c.Dynamic, err = dynamic.NewForConfig(config); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Require returns the cluster for integration tests, or skips the test and says
+// how to run it.
+func Require(t testing.TB) *Cluster {
+	t.Helper()
+	kubeconfig := os.Getenv(KubeconfigVariable)
+	if kubeconfig == "" {
+		t.Skipf("needs a cluster with cert-manager: run `make test`, or set %s to the kubeconfig of one", KubeconfigVariable)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to mount: run `make test`, which makes a user namespace")
+	}
+	cluster, err := Connect(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cluster
+}
+
+// UniqueName returns prefix with a random end, for an object of a test's own.
+func UniqueName(prefix string) string { return prefix + "-" + utilrand.String(6) }
+
+// As returns how the API is reached with a bearer token and nothing else.
+func (c *Cluster) As(token string) *rest.Config {
+	config := rest.AnonymousClientConfig(c.REST)
+	config.BearerToken = token
+	config.QPS = -1
+	return config
+}
+
+// ServiceAccountConfig returns how the API is reached as a ServiceAccount.
+func (c *Cluster) ServiceAccountConfig(ctx context.Context, namespace, name string) (*rest.Config, error) {
+	token, err := c.token(ctx, namespace, name, "", nil, 3600)
+	if err != nil {
+		return nil, err
+	}
+	return c.As(token.Token), nil
+}

@@ -1,0 +1,77 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package testkit
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+)
+
+// Installation is how driver and approver reach the API: each as its own
+// ServiceAccount, with the rights of the manifests and no others.
+type Installation struct{ Driver, Approver *rest.Config }
+
+// Install applies the CSIDriver and the RBAC objects of the manifests, in the
+// folder manifests of the repository, with suffix added to the names of all
+// but the CSIDriver, and with the right to approve for signer alone
+// (clusterissuers.cert-manager.io/NAME).
+func (c *Cluster) Install(ctx context.Context, repository, suffix, signer string) (Installation, error) {
+	base := filepath.Join(repository, "manifests", "base")
+	objects, err := ReadManifests(filepath.Join(base, "csidriver.yaml"),
+		filepath.Join(base, "driver-rbac.yaml"), filepath.Join(base, "approver-rbac.yaml"))
+	if err != nil {
+		return Installation{}, err
+	}
+	for _, object := range objects {
+		rename(object, suffix, signer)
+	}
+	if err := c.Apply(ctx, InstallNamespace, objects); err != nil {
+		return Installation{}, err
+	}
+	var made Installation
+	if made.Driver, err = c.ServiceAccountConfig(ctx, InstallNamespace, "csi-driver-spiffe"+suffix); err != nil {
+		return Installation{}, err
+	}
+	made.Approver, err = c.ServiceAccountConfig(ctx, InstallNamespace, "csi-driver-spiffe-approver"+suffix)
+	return made, err
+}
+
+// rename gives an object and whatever it refers to the suffix.
+func rename(object *unstructured.Unstructured, suffix, signer string) {
+	if object.GetKind() == "CSIDriver" {
+		return
+	}
+	object.SetName(object.GetName() + suffix)
+	walk(object.Object, func(parent map[string]any, key string) {
+		switch value := parent[key].(type) {
+		case string:
+			if key == "name" && strings.HasPrefix(value, "csi-driver-spiffe") && !strings.HasSuffix(value, suffix) {
+				parent[key] = value + suffix
+			}
+		case []any:
+			if key == "resourceNames" && len(value) == 1 && strings.HasPrefix(value[0].(string), "clusterissuers.") {
+				parent[key] = []any{signer}
+			}
+		}
+	})
+}
+
+// walk calls visit for each key of a tree of maps and lists.
+func walk(node any, visit func(parent map[string]any, key string)) {
+	switch node := node.(type) {
+	case map[string]any:
+		for key := range node {
+			visit(node, key)
+			walk(node[key], visit)
+		}
+	case []any:
+		for _, child := range node {
+			walk(child, visit)
+		}
+	}
+}
