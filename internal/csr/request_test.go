@@ -5,8 +5,6 @@ package csr_test
 
 import (
 	"bytes"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"flag"
 	"os"
@@ -137,45 +135,4 @@ func TestParseRefusesOtherBase64(t *testing.T) {
 		return
 	}
 	t.Skip("no request of a length that leaves such bits")
-}
-
-func FuzzParse(f *testing.F) {
-	for _, test := range csrtest.Cases(keys()) {
-		if len(test.PEM) < 8<<10 {
-			f.Add(test.PEM)
-		}
-		if block, _ := pem.Decode(test.PEM); block != nil {
-			f.Add(block.Bytes)
-		}
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		for _, input := range [][]byte{data, csrtest.Block(data)} {
-			if request, err := csr.Parse(input); err == nil {
-				requireLoneID(t, input, request)
-			}
-		}
-	})
-}
-
-// requireLoneID checks, as an issuer would read it, that a request names its ID
-// and nothing else.
-func requireLoneID(t *testing.T, data []byte, request csr.Request) {
-	t.Helper()
-	block, _ := pem.Decode(data)
-	other, err := x509.ParseCertificateRequest(block.Bytes)
-	if err != nil {
-		t.Fatalf("crypto/x509 refuses it: %v", err)
-	}
-	if err := other.CheckSignature(); err != nil {
-		t.Fatalf("crypto/x509 finds the signature bad: %v", err)
-	}
-	if len(other.URIs) != 1 || other.URIs[0].String() != request.ID.String() || request.ID.Path() == "" {
-		t.Fatalf("URIs are %v, ID is %q", other.URIs, request.ID)
-	}
-	if len(other.DNSNames)+len(other.EmailAddresses)+len(other.IPAddresses) > 0 {
-		t.Fatalf("there are names besides: %v %v %v", other.DNSNames, other.EmailAddresses, other.IPAddresses)
-	}
-	if !bytes.Equal(other.RawSubject, []byte{0x30, 0}) || len(other.Extensions) > 3 {
-		t.Fatalf("subject %x, extensions %v", other.RawSubject, other.Extensions)
-	}
 }
