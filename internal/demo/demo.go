@@ -24,7 +24,7 @@ type demo struct {
 	installation testkit.Installation
 	ca           testkit.CA
 	config       *config.Config
-	daemons      []*daemon
+	daemons      []*testkit.Program
 	kubelet      *testkit.Kubelet
 	pod          *corev1.Pod
 	target       string
@@ -60,7 +60,7 @@ func say(format string, args ...any) { fmt.Printf("   "+format+"\n", args...) }
 func (d *demo) cleanUp() error {
 	var errs []error
 	for _, daemon := range d.daemons {
-		errs = append(errs, daemon.stop())
+		errs = append(errs, daemon.Stop())
 	}
 	targets, _ := filepath.Glob(d.path("kubelet/pods/*/volumes/*/*/mount"))
 	for _, target := range append(targets, d.path("tmpfs")) {
@@ -74,8 +74,8 @@ func (d *demo) cleanUp() error {
 // failed.
 func (d *demo) showLogs() {
 	for _, daemon := range d.daemons {
-		if data, err := os.ReadFile(daemon.log); err == nil {
-			fmt.Fprintf(os.Stderr, "\n--- log of %s\n%s", daemon.name, data)
+		if data, err := os.ReadFile(daemon.Log); err == nil {
+			fmt.Fprintf(os.Stderr, "\n--- log of %s\n%s", daemon.Name, data)
 		}
 	}
 }

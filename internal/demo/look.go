@@ -6,7 +6,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/x509"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -16,6 +15,8 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 )
 
 const expectedID = "spiffe://my.trust.domain/ns/sandbox/sa/example-app"
@@ -68,7 +69,7 @@ func (d *demo) showDocument(context.Context) error {
 	say("SPIFFE ID: %s", svid.ID)
 	say("Issuer:    %s", leaf.Issuer)
 	say("Validity:  %s to %s (%s)", leaf.NotBefore.Format(time.RFC3339), leaf.NotAfter.Format(time.RFC3339), leaf.NotAfter.Sub(leaf.NotBefore))
-	say("Key:       %s, certificate signed with %s", keyName(leaf), leaf.SignatureAlgorithm)
+	say("Key:       %s, certificate signed with %s", csr.KeySpecOf(leaf.PublicKey), leaf.SignatureAlgorithm)
 	if svid.ID.String() != expectedID {
 		return fmt.Errorf("the SPIFFE ID should be %s", expectedID)
 	}
@@ -81,13 +82,6 @@ func (d *demo) showDocument(context.Context) error {
 	}
 	say("go-spiffe verifies the chain against ca.crt, and that the key belongs to it")
 	return nil
-}
-
-func keyName(certificate *x509.Certificate) string {
-	if key, ok := certificate.PublicKey.(interface{ Params() any }); ok {
-		return fmt.Sprint(key.Params())
-	}
-	return certificate.PublicKeyAlgorithm.String()
 }
 
 // svid reads the document in the pod's volume, as go-spiffe checks it.

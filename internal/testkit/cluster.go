@@ -41,6 +41,7 @@ func Connect(kubeconfig string) (*Cluster, error) {
 		return nil, fmt.Errorf("kubeconfig of the test cluster: %w", err)
 	}
 	config.QPS = -1 // what is measured must not be this client
+	config.WarningHandler = rest.NoWarnings{}
 	c := &Cluster{REST: config}
 	if c.Kubernetes, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, err

@@ -46,7 +46,6 @@ func rename(object *unstructured.Unstructured, suffix, signer string) {
 	if object.GetKind() == "CSIDriver" {
 		return
 	}
-	object.SetName(object.GetName() + suffix)
 	walk(object.Object, func(parent map[string]any, key string) {
 		switch value := parent[key].(type) {
 		case string:
@@ -54,11 +53,20 @@ func rename(object *unstructured.Unstructured, suffix, signer string) {
 				parent[key] = value + suffix
 			}
 		case []any:
-			if key == "resourceNames" && len(value) == 1 && strings.HasPrefix(value[0].(string), "clusterissuers.") {
-				parent[key] = []any{signer}
+			if key == "resourceNames" {
+				parent[key] = []any{renameResource(value[0].(string), suffix, signer)}
 			}
 		}
 	})
+}
+
+// renameResource is for the rights on objects of one name: the Lease's gets the
+// suffix, the signer is replaced.
+func renameResource(name, suffix, signer string) string {
+	if strings.HasPrefix(name, "csi-driver-spiffe") {
+		return name + suffix
+	}
+	return signer
 }
 
 // walk calls visit for each key of a tree of maps and lists.

@@ -1,0 +1,150 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// bench is the cluster with the product, and a floor, installed.
+type bench struct {
+	dir      string
+	node     string
+	cluster  *testkit.Cluster
+	config   *config.Config
+	programs []*testkit.Program
+	kubelet  *testkit.Kubelet
+	floor    *floor
+	workload testkit.Workload
+	pods     int
+}
+
+func newBench(ctx context.Context) (*bench, error) {
+	cluster, err := testkit.Connect(os.Getenv("KUBECONFIG"))
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "csi-driver-spiffe-bench-")
+	if err != nil {
+		return nil, err
+	}
+	name := testkit.UniqueName("bench")
+	b := &bench{
+		dir: dir, node: name, cluster: cluster,
+		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
+	}
+	if err := b.install(ctx, name); err != nil {
+		return nil, errors.Join(err, b.cleanUp())
+	}
+	return b, nil
+}
+
+// install makes two issuers alike, one for the product and one for the floor,
+// which the product's approver must not touch.
+func (b *bench) install(ctx context.Context, name string) error {
+	ca, err := testkit.NewCA(name)
+	if err != nil {
+		return err
+	}
+	floorIssuer := name + "-floor"
+	for _, issuer := range []string{name, floorIssuer} {
+		if err := b.cluster.CreateClusterIssuer(ctx, issuer, ca); err != nil {
+			return err
+		}
+	}
+	if err := b.cluster.CreateNamespace(ctx, b.workload); err != nil {
+		return err
+	}
+	if err := b.writeConfig(name); err != nil {
+		return err
+	}
+	if err := b.start(ctx, name); err != nil {
+		return err
+	}
+	b.floor, err = newFloor(ctx, b, floorIssuer)
+	return err
+}
+
+func (b *bench) writeConfig(issuer string) error {
+	path := filepath.Join(b.dir, "config.yaml")
+	err := os.WriteFile(path, fmt.Appendf(nil, `apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1
+kind: SPIFFEConfiguration
+trustDomain: bench.example.org
+issuerRef: {name: %s}
+volume: {tmpfsPath: %s}
+driver: {httpAddress: ""}
+approver: {httpAddress: "", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
+`, issuer, filepath.Join(b.dir, "tmpfs"), issuer), 0o600)
+	if err != nil {
+		return err
+	}
+	b.config, err = config.Load(path)
+	return err
+}
+
+func (b *bench) start(ctx context.Context, name string) error {
+	made, err := b.cluster.Install(ctx, ".", "-"+name, "clusterissuers.cert-manager.io/"+name)
+	if err != nil {
+		return err
+	}
+	approver, err := testkit.StartProgram("bin", b.dir, "csi-driver-spiffe-approver", made.Approver, "--identity", "bench", "--namespace", testkit.InstallNamespace)
+	if err != nil {
+		return err
+	}
+	b.programs = append(b.programs, approver)
+	socket := filepath.Join(b.dir, "csi.sock")
+	program, err := testkit.StartProgram("bin", b.dir, "csi-driver-spiffe", made.Driver, "--node-name", b.node, "--csi-socket", socket)
+	if err != nil {
+		return err
+	}
+	b.programs = append(b.programs, program)
+	if b.kubelet, err = testkit.NewKubelet(b.cluster, filepath.Join(b.dir, "kubelet"), socket); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return b.kubelet.WaitForDriver(ctx)
+}
+
+// requests prepares what the kubelet has ready before it calls the driver: the
+// pods, their tokens and their directories.
+func (b *bench) requests(ctx context.Context, count int) ([]*csi.NodePublishVolumeRequest, error) {
+	requests := make([]*csi.NodePublishVolumeRequest, count)
+	for i := range requests {
+		b.pods++
+		pod, err := b.cluster.CreatePod(ctx, b.workload, "pod-"+strconv.Itoa(b.pods), b.node)
+		if err != nil {
+			return nil, err
+		}
+		if requests[i], err = b.kubelet.PublishRequest(ctx, pod, testkit.VolumeName); err != nil {
+			return nil, err
+		}
+	}
+	return requests, nil
+}
+
+func (b *bench) cleanUp() error {
+	var errs []error
+	for _, program := range b.programs {
+		errs = append(errs, program.Stop())
+	}
+	targets, _ := filepath.Glob(filepath.Join(b.dir, "kubelet/pods/*/volumes/*/*/mount"))
+	for _, target := range append(targets, filepath.Join(b.dir, "tmpfs")) {
+		errs = append(errs, volume.Unmount(target))
+	}
+	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
+}

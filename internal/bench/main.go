@@ -1,0 +1,57 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Command bench measures how long pods wait for their documents, on a real
+// cluster with the real daemons, and puts beside it the least time that any
+// implementation could take on that cluster in the same minute: a bare client
+// that creates a CertificateRequest, approves it and sees it signed, each on a
+// watch event, with the key made beforehand. The ratio of the two holds on any
+// machine; the times do not.
+//
+// Run it with `make bench`.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	oneByOne := flag.Int("one-by-one", 20, "publishes one after another")
+	atOnce := flag.Int("at-once", 110, "publishes at the same time, as on a node that has just started")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *oneByOne, *atOnce); err != nil {
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, oneByOne, atOnce int) (err error) {
+	b, err := newBench(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if cleanUp := b.cleanUp(); err == nil {
+			err = cleanUp
+		}
+	}()
+	var rows []row
+	single, err := b.measureOneByOne(ctx, oneByOne)
+	if err != nil {
+		return err
+	}
+	rows = append(rows, single)
+	burst, err := b.measureAtOnce(ctx, atOnce)
+	if err != nil {
+		return err
+	}
+	printTable(os.Stdout, append(rows, burst))
+	return nil
+}
