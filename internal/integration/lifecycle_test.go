@@ -120,6 +120,7 @@ func TestGroupOfTheFiles(t *testing.T) {
 		"attribute over fsGroup":          {nil, &group, "456", 456},
 	} {
 		t.Run(name, func(t *testing.T) {
+			testkit.RequireGroup(t, uint64(test.want))
 			w := newWorldWithDefaultGroup(t, test.defaultGroup)
 			w.workload.FSGroup = test.fsGroup
 			if test.attribute != "" {

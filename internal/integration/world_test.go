@@ -29,6 +29,12 @@ const repository = "../.."
 // trustDomain is that of all tests.
 const trustDomain = "test.example.org"
 
+// A Lease that nobody lets go of would be held for longer than a test waits.
+const (
+	longLease  = 10 * time.Minute
+	shortRetry = 100 * time.Millisecond
+)
+
 // world is what a test works on.
 type world struct {
 	*testkit.Cluster
@@ -104,14 +110,17 @@ func (w *world) parseConfig(settings []setting) *config.Config {
 	return c
 }
 
-func (w *world) startApprover() {
+func (w *world) startApprover() { w.startReplica("replica") }
+
+// startReplica starts one of several approvers.
+func (w *world) startReplica(identity string) (stop func()) {
 	w.t.Helper()
 	a, err := approver.New(approver.Options{
-		Identity: w.issuer, Namespace: testkit.InstallNamespace,
+		Identity: identity, Namespace: testkit.InstallNamespace,
 		Config: config.NewHolder(w.config), REST: w.installation.Approver, Log: w.logger("approver"),
 	})
 	w.check(err)
-	w.run("approver", a.Run)
+	return w.run("approver", a.Run)
 }
 
 // startDriver starts a driver, and ends its tmpfs and mounts after it.

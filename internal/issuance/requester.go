@@ -8,6 +8,7 @@ import (
 	"crypto"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
@@ -18,6 +19,10 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 )
+
+// withdrawTimeout is how long the end of a request may hold up the end of the
+// program.
+const withdrawTimeout = 5 * time.Second
 
 // Requester makes documents. Make one with [NewRequester]; it is safe for use
 // by many goroutines.
@@ -76,6 +81,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, progress *Progress) 
 	if err != nil {
 		return nil, &Error{Stage: StagePrepare, Err: err}
 	}
+	progress.set(types.NamespacedName{}, StagePrepare, r.Ready())
 	if err := r.tracker.waitForSync(ctx); err != nil {
 		return nil, &Error{Stage: StagePrepare, Err: err}
 	}
@@ -86,14 +92,11 @@ func (r *Requester) Issue(ctx context.Context, order Order, progress *Progress) 
 	defer unsubscribe()
 
 	progress.set(name, StageCreate, nil)
-	if err := r.create(ctx, order.Token, request); err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx) // why, rather than that the HTTP request broke off
-		}
-		return nil, &Error{name, StageCreate, err}
-	}
-	signed, err := await(ctx, name, events, progress)
+	signed, err := r.createAndAwait(ctx, order.Token, request, events, progress)
 	if err != nil {
+		if ctx.Err() != nil {
+			r.withdraw(ctx, name)
+		}
 		return nil, err
 	}
 	document, err := newDocument(id, key, signed, order.Policy.Hash())
@@ -116,13 +119,30 @@ func prepare(order Order) (spiffeid.ID, crypto.Signer, []byte, error) {
 	return id, key, csrPEM, err
 }
 
-func (r *Requester) create(ctx context.Context, token string, request *cmapi.CertificateRequest) error {
+func (r *Requester) createAndAwait(ctx context.Context, token string, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
+	name := types.NamespacedName{Namespace: request.Namespace, Name: request.Name}
 	client, err := podClient(r.base, token)
 	if err != nil {
-		return err
+		return nil, &Error{name, StageCreate, err}
 	}
 	_, err = client.CertmanagerV1().CertificateRequests(request.Namespace).Create(ctx, request, metav1.CreateOptions{})
-	return err
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx) // why, rather than that the HTTP request broke off
+		}
+		return nil, &Error{name, StageCreate, err}
+	}
+	return await(ctx, name, events, progress)
+}
+
+// withdraw deletes a request that nobody waits for any more: with ctx the key
+// goes, and a certificate for it would be of no use. It may not have been
+// created at all.
+func (r *Requester) withdraw(ctx context.Context, name types.NamespacedName) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
+	defer cancel()
+	// What is left if it fails goes with the pod that owns it.
+	_ = r.client.CertmanagerV1().CertificateRequests(name.Namespace).Delete(ctx, name.Name, metav1.DeleteOptions{})
 }
 
 // Ready returns nil while requests can be made, or why not.

@@ -72,38 +72,29 @@ func (s *Scheduler) Run(ctx context.Context) {
 	defer calls.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wake:
-		case <-timer.C:
-		}
-		wait, ok := s.startDue(ctx, &calls)
-		if !ok {
-			return
-		}
-		timer.Reset(wait)
-	}
-}
-
-// startDue starts the calls for all that is due, and returns how long to wait
-// before looking again, or false if ctx ended meanwhile.
-func (s *Scheduler) startDue(ctx context.Context, calls *sync.WaitGroup) (time.Duration, bool) {
-	for {
-		id, wait := s.next(time.Now())
-		if wait > 0 {
-			return wait, true
-		}
+	for ctx.Err() == nil {
+		// Before a volume is taken off the schedule, so that it can be cancelled
+		// and put off for as long as its call has not begun.
 		select {
 		case s.slots <- struct{}{}:
 		case <-ctx.Done():
-			return 0, false
+			return
 		}
-		calls.Go(func() {
-			defer func() { <-s.slots }()
-			s.run(ctx, id)
-		})
+		id, wait := s.next(time.Now())
+		if wait == 0 {
+			calls.Go(func() {
+				defer func() { <-s.slots }()
+				s.run(ctx, id)
+			})
+			continue
+		}
+		<-s.slots
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+		case <-s.wake:
+		case <-timer.C:
+		}
 	}
 }
 

@@ -1,0 +1,125 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"strings"
+	"testing"
+
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/approver"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+)
+
+// spec is what the driver would ask for, for a ServiceAccount of the world's
+// namespace.
+func (w *world) spec(account string) cmapi.CertificateRequestSpec {
+	w.t.Helper()
+	policy := w.config.Policy()
+	id, err := spiffeid.FromSegments(policy.TrustDomain, "ns", w.workload.Namespace, "sa", account)
+	w.check(err)
+	key, err := policy.Key.Generate()
+	w.check(err)
+	csrPEM, err := csr.Build(id, key)
+	w.check(err)
+	return policy.CertificateRequestSpec(id, csrPEM)
+}
+
+// request creates a CertificateRequest as the world's ServiceAccount.
+func (w *world) request(spec cmapi.CertificateRequestSpec) string {
+	w.t.Helper()
+	access, err := w.ServiceAccountConfig(w.t.Context(), w.workload.Namespace, w.workload.ServiceAccount)
+	w.check(err)
+	client, err := cmclient.NewForConfig(access)
+	w.check(err)
+	created, err := client.CertmanagerV1().CertificateRequests(w.workload.Namespace).Create(w.t.Context(),
+		&cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{GenerateName: "asked-"}, Spec: spec}, metav1.CreateOptions{})
+	w.check(err)
+	return created.Name
+}
+
+// decision waits until a request is decided, and returns how.
+func (w *world) decision(name string) (decision cmapi.CertificateRequestCondition) {
+	w.t.Helper()
+	w.eventually("a decision", func() bool {
+		request, err := w.CertManager.CertmanagerV1().CertificateRequests(w.workload.Namespace).Get(w.t.Context(), name, metav1.GetOptions{})
+		w.check(err)
+		for _, kind := range []cmapi.CertificateRequestConditionType{cmapi.CertificateRequestConditionApproved, cmapi.CertificateRequestConditionDenied} {
+			if condition := apiutil.GetCertificateRequestCondition(request, kind); condition != nil {
+				decision = *condition
+			}
+		}
+		return decision.Type != ""
+	})
+	return decision
+}
+
+func TestApproverApprovesWhatTheDriverAsksFor(t *testing.T) {
+	w := prepare(t)
+	waiting := w.request(w.spec("example-app")) // it must be found by an approver that starts later
+	w.startApprover()
+	decision := w.decision(waiting)
+	if decision.Type != cmapi.CertificateRequestConditionApproved || decision.Reason != approver.ConditionReason {
+		t.Errorf("decision %+v, want Approved with reason %s", decision, approver.ConditionReason)
+	}
+}
+
+func TestApproverDeniesWithEveryReason(t *testing.T) {
+	w := prepare(t)
+	w.startApprover()
+	spec := w.spec("somebody-else")
+	spec.IsCA = true
+	spec.Duration = nil
+	decision := w.decision(w.request(spec))
+	if decision.Type != cmapi.CertificateRequestConditionDenied || decision.Reason != approver.ConditionReason {
+		t.Errorf("decision %+v, want Denied with reason %s", decision, approver.ConditionReason)
+	}
+	for _, reason := range []string{"wrong spec.isCA", "wrong spec.duration", "wrong SPIFFE ID in spec.request"} {
+		if !strings.Contains(decision.Message, reason) {
+			t.Errorf("message %q lacks %q", decision.Message, reason)
+		}
+	}
+}
+
+// A request to another issuer is not ours to decide, even if it is all wrong.
+func TestApproverLeavesOtherIssuersAlone(t *testing.T) {
+	w := prepare(t)
+	w.startApprover()
+	foreign := w.spec("somebody-else")
+	foreign.IssuerRef.Name = "another"
+	untouched := w.request(foreign)
+	w.decision(w.request(w.spec("example-app"))) // made later, so the other one has been seen by now
+	request, err := w.CertManager.CertmanagerV1().CertificateRequests(w.workload.Namespace).Get(t.Context(), untouched, metav1.GetOptions{})
+	w.check(err)
+	if apiutil.CertificateRequestIsApproved(request) || apiutil.CertificateRequestIsDenied(request) {
+		t.Errorf("the request was decided: %+v", request.Status.Conditions)
+	}
+}
+
+// One replica decides; when it stops, another takes over at once, since it
+// lets go of the Lease.
+func TestApproverReplicasHandOver(t *testing.T) {
+	w := prepare(t)
+	w.config.Approver.LeaderElection = config.LeaderElection{
+		Enabled: true, LeaseName: "csi-driver-spiffe-approver-" + w.issuer,
+		LeaseDuration: longLease, RenewDeadline: longLease - 1, RetryPeriod: shortRetry,
+	}
+	stopFirst := w.startReplica("first")
+	w.decision(w.request(w.spec("example-app")))
+	w.startReplica("second")
+	stopFirst()
+	w.decision(w.request(w.spec("example-app")))
+	lease, err := w.Kubernetes.CoordinationV1().Leases(testkit.InstallNamespace).Get(t.Context(), w.config.Approver.LeaderElection.LeaseName, metav1.GetOptions{})
+	w.check(err)
+	if holder := *lease.Spec.HolderIdentity; holder != "second" {
+		t.Errorf("the Lease is held by %q, want the second replica", holder)
+	}
+}
