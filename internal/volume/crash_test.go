@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -67,10 +68,11 @@ func TestWriteHealsAVolumeOfWhichOnlyTheDirectoryIsThere(t *testing.T) {
 // leaveGeneration makes a directory of files as an unfinished write does.
 func leaveGeneration(t *testing.T, data string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(data, "..2026_01_02_03_04_05.")
-	check(t, err)
+	name := "..2026_01_02_03_04_05." + strconv.Itoa(len(names(t, data)))
+	dir := filepath.Join(data, name)
+	check(t, os.Mkdir(dir, 0o755))
 	check(t, os.WriteFile(filepath.Join(dir, "tls.key"), []byte("a key that nobody has asked for"), 0o440))
-	return filepath.Base(dir)
+	return name
 }
 
 func TestAWriteThatFailsKeepsWhatWasThere(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 )
 
 func metadata() volume.Metadata {
-	group := int64(1000)
+	group := int64(0) // the only one that is sure to exist in a user namespace
 	return volume.Metadata{
 		TargetPath:   "/var/lib/kubelet/pods/x/volumes/kubernetes.io~csi/spiffe/mount",
 		PodNamespace: "sandbox",

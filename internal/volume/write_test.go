@@ -4,6 +4,7 @@
 package volume_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -27,7 +28,7 @@ func generation(n int) map[string][]byte {
 func mustHold(t *testing.T, store *volume.Store, files map[string][]byte) {
 	t.Helper()
 	for name, want := range files {
-		if got, err := store.ReadFile(id, name); err != nil || string(got) != string(want) {
+		if got, err := store.ReadFile(id, name); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("%s reads %q, %v, want %q", name, got, err, want)
 		}
 	}

@@ -1,0 +1,160 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"k8s.io/client-go/rest"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+)
+
+// nowhere is an API server that does not answer: what is tested here works
+// without one.
+func nowhere() *rest.Config { return &rest.Config{Host: "http://127.0.0.1:1"} }
+
+// newTestDriver returns a driver without a store, for what needs none.
+func newTestDriver(t *testing.T, log *slog.Logger) *Driver {
+	t.Helper()
+	requester, err := issuance.NewRequester(nowhere(), "worker-1")
+	check(t, err)
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	d := &Driver{node: "worker-1", config: config.NewHolder(testConfig(t)), log: log, requester: requester}
+	d.life, d.stop = context.WithCancelCause(t.Context())
+	d.schedule = issuance.NewScheduler(1, d.renew)
+	t.Cleanup(func() { d.stop(nil); d.background.Wait() })
+	return d
+}
+
+func TestNewNeedsANodeName(t *testing.T) {
+	t.Parallel()
+	_, err := New(Options{Config: config.NewHolder(testConfig(t)), REST: nowhere(), Log: slog.New(slog.DiscardHandler)})
+	if err == nil || !strings.Contains(err.Error(), "--node-name") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestIdentityService(t *testing.T) {
+	t.Parallel()
+	d := newTestDriver(t, nil)
+	identity := &identityServer{driver: d}
+	info, err := identity.GetPluginInfo(t.Context(), nil)
+	check(t, err)
+	if info.GetName() != "spiffe.csi.cert-manager.io" || info.GetVendorVersion() == "" {
+		t.Errorf("got %v", info)
+	}
+	if capabilities, err := identity.GetPluginCapabilities(t.Context(), nil); err != nil || len(capabilities.GetCapabilities()) != 0 {
+		t.Errorf("got %v, %v", capabilities, err)
+	}
+	for _, want := range []bool{true, false} {
+		if probe, err := identity.Probe(t.Context(), nil); err != nil || probe.GetReady().GetValue() != want {
+			t.Errorf("got %v, %v, want ready: %v", probe, err, want)
+		}
+		if d.Ready() == nil {
+			t.Error("ready, without an API server")
+		}
+		d.stop(errStopping)
+	}
+}
+
+func TestNodeServiceDescribesItself(t *testing.T) {
+	t.Parallel()
+	node := &nodeServer{driver: newTestDriver(t, nil)}
+	capabilities, err := node.NodeGetCapabilities(t.Context(), nil)
+	check(t, err)
+	if all := capabilities.GetCapabilities(); len(all) != 1 ||
+		all[0].GetRpc().GetType() != csi.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP {
+		t.Errorf("got %v", all)
+	}
+	info, err := node.NodeGetInfo(t.Context(), nil)
+	if err != nil || info.GetNodeId() != "worker-1" {
+		t.Errorf("got %v, %v", info, err)
+	}
+}
+
+// socketPath is short: that of a UNIX socket may have 107 bytes.
+func socketPath(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "csi") //nolint:usetesting // Its path is as long as the test's name.
+	check(t, err)
+	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
+	return filepath.Join(dir, "csi.sock")
+}
+
+func TestListen(t *testing.T) {
+	t.Parallel()
+	path := socketPath(t)
+	killed, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
+	check(t, err)
+	killed.(*net.UnixListener).SetUnlinkOnClose(false)
+	check(t, killed.Close())
+
+	listener, err := listen(t.Context(), path)
+	check(t, err)
+	info, err := os.Stat(path)
+	check(t, err)
+	if info.Mode() != fs.ModeSocket|0o600 {
+		t.Errorf("mode %s, want that only root may call", info.Mode())
+	}
+	check(t, listener.Close())
+	if _, err := listen(t.Context(), filepath.Join(path, "no", "such", "folder")); err == nil {
+		t.Error("listens where there is no folder")
+	}
+}
+
+func TestRunServesUntilItIsToldToStop(t *testing.T) {
+	t.Parallel()
+	d := newTestDriver(t, nil)
+	d.socket = socketPath(t)
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	conn, err := grpc.NewClient("unix://"+d.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	check(t, err)
+	defer conn.Close()
+	probe, err := csi.NewIdentityClient(conn).Probe(t.Context(), &csi.ProbeRequest{}, grpc.WaitForReady(true))
+	if err != nil || !probe.GetReady().GetValue() {
+		t.Errorf("got %v, %v", probe, err)
+	}
+	// A publish that waits for the API server, which is away, ends as well.
+	publishing := make(chan error, 1)
+	go func() {
+		_, err := csi.NewNodeClient(conn).NodePublishVolume(t.Context(), goodRequest())
+		publishing <- err
+	}()
+	for !d.hasFlight(testVolume) {
+		check(t, t.Context().Err())
+	}
+	stop()
+	check(t, <-ended)
+	if err := <-publishing; err == nil || !strings.Contains(err.Error(), errStopping.Error()) {
+		t.Errorf("the publish ended with %v", err)
+	}
+	if d.Ready() == nil {
+		t.Error("ready, though it has stopped")
+	}
+}
+
+// hasFlight reports whether a request is under way for a volume.
+func (d *Driver) hasFlight(id string) bool {
+	state := d.volumes.acquire(id)
+	defer d.volumes.release(state)
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	return state.flight != nil
+}

@@ -1,0 +1,48 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"testing"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+)
+
+// FuzzParsePublish: no request makes it panic, and what it takes is whole.
+func FuzzParsePublish(f *testing.F) {
+	withGroup, inSecrets := goodRequest(), withTokens(tokens(map[string]string{"": testToken()}), "")
+	withGroup.VolumeContext[attributeFSGroup] = "1000"
+	for _, seed := range []*csi.NodePublishVolumeRequest{{}, goodRequest(), withGroup, inSecrets, withTokens("{", "null")} {
+		data, err := protojson.Marshal(seed)
+		check(f, err)
+		f.Add(data)
+	}
+	c := testConfig(f)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		req := &csi.NodePublishVolumeRequest{}
+		if protojson.Unmarshal(data, req) != nil && proto.Unmarshal(data, req) != nil {
+			return
+		}
+		got, err := parsePublish(req, c)
+		_ = podOf(req)
+		if err != nil {
+			if got != (publishRequest{}) {
+				t.Errorf("a request and an error: %+v, %v", got, err)
+			}
+			if code := status.Code(toStatus(err)); code != codes.InvalidArgument && code != codes.FailedPrecondition {
+				t.Errorf("code %s for %v", code, err)
+			}
+			return
+		}
+		token := got.token
+		if got.volumeID == "" || got.targetPath == "" || token.raw == nil || *token.raw == "" ||
+			token.ServiceAccount.Name() == "" || token.ServiceAccount.Namespace() == "" || token.PodName == "" || token.PodUID == "" {
+			t.Errorf("taken, but not whole: %+v", got)
+		}
+	})
+}

@@ -1,0 +1,72 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+func TestToStatus(t *testing.T) {
+	t.Parallel()
+	request := types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}
+	at := func(stage issuance.Stage, err error) error {
+		return &issuance.Error{Request: request, Stage: stage, Err: err}
+	}
+	resource := schema.GroupResource{Group: "cert-manager.io", Resource: "certificaterequests"}
+	for _, row := range []struct {
+		name     string
+		err      error
+		code     codes.Code
+		fragment string
+	}{
+		{"refused", refuse("field %s", "x"), codes.InvalidArgument, "volume refused: field x"},
+		{"another pod's token", fmt.Errorf("%w: x", errWrongPod), codes.InvalidArgument, "not of the pod"},
+		{"malformed token", fmt.Errorf("x: %w", spiffe.ErrMalformedToken), codes.InvalidArgument, "malformed"},
+		{"claims", fmt.Errorf("x: %w", spiffe.ErrTokenClaims), codes.InvalidArgument, "pod-bound"},
+		{"no token", errNoToken, codes.FailedPrecondition, "spec.requiresRepublish"},
+		{"denied", at(issuance.StageApprove, fmt.Errorf("%w: duration", issuance.ErrDenied)), codes.PermissionDenied, "sandbox/web-0-x2b4 denied by approver: duration"},
+		{"failed", at(issuance.StageSign, fmt.Errorf("%w: no CA", issuance.ErrFailed)), codes.FailedPrecondition, "sandbox/web-0-x2b4 failed: no CA"},
+		{"deleted", at(issuance.StageSign, issuance.ErrDeleted), codes.Aborted, "deleted before it was signed"},
+		{"unpublished meanwhile", at(issuance.StageApprove, errUnpublished), codes.Aborted, "unpublished"},
+		{"not the SVID", at(issuance.StageVerify, fmt.Errorf("%w: x", issuance.ErrBadCertificate)), codes.Internal, "not the SVID"},
+		{"time is up", at(issuance.StageApprove, context.DeadlineExceeded), codes.DeadlineExceeded, "waiting for approval"},
+		{"time is up, before anything", context.DeadlineExceeded, codes.DeadlineExceeded, ""},
+		{"time is up while creating", at(issuance.StageCreate, context.DeadlineExceeded), codes.DeadlineExceeded, "creating the request"},
+		{"the kubelet hung up", at(issuance.StageSign, context.Canceled), codes.Canceled, "issuer"},
+		{"stopping", at(issuance.StageSign, errStopping), codes.Unavailable, "stopping"},
+		{"stopping, though time is up too", errors.Join(context.DeadlineExceeded, errStopping), codes.Unavailable, ""},
+		{"forbidden", at(issuance.StageCreate, apierrors.NewForbidden(resource, "", errors.New("no role"))), codes.PermissionDenied, "a Role with verb \"create\""},
+		{"token not accepted", at(issuance.StageCreate, apierrors.NewUnauthorized("x")), codes.Unauthenticated, "x"},
+		{"no cert-manager", at(issuance.StageCreate, apierrors.NewNotFound(resource, "")), codes.FailedPrecondition, "is cert-manager installed"},
+		{"a webhook objects", at(issuance.StageCreate, apierrors.NewBadRequest("x")), codes.FailedPrecondition, "x"},
+		{"not valid", at(issuance.StageCreate, apierrors.NewInvalid(schema.GroupKind{}, "", nil)), codes.FailedPrecondition, ""},
+		{"the API server is overloaded", at(issuance.StageCreate, apierrors.NewTooManyRequests("x", 1)), codes.Unavailable, "x"},
+		{"the API server is away", at(issuance.StageCreate, errors.New("connection refused")), codes.Unavailable, "connection refused"},
+		{"no key can be made", at(issuance.StagePrepare, errors.New("entropy")), codes.Internal, "entropy"},
+		{"the store", fmt.Errorf("x: %w", volume.ErrDamaged), codes.Internal, "damaged"},
+		{"anything else", errors.New("disk full"), codes.Internal, "disk full"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			got := status.Convert(toStatus(row.err))
+			if got.Code() != row.code || !strings.Contains(got.Message(), row.fragment) {
+				t.Errorf("got %s: %s\nwant %s: …%s…", got.Code(), got.Message(), row.code, row.fragment)
+			}
+		})
+	}
+}

@@ -1,0 +1,218 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+const testIdentity = "spiffe://my.trust.domain/ns/sandbox/sa/example-app"
+
+// svidFiles are those of a self-signed SVID, which is one all the same.
+func svidFiles(t *testing.T, notBefore, notAfter time.Time) map[string][]byte {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	uri, err := url.Parse(testIdentity)
+	check(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), URIs: []*url.URL{uri},
+		NotBefore: notBefore, NotAfter: notAfter, KeyUsage: x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	check(t, err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	check(t, err)
+	return map[string][]byte{
+		"tls.crt": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+		"tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
+	}
+}
+
+// node is what an earlier process has left on a node.
+type node struct {
+	dir, target string
+	store       *volume.Store
+}
+
+func newNode(t *testing.T) node {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, or root of a user namespace, to mount: run `make test`")
+	}
+	dir := t.TempDir()
+	store, err := volume.Open(filepath.Join(dir, "store"))
+	check(t, err)
+	n := node{dir, filepath.Join(dir, "pods", "mount"), store}
+	t.Cleanup(func() {
+		check(t, volume.Unmount(n.target))
+		check(t, volume.Unmount(store.Root()))
+	})
+	return n
+}
+
+// publish leaves a volume of pod web-0 as it is while the pod runs.
+func (n node) publish(t *testing.T, notBefore, notAfter time.Time) {
+	t.Helper()
+	check(t, n.store.Write(testVolume, svidFiles(t, notBefore, notAfter), volume.Metadata{
+		TargetPath: n.target, PodNamespace: "sandbox", PodName: "web-0", PodUID: testPodUID, SPIFFEID: "before",
+	}))
+	check(t, n.store.Mount(testVolume, n.target))
+}
+
+// start makes a driver that takes over, without an API server.
+func (n node) start(t *testing.T, lines ...string) (*Driver, *bytes.Buffer, error) {
+	t.Helper()
+	out := &bytes.Buffer{}
+	lines = append(lines, "volume: {tmpfsPath: "+n.store.Root()+"}")
+	d, err := New(Options{
+		Node: "worker-1", Socket: socketPath(t), REST: nowhere(),
+		Config: config.NewHolder(testConfig(t, lines...)), Log: slog.New(slog.NewTextHandler(out, nil)),
+	})
+	if d != nil {
+		t.Cleanup(func() { d.stop(nil); d.background.Wait() })
+	}
+	return d, out, err
+}
+
+func TestAVolumeOfAnEarlierProcessStaysPublished(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	notAfter := time.Now().Add(time.Hour).Truncate(time.Second)
+	n.publish(t, time.Now(), notAfter)
+	before, err := os.Stat(filepath.Join(n.target, "tls.key"))
+	check(t, err)
+	d, _, err := n.start(t)
+	check(t, err)
+	live := d.volumes.acquire(testVolume).metadata()
+	if live == nil || live.SPIFFEID != testIdentity || !live.NotAfter.Equal(notAfter) {
+		t.Fatalf("knows %+v of it, want what its files say", live)
+	}
+
+	// The kubelet calls again and again. The API server is away: nobody asks it.
+	req := goodRequest()
+	req.TargetPath = n.target
+	for range 3 {
+		_, err = (&nodeServer{driver: d}).NodePublishVolume(t.Context(), req)
+		check(t, err)
+	}
+	after, err := os.Stat(filepath.Join(n.target, "tls.key"))
+	check(t, err)
+	if !os.SameFile(before, after) {
+		t.Error("the files have changed")
+	}
+	if d.hasFlight(testVolume) {
+		t.Error("a request was made")
+	}
+}
+
+func TestUnpublishDestroysEverythingWithoutAnAPIServer(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.publish(t, time.Now(), time.Now().Add(time.Hour))
+	d, _, err := n.start(t)
+	check(t, err)
+	req := &csi.NodeUnpublishVolumeRequest{VolumeId: testVolume, TargetPath: n.target}
+	for range 2 { // it must be idempotent
+		_, err := (&nodeServer{driver: d}).NodeUnpublishVolume(t.Context(), req)
+		check(t, err)
+		if _, err := os.Lstat(n.target); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("the target is still there: %v", err)
+		}
+		if ids, err := n.store.List(); err != nil || len(ids) != 0 {
+			t.Errorf("left in the store: %q, %v", ids, err)
+		}
+		d.volumes.mu.Lock()
+		if len(d.volumes.all) != 0 {
+			t.Errorf("left in memory: %v", d.volumes.all)
+		}
+		d.volumes.mu.Unlock()
+	}
+	req.VolumeId = "../x"
+	if _, err := (&nodeServer{driver: d}).NodeUnpublishVolume(t.Context(), req); err == nil {
+		t.Error("takes a hostile volume ID")
+	}
+}
+
+// One volume that cannot be understood stops neither the start nor the others.
+func TestDamagedVolumesAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.publish(t, time.Now(), time.Now().Add(time.Hour))
+	check(t, os.Mkdir(filepath.Join(n.store.Root(), "empty"), 0o700))
+	for id, damage := range map[string]func(dir string) error{
+		"metadata-cut-short": func(dir string) error { return os.Truncate(filepath.Join(dir, "metadata.json"), 20) },
+		"metadata-gone":      func(dir string) error { return os.Remove(filepath.Join(dir, "metadata.json")) },
+		"key-gone":           func(dir string) error { return os.Remove(filepath.Join(dir, "data", "tls.key")) },
+		"files-gone":         func(dir string) error { return os.Remove(filepath.Join(dir, "data", "..data")) },
+		"certificate-empty":  func(dir string) error { return os.Truncate(filepath.Join(dir, "data", "tls.crt"), 0) },
+	} {
+		check(t, n.store.Write(id, svidFiles(t, time.Now(), time.Now().Add(time.Hour)), volume.Metadata{}))
+		check(t, damage(filepath.Join(n.store.Root(), id)))
+	}
+	d, out, err := n.start(t)
+	check(t, err)
+	if len(d.volumes.all) != 1 || d.volumes.all[testVolume] == nil {
+		t.Errorf("took over %v, want the good one", d.volumes.all)
+	}
+	if log := out.String(); strings.Count(log, "cannot be taken over") != 6 || !strings.Contains(log, "volumes=1 damaged=6") {
+		t.Errorf("the log says %s", log)
+	}
+	if ids, err := n.store.List(); err != nil || len(ids) != 7 {
+		t.Errorf("left are %q, %v, want all 7", ids, err)
+	}
+}
+
+// An expired document is due at once. Without a token from the kubelet nothing
+// can be done about it, and the volume stays as it is.
+func TestRenewalWaitsForAToken(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.publish(t, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))
+	d, out, err := n.start(t)
+	check(t, err)
+	d.renew(t.Context(), testVolume)
+	if !strings.Contains(out.String(), "renewal waits for the kubelet to send the pod's token") {
+		t.Errorf("the log says %s", out)
+	}
+	request, err := parsePublish(goodRequest(), testConfig(t))
+	check(t, err)
+	if state := d.volumes.acquire(testVolume); !state.takeToken(request.token) {
+		t.Error("the token does not make the renewal due")
+	}
+}
+
+func TestNewWithoutAGoodTrustBundleFails(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	path := filepath.Join(n.dir, "ca.pem")
+	_, _, err := n.start(t, "trustBundle: {path: "+path+"}")
+	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "trustBundle.path "+path) {
+		t.Errorf("got %v", err)
+	}
+	check(t, os.WriteFile(path, nil, 0o600))
+	if _, _, err := n.start(t, "trustBundle: {path: "+path+"}"); !errors.Is(err, trustbundle.ErrNoCertificate) {
+		t.Errorf("got %v", err)
+	}
+}

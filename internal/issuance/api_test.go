@@ -1,0 +1,160 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package issuance
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
+)
+
+// api is as much of an API server as a Requester talks to: one watch, create
+// and delete. What the real one does is tested in package integration; here it
+// is made to misbehave.
+type api struct {
+	*httptest.Server
+	// created is called for each request that was created, and sends what the
+	// watch is to tell of it. If it returns a status, creation fails with that.
+	created func(a *api, request *cmapi.CertificateRequest) *metav1.Status
+
+	events chan change
+
+	mu      sync.Mutex
+	calls   []string // "VERB NAME by TOKEN"
+	selects []string // the label selectors of watches
+}
+
+// change is what a watch tells.
+type change struct {
+	kind    string
+	request *cmapi.CertificateRequest
+}
+
+func newAPI(t *testing.T, created func(*api, *cmapi.CertificateRequest) *metav1.Status) *api {
+	t.Helper()
+	a := &api{created: created, events: make(chan change, 16)}
+	a.Server = httptest.NewServer(a)
+	t.Cleanup(func() { a.CloseClientConnections(); a.Close() })
+	return a
+}
+
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	switch r.Method {
+	case http.MethodGet:
+		a.listOrWatch(w, r)
+	case http.MethodPost:
+		a.create(w, r)
+	default:
+		a.note(r, path.Base(r.URL.Path))
+		respond(w, metav1.Status{Status: metav1.StatusSuccess})
+	}
+}
+
+func respond(w http.ResponseWriter, body any) {
+	if err := json.NewEncoder(w).Encode(body); err != nil {
+		panic(err)
+	}
+}
+
+func (a *api) note(r *http.Request, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.calls = append(a.calls, fmt.Sprintf("%s %s by %s", r.Method, name, r.Header.Get("Authorization")))
+}
+
+// noted returns the calls that change something, so far.
+func (a *api) noted() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.calls)
+}
+
+func (a *api) create(w http.ResponseWriter, r *http.Request) {
+	request := &cmapi.CertificateRequest{}
+	if err := json.NewDecoder(r.Body).Decode(request); err != nil {
+		panic(err)
+	}
+	a.note(r, request.Name)
+	if status := a.created(a, request); status != nil {
+		w.WriteHeader(int(status.Code))
+		respond(w, status)
+		return
+	}
+	w.WriteHeader(http.StatusCreated)
+	respond(w, request)
+}
+
+func (a *api) listOrWatch(w http.ResponseWriter, r *http.Request) {
+	if !r.URL.Query().Has("watch") {
+		respond(w, cmapi.CertificateRequestList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}})
+		return
+	}
+	a.mu.Lock()
+	a.selects = append(a.selects, r.URL.Query().Get("labelSelector"))
+	a.mu.Unlock()
+	// The end of what was there before, which is nothing.
+	a.tell(w, "BOOKMARK", &cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{
+		ResourceVersion: "1", Annotations: map[string]string{metav1.InitialEventsAnnotationKey: "true"},
+	}})
+	for {
+		select {
+		case event := <-a.events:
+			a.tell(w, event.kind, event.request)
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (*api) tell(w http.ResponseWriter, kind string, request *cmapi.CertificateRequest) {
+	request.TypeMeta = metav1.TypeMeta{Kind: cmapi.CertificateRequestKind, APIVersion: cmapi.SchemeGroupVersion.String()}
+	respond(w, map[string]any{"type": kind, "object": request})
+	w.(http.Flusher).Flush()
+}
+
+// send makes the watch tell of a request.
+func (a *api) send(kind string, request *cmapi.CertificateRequest) {
+	a.events <- change{kind, request.DeepCopy()}
+}
+
+// requester returns a started Requester of node worker-1.
+func (a *api) requester(t *testing.T) *Requester {
+	t.Helper()
+	r, err := NewRequester(&rest.Config{Host: a.URL, BearerToken: "driver", QPS: -1}, "worker-1")
+	check(t, err)
+	r.Start(t.Context())
+	return r
+}
+
+func testOrder(t *testing.T) Order {
+	t.Helper()
+	sa, err := spiffe.NewServiceAccount("sandbox", "example-app")
+	check(t, err)
+	return Order{
+		Policy: policy.Policy{
+			TrustDomain: spiffeid.RequireTrustDomainFromString("my.trust.domain"),
+			IssuerRef:   policy.IssuerRef{Name: "ca", Kind: "ClusterIssuer", Group: "cert-manager.io"},
+			Key:         policy.KeySpec{Algorithm: policy.ECDSA, Size: 256},
+			Duration:    time.Hour,
+		},
+		Token: "pod", Node: "worker-1", VolumeID: "csi-5a8a6b",
+		Pod:         spiffe.PodToken{ServiceAccount: sa, PodName: "web-0", PodUID: "c2f0f7a1"},
+		Annotations: map[string]string{"example.com/team": "blue"},
+	}
+}

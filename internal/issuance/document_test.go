@@ -1,0 +1,165 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package issuance
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const identity = "spiffe://my.trust.domain/ns/sandbox/sa/example-app"
+
+// fakeIssuer signs whatever it is told to.
+type fakeIssuer struct {
+	certificate *x509.Certificate
+	key         crypto.Signer
+}
+
+func newKey(t *testing.T) crypto.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	check(t, err)
+	return key
+}
+
+func check(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func newFakeIssuer(t *testing.T) fakeIssuer {
+	t.Helper()
+	key := newKey(t)
+	template := leaf("spiffe://my.trust.domain")
+	template.IsCA, template.KeyUsage = true, x509.KeyUsageCertSign
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	check(t, err)
+	certificate, err := x509.ParseCertificate(der)
+	check(t, err)
+	return fakeIssuer{certificate, key}
+}
+
+// leaf is the certificate that an issuer should make for a SPIFFE ID.
+func leaf(id string) *x509.Certificate {
+	uri, err := url.Parse(id)
+	if err != nil {
+		panic(err)
+	}
+	return &x509.Certificate{
+		SerialNumber: big.NewInt(1), URIs: []*url.URL{uri},
+		NotBefore: time.Now().Add(-time.Minute).Truncate(time.Second), NotAfter: time.Now().Add(time.Hour).Truncate(time.Second),
+		KeyUsage: x509.KeyUsageDigitalSignature, BasicConstraintsValid: true,
+	}
+}
+
+func (i fakeIssuer) sign(t *testing.T, template *x509.Certificate, key crypto.PublicKey) string {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, i.certificate, key, i.key)
+	check(t, err)
+	return pemBlock("CERTIFICATE", der)
+}
+
+func pemBlock(kind string, der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+}
+
+// signed is the request as the issuer leaves it.
+func signed(chain string) *cmapi.CertificateRequest {
+	request := &cmapi.CertificateRequest{}
+	request.Namespace, request.Name = "sandbox", "web-0-x2b4"
+	request.Status.Certificate = []byte(chain)
+	return request
+}
+
+func TestNewDocument(t *testing.T) {
+	t.Parallel()
+	issuer, key := newFakeIssuer(t), newKey(t)
+	template := leaf(identity)
+	chain := issuer.sign(t, template, key.Public()) + pemBlock("CERTIFICATE", issuer.certificate.Raw)
+	document, err := newDocument(spiffeid.RequireFromString(identity), key, signed(chain), "hash")
+	check(t, err)
+	if got := document.SVID.ID.String(); got != identity {
+		t.Errorf("for %s", got)
+	}
+	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}) || document.PolicyHash != "hash" {
+		t.Errorf("from %s under %s", document.Request, document.PolicyHash)
+	}
+	if !document.NotBefore().Equal(template.NotBefore) || !document.NotAfter().Equal(template.NotAfter) {
+		t.Errorf("valid from %s to %s", document.NotBefore(), document.NotAfter())
+	}
+	certificates, keyPEM, err := document.Marshal()
+	check(t, err)
+	if string(certificates) != chain {
+		t.Errorf("the chain is\n%s, want\n%s", certificates, chain)
+	}
+	if block, rest := pem.Decode(keyPEM); block == nil || block.Type != "PRIVATE KEY" || len(rest) > 0 {
+		t.Error("the key is not one PKCS #8 block")
+	}
+	if again, err := x509svid.Parse(certificates, keyPEM); err != nil || again.ID.String() != identity {
+		t.Errorf("go-spiffe reads it as %v, %v", again, err)
+	}
+}
+
+func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
+	t.Parallel()
+	issuer, key := newFakeIssuer(t), newKey(t)
+	_, otherKind, err := ed25519.GenerateKey(rand.Reader)
+	check(t, err)
+	with := func(change func(*x509.Certificate)) string {
+		template := leaf(identity)
+		change(template)
+		return issuer.sign(t, template, key.Public())
+	}
+	good := with(func(*x509.Certificate) {})
+	root := pemBlock("CERTIFICATE", issuer.certificate.Raw)
+	for _, row := range []struct{ name, chain, fragment string }{
+		{"nothing", "", "no PEM certificate"},
+		{"no PEM", "signed", "no PEM certificate"},
+		{"cut short", good[:len(good)-20], "no PEM certificate"},
+		{"DER cut short", pemBlock("CERTIFICATE", issuer.certificate.Raw[:40]), "malformed"},
+		{"a private key behind", good + pemBlock("PRIVATE KEY", []byte("x")), `"PRIVATE KEY"`},
+		{"a request before", pemBlock("CERTIFICATE REQUEST", []byte("x")) + good, `"CERTIFICATE REQUEST"`},
+		{"another SPIFFE ID", issuer.sign(t, leaf(identity+"2"), key.Public()), "it is for " + identity + "2"},
+		{"another trust domain", issuer.sign(t, leaf(strings.Replace(identity, "my", "your", 1)), key.Public()), "your.trust.domain"},
+		{"the trust domain itself", issuer.sign(t, leaf("spiffe://my.trust.domain"), key.Public()), "non-root path"},
+		{"another key", issuer.sign(t, leaf(identity), newKey(t).Public()), "does not match private key"},
+		{"another kind of key", issuer.sign(t, leaf(identity), otherKind.Public()), "does not match private key"},
+		{"a CA", with(func(c *x509.Certificate) { c.IsCA = true }), "CA flag"},
+		{"may sign certificates", with(func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }), "keyCertSign"},
+		{"may not sign", with(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), "digitalSignature"},
+		{"no URI", with(func(c *x509.Certificate) { c.URIs = nil }), "no URI SAN"},
+		{"two URIs", with(func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) }), "more than one URI SAN"},
+		{"the root first", root + good, "non-root path"},
+		{"a chain of leaves", good + good, "CA flag"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			document, err := newDocument(spiffeid.RequireFromString(identity), key, signed(row.chain), "hash")
+			if document != nil || !errors.Is(err, ErrBadCertificate) {
+				t.Fatalf("got %v, %v, want ErrBadCertificate", document, err)
+			}
+			if !strings.Contains(err.Error(), row.fragment) {
+				t.Errorf("%q does not say %q", err, row.fragment)
+			}
+		})
+	}
+}

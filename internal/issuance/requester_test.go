@@ -1,0 +1,231 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package issuance
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+// signWith returns what an issuer makes of a request.
+func signWith(t *testing.T, issuer fakeIssuer, request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
+	t.Helper()
+	parsed, err := csr.Parse(request.Spec.Request)
+	if err != nil {
+		t.Error(err)
+		return request
+	}
+	request = request.DeepCopy()
+	request.Status.Certificate = []byte(issuer.sign(t, leaf(parsed.ID.String()), parsed.PublicKey))
+	request.Status.Conditions = []cmapi.CertificateRequestCondition{
+		set(cmapi.CertificateRequestConditionApproved, cmmeta.ConditionTrue, "", ""),
+		set(cmapi.CertificateRequestConditionReady, cmmeta.ConditionTrue, cmapi.CertificateRequestReasonIssued, ""),
+	}
+	return request
+}
+
+func TestIssue(t *testing.T) {
+	t.Parallel()
+	issuer, order := newFakeIssuer(t), testOrder(t)
+	var asked *cmapi.CertificateRequest
+	a := newAPI(t, func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+		asked = request.DeepCopy()
+		// Told before the creation is answered, as happens.
+		a.send("ADDED", request)
+		a.send("MODIFIED", signWith(t, issuer, request))
+		return nil
+	})
+	requester := a.requester(t)
+	document, err := requester.Issue(t.Context(), order, new(Progress))
+	check(t, err)
+	if document.SVID.ID.String() != identity || document.PolicyHash != order.Policy.Hash() {
+		t.Errorf("a document of %s under %s", document.SVID.ID, document.PolicyHash)
+	}
+	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: asked.Name}) {
+		t.Errorf("from request %s, created was %s", document.Request, asked.Name)
+	}
+	if calls := a.noted(); !slices.Equal(calls, []string{"POST " + asked.Name + " by Bearer pod"}) {
+		t.Errorf("calls: %q", calls)
+	}
+	check(t, requester.Ready())
+	if want := []string{LabelNode + "=worker-1"}; !slices.Equal(slices.Compact(a.selects), want) {
+		t.Errorf("watched %q, want %q", a.selects, want)
+	}
+	mustBeAsOrdered(t, asked, order)
+}
+
+func mustBeAsOrdered(t *testing.T, asked *cmapi.CertificateRequest, order Order) {
+	t.Helper()
+	asked.Spec.Username = order.Pod.ServiceAccount.Username() // as the webhook fills it in
+	if decision := policy.Evaluate(order.Policy, asked.Spec); decision.Verdict != policy.Approve {
+		t.Errorf("the policy says %s: %s", decision.Verdict, decision.Message())
+	}
+	if asked.Labels[LabelNode] != order.Node || asked.Labels[LabelVolume] != order.VolumeID {
+		t.Errorf("labels %v", asked.Labels)
+	}
+	if asked.Annotations[AnnotationIdentity] != identity || asked.Annotations["example.com/team"] != "blue" {
+		t.Errorf("annotations %v", asked.Annotations)
+	}
+	if len(order.Annotations) != 1 {
+		t.Errorf("the order's own annotations were changed: %v", order.Annotations)
+	}
+	want := metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: "web-0", UID: "c2f0f7a1"}
+	if len(asked.OwnerReferences) != 1 || asked.OwnerReferences[0] != want {
+		t.Errorf("owners %+v, want %+v", asked.OwnerReferences, want)
+	}
+}
+
+func TestIssueMakesAnotherKeyEachTime(t *testing.T) {
+	t.Parallel()
+	issuer := newFakeIssuer(t)
+	a := newAPI(t, func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+		a.send("ADDED", signWith(t, issuer, request))
+		return nil
+	})
+	requester := a.requester(t)
+	one, err := requester.Issue(t.Context(), testOrder(t), new(Progress))
+	check(t, err)
+	two, err := requester.Issue(t.Context(), testOrder(t), new(Progress))
+	check(t, err)
+	_, first, err := one.Marshal()
+	check(t, err)
+	_, second, err := two.Marshal()
+	check(t, err)
+	if bytes.Equal(first, second) || one.Request == two.Request {
+		t.Errorf("the same key, or the same request: %s and %s", one.Request, two.Request)
+	}
+}
+
+func TestIssueSaysWhyThereIsNoDocument(t *testing.T) {
+	t.Parallel()
+	with := func(a *api, request *cmapi.CertificateRequest, kind cmapi.CertificateRequestConditionType, reason string) {
+		request = request.DeepCopy()
+		status := cmmeta.ConditionTrue
+		if kind == cmapi.CertificateRequestConditionReady {
+			status = cmmeta.ConditionFalse
+		}
+		request.Status.Conditions = []cmapi.CertificateRequestCondition{set(kind, status, reason, "why not")}
+		a.send("MODIFIED", request)
+	}
+	for _, row := range []struct {
+		name    string
+		created func(*api, *cmapi.CertificateRequest) *metav1.Status
+		stage   Stage
+		is      func(error) bool
+	}{
+		{"denied", func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+			a.send("ADDED", request)
+			with(a, request, cmapi.CertificateRequestConditionDenied, "policy")
+			return nil
+		}, StageApprove, func(err error) bool { return errors.Is(err, ErrDenied) && strings.Contains(err.Error(), "why not") }},
+		{"failed", func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+			with(a, request, cmapi.CertificateRequestConditionReady, cmapi.CertificateRequestReasonFailed)
+			return nil
+		}, StageSign, func(err error) bool { return errors.Is(err, ErrFailed) }},
+		{"deleted", func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+			a.send("ADDED", request)
+			a.send("DELETED", request)
+			return nil
+		}, StageApprove, func(err error) bool { return errors.Is(err, ErrDeleted) }},
+		{"signed for somebody else", func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+			issuer, other := newFakeIssuer(t), newKey(t)
+			wrong := signWith(t, issuer, request)
+			wrong.Status.Certificate = []byte(issuer.sign(t, leaf(identity), other.Public()))
+			a.send("ADDED", wrong)
+			return nil
+		}, StageVerify, func(err error) bool { return errors.Is(err, ErrBadCertificate) }},
+		{"forbidden", func(*api, *cmapi.CertificateRequest) *metav1.Status {
+			return &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: "no"}
+		}, StageCreate, apierrors.IsForbidden},
+		{"token refused", func(*api, *cmapi.CertificateRequest) *metav1.Status {
+			return &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusUnauthorized, Reason: metav1.StatusReasonUnauthorized}
+		}, StageCreate, apierrors.IsUnauthorized},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			document, err := newAPI(t, row.created).requester(t).Issue(t.Context(), testOrder(t), new(Progress))
+			var issue *Error
+			if document != nil || !errors.As(err, &issue) || !row.is(err) {
+				t.Fatalf("got %v, %v", document, err)
+			}
+			if issue.Stage != row.stage || issue.Request.Namespace != "sandbox" || !strings.HasPrefix(issue.Request.Name, "web-0-") {
+				t.Errorf("stage %q of %s, want %q of sandbox/web-0-…", issue.Stage, issue.Request, row.stage)
+			}
+			if strings.Contains(err.Error(), "Bearer") {
+				t.Errorf("the error quotes the token: %v", err)
+			}
+		})
+	}
+}
+
+func TestIssueEndsWithItsContextAndSaysWhatItWaitedFor(t *testing.T) {
+	t.Parallel()
+	gone := errors.New("the pod is gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	a := newAPI(t, func(*api, *cmapi.CertificateRequest) *metav1.Status {
+		cancel(gone)
+		return nil
+	})
+	var progress Progress
+	_, err := a.requester(t).Issue(ctx, testOrder(t), &progress)
+	var issue *Error
+	if !errors.As(err, &issue) || issue.Stage != StageCreate && issue.Stage != StageApprove {
+		t.Errorf("got %v", err)
+	}
+	if issue.Stage == StageApprove && (!errors.Is(err, gone) || !errors.Is(err, errNotSeen)) {
+		t.Errorf("got %v, want the cause and what was waited for", err)
+	}
+}
+
+// Who waits while the API server is away is told that, not only that time is up.
+func TestIssueWithoutAnAPIServer(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil)
+	a.Close()
+	requester := a.requester(t)
+	if err := requester.Ready(); !errors.Is(err, errNotSynced) {
+		t.Errorf("Ready() = %v, want errNotSynced", err)
+	}
+	gone := errors.New("the pod is gone")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var progress Progress
+	ended := make(chan error)
+	go func() { _, err := requester.Issue(ctx, testOrder(t), &progress); ended <- err }()
+	for !errors.Is(progress.Err(gone), errNotSynced) {
+		if err := t.Context().Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel(gone)
+	var issue *Error
+	if err := <-ended; !errors.Is(err, errNotSynced) || !errors.Is(err, gone) || !errors.As(err, &issue) || issue.Stage != StagePrepare {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestIssueRefusesAPolicyThatIsNotWhole(t *testing.T) {
+	t.Parallel()
+	order := testOrder(t)
+	order.Policy.Key.Size = 192
+	a := newAPI(t, nil)
+	_, err := a.requester(t).Issue(t.Context(), order, new(Progress))
+	var issue *Error
+	if !errors.As(err, &issue) || issue.Stage != StagePrepare {
+		t.Errorf("got %v", err)
+	}
+}

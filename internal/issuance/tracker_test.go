@@ -1,0 +1,107 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package issuance
+
+import (
+	"slices"
+	"testing"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+)
+
+// newIdleRequester returns a Requester whose watch is never started: the tests
+// put into it what it would have seen.
+func newIdleRequester(t *testing.T, host string) *Requester {
+	t.Helper()
+	r, err := NewRequester(&rest.Config{Host: host, BearerToken: "driver", QPS: -1}, "worker-1")
+	check(t, err)
+	return r
+}
+
+func requestNamed(name, volume string) *cmapi.CertificateRequest {
+	return &cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "sandbox", Name: name, Labels: map[string]string{LabelVolume: labelValue(volume)},
+	}}
+}
+
+func nameOf(r *cmapi.CertificateRequest) types.NamespacedName {
+	return types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
+}
+
+func TestTrackerHandsOverTheLatestState(t *testing.T) {
+	t.Parallel()
+	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
+	one, two := requestNamed("one", "v"), requestNamed("two", "v")
+	events, unsubscribe := tracker.subscribe(nameOf(one))
+	tracker.deliver(two, false)
+	tracker.deliver("not a request", false)
+	tracker.deliver(cache.DeletedFinalStateUnknown{Key: "x", Obj: "not a request"}, true)
+	if len(events) != 0 {
+		t.Fatalf("got %+v, of another request", <-events)
+	}
+	later := one.DeepCopy()
+	later.Status.Certificate = []byte("certificate")
+	tracker.deliver(one, false)
+	tracker.deliver(later, false) // nobody has read the first
+	if got := <-events; got.request != later || got.deleted {
+		t.Errorf("got %+v, want the latest", got)
+	}
+	tracker.deliver(cache.DeletedFinalStateUnknown{Key: "sandbox/one", Obj: later}, true)
+	if got := <-events; got.request != later || !got.deleted {
+		t.Errorf("got %+v, want its deletion", got)
+	}
+	unsubscribe()
+	tracker.deliver(one, false)
+	if len(events) != 0 {
+		t.Error("an event after the subscription ended")
+	}
+}
+
+func TestPruneDeletesTheOtherRequestsOfTheVolume(t *testing.T) {
+	t.Parallel()
+	const long = "csi-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	for _, row := range []struct {
+		name, volume, keep string
+		want               []string
+	}{
+		{"all but one", "a", "a2", []string{"DELETE a1 by Bearer driver", "DELETE a3 by Bearer driver"}},
+		{"all", "a", "", []string{"DELETE a1 by Bearer driver", "DELETE a2 by Bearer driver", "DELETE a3 by Bearer driver"}},
+		{"keep one that is not there", "b", "gone", []string{"DELETE b1 by Bearer driver"}},
+		{"an ID longer than a label", long, "", []string{"DELETE long by Bearer driver"}},
+		{"an unknown volume", "c", "", nil},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			a := newAPI(t, nil)
+			requester := newIdleRequester(t, a.URL)
+			for name, volume := range map[string]string{"a1": "a", "a2": "a", "a3": "a", "b1": "b", "long": long} {
+				check(t, requester.tracker.informer.GetIndexer().Add(requestNamed(name, volume)))
+			}
+			check(t, requester.Prune(t.Context(), row.volume, types.NamespacedName{Namespace: "sandbox", Name: row.keep}))
+			got := a.noted()
+			slices.Sort(got)
+			if !slices.Equal(got, row.want) {
+				t.Errorf("calls %q, want %q", got, row.want)
+			}
+		})
+	}
+}
+
+func TestManagedFieldsAreNotKept(t *testing.T) {
+	t.Parallel()
+	request := requestNamed("one", "v")
+	request.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	got, err := stripManagedFields(request)
+	check(t, err)
+	if fields := got.(*cmapi.CertificateRequest).ManagedFields; fields != nil {
+		t.Errorf("kept: %v", fields)
+	}
+	if got, err := stripManagedFields("not an object"); got != "not an object" || err != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
