@@ -21,8 +21,8 @@ import (
 var errLeadershipLost = errors.New("leadership was lost: the Lease could not be renewed in time")
 
 // elect calls lead while this replica holds the Lease. It returns when ctx
-// ends, after lead has returned, having released the Lease so that another
-// replica takes over at once.
+// ends and lead has returned. The Lease is released, so that another replica
+// takes over at once; a decision that is under way then does no harm.
 func (a *Approver) elect(ctx context.Context, c config.LeaderElection, lead func(context.Context)) error {
 	// Held while this replica leads, so that its end can be waited for.
 	var leading sync.Mutex

@@ -6,6 +6,7 @@ package daemon
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"k8s.io/client-go/rest"
@@ -20,7 +21,7 @@ import (
 // limit is the client-side limit on requests. None means none, which leaves it
 // to the server's API Priority and Fairness, and is not client-go's default.
 func RESTConfig(kubeconfig, userAgent string, limit config.KubeAPI) (*rest.Config, error) {
-	c, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	c, err := accessConfig(kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("no access to the Kubernetes API (give --kubeconfig, or run in a pod): %w", err)
 	}
@@ -30,6 +31,15 @@ func RESTConfig(kubeconfig, userAgent string, limit config.KubeAPI) (*rest.Confi
 		c.QPS = -1
 	}
 	return c, nil
+}
+
+func accessConfig(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	// KUBECONFIG may be a list, as it may be for kubectl.
+	rules := &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(kubeconfig), WarnIfAllMissing: true}
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 }
 
 // namespaceFile is where Kubernetes tells a pod its namespace.

@@ -21,8 +21,6 @@ func NewLogger(c config.Logging, w io.Writer) *slog.Logger {
 	if c.Format == "json" {
 		handler = slog.NewJSONHandler(w, options)
 	}
-	// klog has its own verbosity, of which only errors and warnings are of use
-	// to operators; its informational messages are for debugging.
 	klog.SetLogger(logr.FromSlogHandler(handler))
 	return slog.New(handler)
 }

@@ -4,6 +4,7 @@
 package daemon
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -47,7 +48,7 @@ func (p Program) check(o options, flags *flag.FlagSet) error {
 	case flags.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	case o.config == "" && !o.version:
-		err = fmt.Errorf("--config FILE is missing")
+		err = errors.New("--config FILE is missing")
 	}
 	if err != nil {
 		fmt.Fprintf(flags.Output(), "%s: %v; see --help\n", p.Name, err)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -17,6 +18,10 @@ import (
 // errUnpublished is why a request ends when its volume is unpublished.
 var errUnpublished = errors.New("the volume was unpublished")
 
+// errReplaced is why a request ends when it was made under a policy that is not
+// in force any more.
+var errReplaced = errors.New("the configuration has changed")
+
 // flight is one request to cert-manager. It outlives the call of the kubelet
 // that began it: the kubelet gives up after two minutes and asks again, and
 // then collects what has been signed meanwhile instead of asking anew.
@@ -25,15 +30,34 @@ type flight struct {
 	cancel   context.CancelCauseFunc
 	progress issuance.Progress
 	landed   chan struct{}
+	landedAt time.Time
 	document *issuance.Document
 	err      error
+}
+
+// keepError is for how long a request that failed speaks for the next attempt.
+const keepError = time.Minute
+
+// isStale reports whether what the request brought is of no use any more,
+// because nobody has collected it for long.
+func (f *flight) isStale(now time.Time) bool {
+	select {
+	case <-f.landed:
+	default:
+		return false
+	}
+	if f.err != nil {
+		return now.Sub(f.landedAt) > keepError
+	}
+	lifetime := f.document.NotAfter().Sub(f.document.NotBefore())
+	return f.document.NotAfter().Sub(now) < lifetime/2
 }
 
 // order is the request for a pod under the present configuration.
 func (d *Driver) order(c *config.Config, volumeID string, token podToken) issuance.Order {
 	return issuance.Order{
 		Policy:      c.Policy(),
-		Token:       *token.raw,
+		Token:       token.secret,
 		Pod:         token.PodToken,
 		Node:        d.node,
 		VolumeID:    volumeID,
@@ -61,10 +85,10 @@ func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
 	state.mu.Lock()
 	defer state.mu.Unlock()
 	if state.flight != nil {
-		if state.flight.policy == order.Policy {
+		if state.flight.policy == order.Policy && !state.flight.isStale(time.Now()) {
 			return state.flight
 		}
-		state.flight.cancel(errors.New("the configuration has changed"))
+		state.flight.cancel(errReplaced)
 	}
 	ctx, cancel := context.WithCancelCause(d.life)
 	f := &flight{policy: order.Policy, cancel: cancel, landed: make(chan struct{})}
@@ -75,6 +99,7 @@ func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
 		defer close(f.landed)
 		d.prune(ctx, order.VolumeID, live)
 		f.document, f.err = d.requester.Issue(ctx, order, &f.progress)
+		f.landedAt = time.Now()
 	})
 	return f
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // nowhere is an API server that does not answer: what is tested here works
@@ -34,7 +35,7 @@ func newTestDriver(t *testing.T, log *slog.Logger) *Driver {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	d := &Driver{node: "worker-1", config: config.NewHolder(testConfig(t)), log: log, requester: requester}
+	d := &Driver{node: "worker-1", config: config.NewHolder(testConfig(t)), log: log, requester: requester, store: &volume.Store{}}
 	d.life, d.stop = context.WithCancelCause(t.Context())
 	d.schedule = issuance.NewScheduler(1, d.renew)
 	t.Cleanup(func() { d.stop(nil); d.background.Wait() })

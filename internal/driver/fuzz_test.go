@@ -40,7 +40,7 @@ func FuzzParsePublish(f *testing.F) {
 			return
 		}
 		token := got.token
-		if got.volumeID == "" || got.targetPath == "" || token.raw == nil || *token.raw == "" ||
+		if got.volumeID == "" || got.targetPath == "" || token.secret.IsZero() || token.secret.IsZero() ||
 			token.ServiceAccount.Name() == "" || token.ServiceAccount.Namespace() == "" || token.PodName == "" || token.PodUID == "" {
 			t.Errorf("taken, but not whole: %+v", got)
 		}

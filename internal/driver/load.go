@@ -29,7 +29,8 @@ func (d *Driver) load(c *config.Config) error {
 			continue
 		}
 		state := d.volumes.acquire(id)
-		d.setLive(c, state, live)
+		state.setMetadata(live)
+		d.schedule.Schedule(id, c.RenewalTime(live.NotBefore, live.NotAfter, id))
 		d.volumes.release(state)
 		taken++
 	}

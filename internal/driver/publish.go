@@ -5,9 +5,11 @@ package driver
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -20,6 +22,9 @@ const replyMargin = time.Second
 func (d *Driver) publish(ctx context.Context, c *config.Config, request publishRequest) error {
 	state := d.volumes.acquire(request.volumeID)
 	defer d.volumes.release(state)
+	if live := state.metadata(); live != nil && live.PodUID != request.token.PodUID {
+		return fmt.Errorf("%w: it is published for the pod with UID %s", errWrongPod, live.PodUID)
+	}
 	if state.takeToken(request.token) {
 		d.schedule.Schedule(state.id, time.Now())
 	}
@@ -35,7 +40,28 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 	if d.isPublished(state, request) {
 		return nil
 	}
-	return d.publishFirst(ctx, c, state, request)
+	return d.publishOrHeal(ctx, c, state, request)
+}
+
+// publishOrHeal publishes a volume that is not known to be published. If it is
+// there all the same, published by an earlier process and damaged since, it is
+// given a new document; should that fail, what is there stays, and the next
+// call of the kubelet tries again.
+func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
+	there, err := d.store.Mounted(state.id, request.targetPath)
+	if err != nil {
+		return err
+	}
+	err = d.publishFirst(ctx, c, state, request)
+	switch {
+	case err == nil:
+		return nil
+	case there:
+		d.log.Warn("a damaged volume could not be given a new document; it stays as it is", "volume", state.id, "error", err)
+		return nil
+	default:
+		return d.discard(state, request, err)
+	}
 }
 
 // isPublished reports whether the pod has its volume already. It must stay
@@ -49,8 +75,7 @@ func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 	return err == nil && mounted
 }
 
-// publishFirst obtains a document and mounts the volume. If it fails it leaves
-// nothing behind: after most errors the kubelet does not call unpublish.
+// publishFirst obtains a document and mounts the volume.
 func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
 	began := time.Now()
 	document, err := d.document(ctx, state, d.order(c, state.id, request.token))
@@ -65,10 +90,10 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		FSGroup:      request.fsGroup,
 	}
 	if err := d.write(c, state.id, document, live); err != nil {
-		return d.discard(state, request, err)
+		return err
 	}
 	if err := d.store.Mount(state.id, request.targetPath); err != nil {
-		return d.discard(state, request, err)
+		return err
 	}
 	d.setLive(c, state, live)
 	d.log.Info("published", "volume", state.id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
@@ -76,25 +101,38 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 	return nil
 }
 
-// discard undoes a first publish that failed half-way. A volume that was live
-// before, and is only being healed, stays.
+// discard undoes a first publish that failed half-way and leaves nothing behind:
+// after most errors the kubelet does not call unpublish. A volume that was live
+// before stays.
 func (d *Driver) discard(state *volumeState, request publishRequest, cause error) error {
 	if state.metadata() != nil {
 		return cause
 	}
-	if err := volume.Unmount(request.targetPath); err != nil {
-		d.log.Warn("cleaning up after a failed publish", "volume", state.id, "error", err)
+	err := volume.Unmount(request.targetPath)
+	if err == nil { // files must not go from under a mount
+		err = d.store.Remove(state.id)
 	}
-	if err := d.store.Remove(state.id); err != nil {
+	if err != nil {
 		d.log.Warn("cleaning up after a failed publish", "volume", state.id, "error", err)
 	}
 	return cause
 }
 
-// setLive notes that the volume is published, and when it is due for renewal.
+// setLive notes that the volume has a new document, and when it is due for
+// renewal. A document that is due on arrival, because the clocks of node and
+// issuer differ or because the issuer signs for less than was asked, counts as a
+// failure: renewing it at once would go on without end.
 func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Metadata) {
-	state.setMetadata(live)
-	d.schedule.Schedule(state.id, c.RenewalTime(live.NotBefore, live.NotAfter, state.id))
+	now, due := time.Now(), c.RenewalTime(live.NotBefore, live.NotAfter, state.id)
+	if due.After(now) {
+		state.setMetadata(live)
+		d.schedule.Schedule(state.id, due)
+		return
+	}
+	wait := issuance.Backoff(state.setDueMetadata(live))
+	d.log.Warn("a new certificate is due for renewal already; are the clocks right?", "volume", state.id,
+		"notBefore", live.NotBefore, "notAfter", live.NotAfter, "retryIn", wait)
+	d.schedule.Schedule(state.id, now.Add(wait))
 }
 
 // publishContext bounds a publish by the configuration, by the kubelet's own

@@ -15,25 +15,32 @@ import (
 // errNotLive means that a volume was unpublished while it was being renewed.
 var errNotLive = errors.New("the volume is not published any more")
 
+// errNoUsableToken means that the pod's token has expired, or has not come yet
+// since the driver was started.
+var errNoUsableToken = errors.New("no valid token of the pod is known")
+
 // renew gives a volume that is due a new key and certificate. The scheduler
 // calls it. Whatever happens, the volume keeps a whole document, and it is due
 // again, later.
 func (d *Driver) renew(ctx context.Context, id string) {
 	state := d.volumes.acquire(id)
 	defer d.volumes.release(state)
-	token, ok := state.tokenForRenewal(time.Now())
-	if !ok {
-		d.log.Info("renewal waits for the kubelet to send the pod's token", "volume", id)
+	token, err := state.tokenForRenewal(time.Now())
+	switch {
+	case errors.Is(err, errNotLive):
+		return
+	case err != nil:
+		d.log.Info("renewal waits for the kubelet to publish again", "volume", id, "reason", err)
 		return
 	}
 	began, snapshot := time.Now(), d.config.Current()
-	err := d.renewWith(ctx, snapshot, state, token)
+	err = d.renewWith(ctx, snapshot, state, token)
 	switch {
 	case err == nil:
 		live := state.metadata()
 		d.log.Info("renewed", "volume", id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
 			"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
-	case errors.Is(err, errNotLive), d.life.Err() != nil:
+	case errors.Is(err, errNotLive), errors.Is(err, errUnpublished), d.life.Err() != nil:
 	default:
 		d.retryLater(state, err)
 	}
@@ -88,15 +95,15 @@ func (d *Driver) retryLater(state *volumeState, err error) {
 
 // tokenForRenewal returns the pod's token if the API server would still take
 // it. Else the next token that comes from the kubelet makes the renewal due.
-func (s *volumeState) tokenForRenewal(now time.Time) (podToken, bool) {
+func (s *volumeState) tokenForRenewal(now time.Time) (podToken, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.live == nil {
-		return podToken{}, false
+		return podToken{}, errNotLive
 	}
 	if !s.token.usable(now) {
 		s.dueWithoutToken = true
-		return podToken{}, false
+		return podToken{}, errNoUsableToken
 	}
-	return s.token, true
+	return s.token, nil
 }

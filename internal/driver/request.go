@@ -53,10 +53,10 @@ func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishR
 		return publishRequest{}, refuse("volume_id: %v", volume.CheckID(req.GetVolumeId()))
 	case checkTarget(target) != nil:
 		return publishRequest{}, checkTarget(target)
-	case req.GetVolumeCapability() == nil:
-		return publishRequest{}, refuse("volume_capability is missing from the CSI request")
 	case req.GetVolumeCapability().GetBlock() != nil:
 		return publishRequest{}, refuse("pod.spec.containers[].volumeDevices: the volume has files and cannot be a block device; use volumeMounts")
+	case req.GetVolumeCapability().GetMount() == nil:
+		return publishRequest{}, refuse("volume_capability of the CSI request does not say that the volume is to be mounted")
 	case context[keyEphemeral] != "true":
 		return publishRequest{}, refuse("only ephemeral inline volumes are provided: use pod.spec.volumes[].csi, not a PersistentVolume (and the CSIDriver object must have podInfoOnMount: true)")
 	case !req.GetReadonly():
@@ -104,12 +104,12 @@ func checkAttributes(context map[string]string) error {
 // attribute, else the pod's fsGroup, else the configured default, else none.
 func fsGroup(req *csi.NodePublishVolumeRequest, c *config.Config) (*int64, error) {
 	field := fmt.Sprintf("pod.spec.volumes[].csi.volumeAttributes[%q]", attributeFSGroup)
-	value, ok := req.GetVolumeContext()[attributeFSGroup]
-	if !ok {
+	value := req.GetVolumeContext()[attributeFSGroup]
+	if value == "" {
 		field = "pod.spec.securityContext.fsGroup"
 		value = req.GetVolumeCapability().GetMount().GetVolumeMountGroup()
 	}
-	if !ok && value == "" {
+	if value == "" {
 		return c.Volume.DefaultFSGroup, nil
 	}
 	// The greatest 32-bit number means "no change" to chown(2).

@@ -122,7 +122,7 @@ func TestParsePublishOfAGoodRequest(t *testing.T) {
 			if got.volumeID != testVolume || got.targetPath != req.TargetPath || got.fsGroup != nil {
 				t.Errorf("got %+v", got)
 			}
-			if *got.token.raw != testToken() || got.token.ServiceAccount.String() != "sandbox/example-app" ||
+			if got.token.secret.Reveal() != testToken() || got.token.ServiceAccount.String() != "sandbox/example-app" ||
 				got.token.PodName != "web-0" || got.token.PodUID != testPodUID || got.token.Expiry.Unix() != testExpiry {
 				t.Errorf("token of %+v", got.token.PodToken)
 			}
@@ -143,7 +143,7 @@ func TestParsePublishRefuses(t *testing.T) {
 		{"a block device", func(r *request) {
 			r.VolumeCapability.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
 		}, "pod.spec.containers[].volumeDevices"},
-		{"no capability", func(r *request) { r.VolumeCapability = nil }, "volume_capability is missing"},
+		{"no capability", func(r *request) { r.VolumeCapability = nil }, "does not say that the volume is to be mounted"},
 		{"a PersistentVolume", func(r *request) { r.VolumeContext[keyEphemeral] = "false" }, "use pod.spec.volumes[].csi, not a PersistentVolume"},
 		{"ephemeral in capitals", func(r *request) { r.VolumeContext[keyEphemeral] = "True" }, "podInfoOnMount: true"},
 		{"no word of ephemeral", func(r *request) { delete(r.VolumeContext, keyEphemeral) }, "podInfoOnMount: true"},
@@ -208,7 +208,7 @@ func TestFSGroup(t *testing.T) {
 		{"more than 32 bits", "4294968296", "", "null", 0, fromAttribute},
 		{"more than 64 bits", strings.Repeat("9", 30), "", "null", 0, fromAttribute},
 		{"a name", "abc", "", "3000", 0, fromAttribute},
-		{"empty", "", "2000", "3000", 0, fromAttribute},
+		{"empty is the same as none", "", "2000", "3000", 2000, ""},
 		{"with a space", " 1000", "", "null", 0, fromAttribute},
 		{"hexadecimal", "0x10", "", "null", 0, fromAttribute},
 		{"a fraction", "1000.0", "", "null", 0, fromAttribute},

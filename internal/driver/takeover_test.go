@@ -193,7 +193,7 @@ func TestRenewalWaitsForAToken(t *testing.T) {
 	d, out, err := n.start(t)
 	check(t, err)
 	d.renew(t.Context(), testVolume)
-	if !strings.Contains(out.String(), "renewal waits for the kubelet to send the pod's token") {
+	if !strings.Contains(out.String(), "renewal waits for the kubelet to publish again") {
 		t.Errorf("the log says %s", out)
 	}
 	request, err := parsePublish(goodRequest(), testConfig(t))

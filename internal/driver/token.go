@@ -13,6 +13,7 @@ import (
 	"github.com/cert-manager/csi-lib/metadata"
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
 
@@ -29,11 +30,9 @@ var (
 	errWrongPod = errors.New("the ServiceAccount token is not of the pod that the volume is for")
 )
 
-// podToken is a pod's token with what it says. The token itself must never
-// reach a log or an error: it is behind a pointer, so that printing whatever
-// holds a podToken prints an address.
+// podToken is a pod's token with what it says.
 type podToken struct {
-	raw *string
+	secret issuance.Token
 	spiffe.PodToken
 }
 
@@ -41,7 +40,7 @@ type podToken struct {
 func (podToken) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
 // usable reports whether the API server would still take the token.
-func (t podToken) usable(now time.Time) bool { return t.raw != nil && now.Before(t.Expiry) }
+func (t podToken) usable(now time.Time) bool { return !t.secret.IsZero() && now.Before(t.Expiry) }
 
 // tokenOf returns the pod's token for the API server, and checks that it is of
 // the pod that the kubelet says it mounts for.
@@ -62,7 +61,7 @@ func tokenOf(req *csi.NodePublishVolumeRequest) (podToken, error) {
 	if err != nil {
 		return podToken{}, fmt.Errorf("ServiceAccount token from the kubelet: %w", err)
 	}
-	token := podToken{&raw, claims}
+	token := podToken{issuance.NewToken(raw), claims}
 	return token, token.checkPod(req.GetVolumeContext())
 }
 

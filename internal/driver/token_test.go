@@ -16,6 +16,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
 
@@ -37,7 +38,7 @@ func TestTokenMayComeInSecretsOrContext(t *testing.T) {
 			t.Parallel()
 			got, err := parsePublish(withTokens(row.secrets, row.context), testConfig(t))
 			check(t, err)
-			if *got.token.raw != testToken() {
+			if got.token.secret.Reveal() != testToken() {
 				t.Error("not the token that was sent")
 			}
 		})
@@ -164,10 +165,10 @@ func TestTokenUsable(t *testing.T) {
 		want  bool
 	}{
 		"none":         {podToken{}, false},
-		"fresh":        {podToken{&raw, spiffe.PodToken{Expiry: now.Add(time.Second)}}, true},
-		"expires now":  {podToken{&raw, spiffe.PodToken{Expiry: now}}, false},
-		"has expired":  {podToken{&raw, spiffe.PodToken{Expiry: now.Add(-time.Second)}}, false},
-		"only claimed": {podToken{nil, spiffe.PodToken{Expiry: now.Add(time.Hour)}}, false},
+		"fresh":        {podToken{issuance.NewToken(raw), spiffe.PodToken{Expiry: now.Add(time.Second)}}, true},
+		"expires now":  {podToken{issuance.NewToken(raw), spiffe.PodToken{Expiry: now}}, false},
+		"has expired":  {podToken{issuance.NewToken(raw), spiffe.PodToken{Expiry: now.Add(-time.Second)}}, false},
+		"only claimed": {podToken{issuance.Token{}, spiffe.PodToken{Expiry: now.Add(time.Hour)}}, false},
 	} {
 		if got := row.token.usable(now); got != row.want {
 			t.Errorf("%s: %v, want %v", name, got, row.want)

@@ -27,13 +27,19 @@ func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 	defer state.unlock()
 	state.abandon()
 	d.schedule.Cancel(id)
+	live := state.metadata()
+	if live != nil && live.TargetPath != target {
+		if err := volume.Unmount(live.TargetPath); err != nil {
+			return err
+		}
+	}
 	if err := volume.Unmount(target); err != nil {
 		return err
 	}
 	if err := d.store.Remove(id); err != nil {
 		return err
 	}
-	if live := state.metadata(); live != nil {
+	if live != nil {
 		d.log.Info("unpublished", "volume", id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID)
 	}
 	state.forget()

@@ -96,6 +96,16 @@ func (s *volumeState) setMetadata(live *volume.Metadata) {
 	s.failures = 0
 }
 
+// setDueMetadata is setMetadata for a document that is of no lasting use, and
+// returns how often in a row there was none.
+func (s *volumeState) setDueMetadata(live *volume.Metadata) (failures int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live = live
+	s.failures++
+	return s.failures
+}
+
 // takeToken keeps the pod's latest token, and reports whether a renewal has
 // been waiting for it.
 func (s *volumeState) takeToken(token podToken) (renewalDue bool) {

@@ -103,21 +103,21 @@ func TestLockEndsWithTheContext(t *testing.T) {
 func TestTokenForRenewal(t *testing.T) {
 	t.Parallel()
 	now, raw := time.Now(), "token"
-	fresh := podToken{&raw, spiffe.PodToken{Expiry: now.Add(time.Hour)}}
-	stale := podToken{&raw, spiffe.PodToken{Expiry: now.Add(-time.Hour)}}
+	fresh := podToken{issuance.NewToken(raw), spiffe.PodToken{Expiry: now.Add(time.Hour)}}
+	stale := podToken{issuance.NewToken(raw), spiffe.PodToken{Expiry: now.Add(-time.Hour)}}
 
 	state := &volumeState{token: fresh}
-	if _, ok := state.tokenForRenewal(now); ok || state.dueWithoutToken {
+	if _, err := state.tokenForRenewal(now); !errors.Is(err, errNotLive) || state.dueWithoutToken {
 		t.Error("a volume that is not published is renewed")
 	}
 	state.setMetadata(&volume.Metadata{})
-	if got, ok := state.tokenForRenewal(now); !ok || got != fresh {
+	if got, err := state.tokenForRenewal(now); err != nil || got != fresh {
 		t.Error("a good token is not used")
 	}
 	if state.takeToken(stale) {
 		t.Error("a renewal was due, though there was a token all along")
 	}
-	if _, ok := state.tokenForRenewal(now); ok {
+	if _, err := state.tokenForRenewal(now); !errors.Is(err, errNoUsableToken) {
 		t.Error("a stale token is used")
 	}
 	if !state.takeToken(fresh) {

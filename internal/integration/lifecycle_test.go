@@ -137,3 +137,30 @@ func TestGroupOfTheFiles(t *testing.T) {
 		})
 	}
 }
+
+// A volume that is mounted, and of which the process knows nothing because its
+// metadata is damaged, is healed; while that does not succeed it stays.
+func TestDamagedVolumeIsHealed(t *testing.T) {
+	w := prepare(t)
+	w.startApprover()
+	stop := w.startDriver()
+	pod := w.pod("web-0")
+	target := w.publish(pod)
+	before := w.generation(target)
+	stop()
+	metadata := filepath.Join(w.config.Volume.TmpfsPath, testkit.VolumeID(pod, testkit.VolumeName), "metadata.json")
+	w.check(os.WriteFile(metadata, []byte(`{"version":1,"targ`), 0o600))
+	w.check(w.unbindRole())
+
+	w.startDriver()
+	w.publish(pod) // succeeds, for the pod has what it needs
+	if w.generation(target) != before {
+		t.Error("the files were written without a new document")
+	}
+	w.check(w.bindRole())
+	w.eventually("the volume has a new document", func() bool {
+		w.publish(pod)
+		return w.generation(target) != before
+	})
+	w.readSVID(target)
+}

@@ -57,7 +57,7 @@ func TestDeniedRequestIsExplained(t *testing.T) {
 
 func TestPodWithoutRightToRequestIsExplained(t *testing.T) {
 	w := newWorld(t)
-	w.check(w.Kubernetes.RbacV1().RoleBindings(w.workload.Namespace).Delete(t.Context(), w.workload.ServiceAccount, metav1.DeleteOptions{}))
+	w.check(w.unbindRole())
 	pod := w.pod("web-0")
 	_, err := w.kubelet.Publish(t.Context(), pod, testkit.VolumeName)
 	w.requireRefusal(err, codes.PermissionDenied, "system:serviceaccount:"+w.workload.Namespace+":example-app",
@@ -142,4 +142,8 @@ func TestPublishRefuses(t *testing.T) {
 	if n := len(w.requests()); n != 0 {
 		t.Errorf("%d CertificateRequests were made for refused volumes", n)
 	}
+}
+
+func (w *world) unbindRole() error {
+	return w.Kubernetes.RbacV1().RoleBindings(w.workload.Namespace).Delete(w.t.Context(), w.workload.ServiceAccount, metav1.DeleteOptions{})
 }

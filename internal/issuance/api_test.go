@@ -153,7 +153,7 @@ func testOrder(t *testing.T) Order {
 			Key:         policy.KeySpec{Algorithm: policy.ECDSA, Size: 256},
 			Duration:    time.Hour,
 		},
-		Token: "pod", Node: "worker-1", VolumeID: "csi-5a8a6b",
+		Token: NewToken("pod"), Node: "worker-1", VolumeID: "csi-5a8a6b",
 		Pod:         spiffe.PodToken{ServiceAccount: sa, PodName: "web-0", PodUID: "c2f0f7a1"},
 		Annotations: map[string]string{"example.com/team": "blue"},
 	}

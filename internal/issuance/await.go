@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,25 +18,44 @@ import (
 // errNotSeen is what a request waits for before the watch has shown it.
 var errNotSeen = errors.New("the API server has not shown it yet")
 
+// longestSilence is after how long without an event a request is looked at
+// directly. The watch tells of every change, but for two cases: a request that
+// was created and deleted while the watch was broken, and one whose labels
+// somebody took away.
+const longestSilence = time.Minute
+
 // await follows a request until it is signed, and tells progress on the way.
-func await(ctx context.Context, name types.NamespacedName, events <-chan event, to *Progress) (*cmapi.CertificateRequest, error) {
+func (r *Requester) await(ctx context.Context, name types.NamespacedName, events <-chan event, to *Progress) (*cmapi.CertificateRequest, error) {
 	to.set(name, StageApprove, errNotSeen)
+	silence := time.NewTicker(longestSilence)
+	defer silence.Stop()
 	for {
+		var latest event
 		select {
 		case <-ctx.Done():
 			return nil, to.Err(context.Cause(ctx))
-		case latest := <-events:
-			stage, done, err := outcome(latest.request)
-			switch {
-			case err != nil:
-				return nil, &Error{name, stage, err}
-			case done:
-				return latest.request, nil
-			case latest.deleted:
-				return nil, &Error{name, stage, ErrDeleted}
+		case <-silence.C:
+			current, err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				return nil, &Error{name, StageApprove, ErrDeleted}
 			}
-			to.set(name, stage, progress(latest.request, stage))
+			if err != nil {
+				continue // the watch may still tell
+			}
+			latest = event{request: current}
+		case latest = <-events:
+			silence.Reset(longestSilence)
 		}
+		stage, done, err := outcome(latest.request)
+		switch {
+		case err != nil:
+			return nil, &Error{name, stage, err}
+		case done:
+			return latest.request, nil
+		case latest.deleted:
+			return nil, &Error{name, stage, ErrDeleted}
+		}
+		to.set(name, stage, progress(latest.request, stage))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"time"
 
@@ -74,7 +75,7 @@ func certificatesDER(chain []byte) ([]byte, error) {
 		der = append(der, block.Bytes...)
 	}
 	if len(der) == 0 {
-		return nil, fmt.Errorf("no PEM certificate in its status")
+		return nil, errors.New("no PEM certificate in its status")
 	}
 	return der, nil
 }

@@ -33,7 +33,7 @@ type Order struct {
 	// Policy is what the request must be like.
 	Policy policy.Policy
 	// Token is the pod's ServiceAccount token, for the API server.
-	Token string
+	Token Token
 	// Pod is what the token says of the pod.
 	Pod spiffe.PodToken
 	// Node is the name of this node.

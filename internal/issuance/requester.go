@@ -119,9 +119,9 @@ func prepare(order Order) (spiffeid.ID, crypto.Signer, []byte, error) {
 	return id, key, csrPEM, err
 }
 
-func (r *Requester) createAndAwait(ctx context.Context, token string, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
+func (r *Requester) createAndAwait(ctx context.Context, token Token, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
 	name := types.NamespacedName{Namespace: request.Namespace, Name: request.Name}
-	client, err := podClient(r.base, token)
+	client, err := podClient(r.base, token.Reveal())
 	if err != nil {
 		return nil, &Error{name, StageCreate, err}
 	}
@@ -132,7 +132,7 @@ func (r *Requester) createAndAwait(ctx context.Context, token string, request *c
 		}
 		return nil, &Error{name, StageCreate, err}
 	}
-	return await(ctx, name, events, progress)
+	return r.await(ctx, name, events, progress)
 }
 
 // withdraw deletes a request that nobody waits for any more: with ctx the key

@@ -28,7 +28,8 @@ const (
 // volume sees all of the old files or all of the new. Files are readable by
 // root and by the group meta.FSGroup.
 //
-// On an error the volume keeps what it had.
+// If the files cannot be written, the volume keeps those that it had. If only
+// the metadata cannot, the volume has the new files and the old metadata.
 func (s *Store) Write(id string, files map[string][]byte, meta Metadata) error {
 	if err := CheckID(id); err != nil {
 		return err
@@ -48,6 +49,10 @@ func (s *Store) writeFiles(id string, files map[string][]byte, group *int64) err
 	}
 	data := s.DataPath(id)
 	if err := os.MkdirAll(data, dataDirMode); err != nil {
+		return err
+	}
+	// The umask may have taken the group's right to read.
+	if err := os.Chmod(data, dataDirMode); err != nil {
 		return err
 	}
 	if err := chgrp(data, group); err != nil {

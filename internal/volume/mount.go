@@ -74,8 +74,9 @@ func mountTmpfs(root string) error {
 	return err
 }
 
-// Close unmounts the store's tmpfs, which destroys every document in it. A
-// driver that will be started again must not close its store.
+// Close unmounts the store's tmpfs. The documents in it are destroyed when they
+// are not mounted into pods any more either. A driver that will be started again
+// must not close its store.
 func (s *Store) Close() error {
 	return mount.Unmount(s.root)
 }
@@ -95,8 +96,8 @@ func (s *Store) Mount(id, target string) error {
 	return nil
 }
 
-// Mounted reports whether the volume's directory is what is mounted at target.
-// It reads no file, so that it can be asked often.
+// Mounted reports whether the volume's directory is what is mounted, read-only,
+// at target. It reads no file, so that it can be asked often.
 func (s *Store) Mounted(id, target string) (bool, error) {
 	if err := CheckID(id); err != nil {
 		return false, err
@@ -108,7 +109,20 @@ func (s *Store) Mounted(id, target string) (bool, error) {
 	if err := unix.Stat(target, &there); err != nil {
 		return false, ignoreMissing(err)
 	}
-	return here.Dev == there.Dev && here.Ino == there.Ino, nil
+	if here.Dev != there.Dev || here.Ino != there.Ino {
+		return false, nil
+	}
+	return isReadOnly(target)
+}
+
+// isReadOnly is false for a mount that a process was killed over: a bind mount
+// is made first, and made read-only after.
+func isReadOnly(target string) (bool, error) {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(target, &fs); err != nil {
+		return false, ignoreMissing(err)
+	}
+	return fs.Flags&unix.ST_RDONLY != 0, nil
 }
 
 // Unmount removes whatever is mounted at target, and the directory itself. A
