@@ -27,7 +27,7 @@ func Load(path string) (*Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the configuration file: %w", err)
 	}
-	defer file.Close() //nolint:errcheck // It is only read.
+	defer file.Close()
 	return load(nameOf(path), file)
 }
 

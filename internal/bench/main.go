@@ -24,15 +24,15 @@ func main() {
 	oneByOne := flag.Int("one-by-one", 20, "publishes one after another")
 	atOnce := flag.Int("at-once", 110, "publishes at the same time, as on a node that has just started")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *oneByOne, *atOnce); err != nil {
+	if err := run(*oneByOne, *atOnce); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, oneByOne, atOnce int) (err error) {
+func run(oneByOne, atOnce int) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	b, err := newBench(ctx)
 	if err != nil {
 		return err

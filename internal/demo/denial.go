@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,7 +45,7 @@ func (d *demo) askForAnother(ctx context.Context) error {
 	}
 	say("%s: %s", decision.Type, decision.Message)
 	if decision.Type != cmapi.CertificateRequestConditionDenied {
-		return fmt.Errorf("the approver should have denied it")
+		return errors.New("the approver should have denied it")
 	}
 	return d.cluster.CertManager.CertmanagerV1().CertificateRequests("sandbox").Delete(ctx, request.Name, metav1.DeleteOptions{})
 }

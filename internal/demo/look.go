@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,7 +40,7 @@ func (d *demo) showFiles(context.Context) error {
 		say("mounted: %s", mount)
 	}
 	if err := os.WriteFile(filepath.Join(d.target, "test"), nil, 0o600); err == nil {
-		return fmt.Errorf("the pod can write to its volume")
+		return errors.New("the pod can write to its volume")
 	}
 	say("the volume cannot be written to, and its files are in memory only")
 	return nil

@@ -24,15 +24,15 @@ import (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Getenv("KEEP") != ""); err != nil {
+	if err := run(os.Getenv("KEEP") != ""); err != nil {
 		fmt.Fprintf(os.Stderr, "\nThe demonstration failed: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, keep bool) (err error) {
+func run(keep bool) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	began := time.Now()
 	d, err := newDemo()
 	if err != nil {

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -57,7 +58,7 @@ func (d *demo) createPod(ctx context.Context, manifest string) (*corev1.Pod, err
 func setNode(pod map[string]any) error {
 	spec, ok := pod["spec"].(map[string]any)
 	if !ok {
-		return fmt.Errorf("the example has no spec")
+		return errors.New("the example has no spec")
 	}
 	spec["nodeName"] = nodeName
 	return nil

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -68,7 +69,7 @@ func (d *demo) waitForRenewal(ctx context.Context) error {
 	left := time.Until(old.Certificates[0].NotAfter)
 	say("later: %s, %s before the old one expires", after, left.Round(100*time.Millisecond))
 	if left <= 0 {
-		return fmt.Errorf("the old document had expired by then")
+		return errors.New("the old document had expired by then")
 	}
 	renewed, err := d.svid()
 	if err != nil {

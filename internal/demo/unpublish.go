@@ -23,8 +23,8 @@ func (d *demo) unpublish(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err := os.Lstat(d.target); !os.IsNotExist(err) {
-		return fmt.Errorf("%s is still there (%v)", d.target, err)
+	if _, err := os.Lstat(d.target); !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%s is still there, or cannot be seen: %w", d.target, err)
 	}
 	left, err := os.ReadDir(d.path("tmpfs"))
 	if err != nil {

@@ -91,7 +91,7 @@ func TestNodeServiceDescribesItself(t *testing.T) {
 // socketPath is short: that of a UNIX socket may have 107 bytes.
 func socketPath(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "csi") //nolint:usetesting // Its path is as long as the test's name.
+	dir, err := os.MkdirTemp("", "csi")
 	check(t, err)
 	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
 	return filepath.Join(dir, "csi.sock")

@@ -5,7 +5,7 @@ package testkit
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -44,7 +44,7 @@ func (k *Kubelet) Close() error { return k.conn.Close() }
 func (k *Kubelet) WaitForDriver(ctx context.Context) error {
 	response, err := k.Identity.Probe(ctx, &csi.ProbeRequest{}, grpc.WaitForReady(true))
 	if err == nil && !response.GetReady().GetValue() {
-		return fmt.Errorf("the driver is not ready")
+		return errors.New("the driver is not ready")
 	}
 	return err
 }

@@ -38,9 +38,9 @@ func StartProgram(bin, dir, name string, access *rest.Config, args ...string) (*
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() //nolint:errcheck // The process has its own descriptor.
+	defer log.Close()
 	args = append([]string{"--config", filepath.Join(dir, "config.yaml"), "--kubeconfig", kubeconfig}, args...)
-	command := exec.Command(filepath.Join(bin, name), args...) //nolint:gosec // It is our own program.
+	command := exec.Command(filepath.Join(bin, name), args...)
 	command.Stdout, command.Stderr = log, log
 	// A process group of its own: Ctrl-C is for whoever started it, who then
 	// stops the programs in order.
