@@ -1,0 +1,166 @@
+# Copyright The csi-driver-spiffe Authors.
+# SPDX-License-Identifier: Apache-2.0
+
+# Everything that is built lands in ./bin, and nothing outside this clone is touched but Go's own caches and the temporary
+# folder: two clones, or two targets in one, do not disturb each other. Go decides what is out of date, so the targets
+# are all phony.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules --no-print-directory
+
+# What can be given on the command line.
+FUZZTIME    ?= 30s
+KEEP        ?=
+BENCHFLAGS  ?=
+TESTFLAGS   ?=
+
+# A cluster from the environment might be somebody's production cluster. Only one that is given on the command line
+# (`make test KUBECONFIG=/path`) is used, and what a recipe runs never sees another.
+ifneq ($(origin KUBECONFIG),command line)
+override KUBECONFIG :=
+endif
+unexport KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG
+
+MODULE  := github.com/csi-driver-spiffe/csi-driver-spiffe
+BIN     := $(CURDIR)/bin
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X $(MODULE)/internal/daemon.version=$(VERSION)
+
+# Not -trimpath: it would give every package a second place in Go's build cache, and go test would compile all of
+# Kubernetes again.
+STATIC   := env CGO_ENABLED=0 go build
+PROGRESS := $(CURDIR)/internal/tools/progress.sh
+
+# The modules that are ours; the tools' own modules hold no code.
+MODULES    := . internal/devcluster
+GO_FOLDERS := $(wildcard cmd config internal)
+
+# Runs a command in each of our modules, and fails if it did in one.
+in_each_module = status=0; for module in $(MODULES); do \
+	  echo "== $$module: $(notdir $(firstword $(1))) $(wordlist 2,3,$(1))"; \
+	  (cd "$$module" && export CGO_ENABLED=0 && $(1)) || status=1; \
+	done; exit $$status
+
+# golangci-lint would keep its cache in the home folder.
+export GOLANGCI_LINT_CACHE := $(BIN)/cache/golangci-lint
+GOLANGCI_LINT := $(BIN)/tools/golangci-lint
+
+# The cluster that a recipe's command runs on: the given one, or one of its own for as long as the command takes.
+ifdef KUBECONFIG
+CLUSTER    := env KUBECONFIG=$(abspath $(KUBECONFIG))
+DEVCLUSTER :=
+else
+CLUSTER    := $(BIN)/devcluster exec --
+DEVCLUSTER := devcluster
+endif
+
+# Runs a command that mounts: for those who are not root, in a user namespace.
+AS_ROOT := $(CURDIR)/internal/tools/as-root.sh
+
+##@ Start here
+
+.PHONY: help
+help: ## List the targets (the default)
+	@awk 'BEGIN { FS = ":.*## " } \
+	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@printf '\nTargets that need a cluster start one of their own, unless KUBECONFIG=/path is given to make itself.\n'
+
+.PHONY: demo
+demo: build $(DEVCLUSTER) $(if $(KEEP),kubectl) ## Watch a pod's volume being filled, renewed and destroyed (KEEP=1: leave it running)
+	@$(STATIC) -o $(BIN)/demo ./internal/demo
+	@KEEP=$(KEEP) $(CLUSTER) $(AS_ROOT) $(BIN)/demo
+
+##@ Build
+
+.PHONY: build
+build: ## The two daemons: bin/csi-driver-spiffe and bin/csi-driver-spiffe-approver
+	@$(STATIC) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+
+.PHONY: devcluster
+devcluster: ## bin/devcluster: etcd, kube-apiserver and cert-manager in one program (the first build takes minutes)
+	@if [[ ! -x $(BIN)/devcluster ]]; then \
+	  echo 'Building bin/devcluster: kube-apiserver, etcd and cert-manager, from source. The first build on a machine'; \
+	  echo 'downloads 200 modules (100 MB), compiles about 2,000 packages and takes 4 to 15 minutes. Later ones take seconds.'; \
+	fi
+	@cd internal/devcluster && $(PROGRESS) 'bin/devcluster' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/devcluster .
+
+.PHONY: kubectl
+kubectl: ## bin/kubectl, for looking into the development cluster by hand
+	@cd internal/devcluster && $(PROGRESS) 'bin/kubectl' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/kubectl ./cmd/kubectl
+
+.PHONY: clean
+clean: ## Remove ./bin, with all that was built and cached in this clone
+	rm -rf $(BIN)
+
+##@ Test
+
+.PHONY: test
+test: $(DEVCLUSTER) ## Every test, with the race detector, on a real cluster
+	@command -v gcc >/dev/null || command -v cc >/dev/null || { echo 'The race detector needs a C compiler: install gcc.' >&2; exit 1; }
+	@status=0; \
+	echo '== $(MODULE)'; \
+	$(CLUSTER) $(AS_ROOT) bash -c 'exec env -u KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG="$$KUBECONFIG" "$$@"' - \
+	  CGO_ENABLED=1 internal/tools/gotest.sh bin/test.log -race -timeout 20m $(TESTFLAGS) ./... || status=1; \
+	if [[ -n '$(DEVCLUSTER)' ]]; then \
+	  echo '== $(MODULE)/internal/devcluster'; \
+	  cd internal/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster CGO_ENABLED=0 \
+	    ../tools/gotest.sh $(BIN)/test-devcluster.log -timeout 20m $(TESTFLAGS) ./... || status=1; \
+	fi; \
+	if ((status)); then echo 'make test: FAILED' >&2; else echo 'make test: everything passed'; fi; \
+	exit $$status
+
+.PHONY: test-unit
+test-unit: ## The tests that need no cluster, no root and no C compiler: seconds
+	@CGO_ENABLED=0 internal/tools/gotest.sh bin/test-unit.log -short -timeout 5m $(TESTFLAGS) ./...
+
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZTIME (30s)
+	@internal/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: bench
+bench: $(DEVCLUSTER) build ## How long publishing takes, beside the least possible time on the same cluster
+	@$(STATIC) -o $(BIN)/bench ./internal/bench
+	@$(CLUSTER) $(AS_ROOT) $(BIN)/bench $(BENCHFLAGS)
+
+##@ Keep it good
+
+.PHONY: check
+check: lint vuln ## lint and vuln
+
+.PHONY: lint
+lint: ## Format, modules tidy, go vet, golangci-lint, generated documentation up to date
+	@$(MAKE) --keep-going lint-format lint-modules lint-vet lint-golangci lint-docs
+
+.PHONY: lint-format lint-modules lint-vet lint-golangci lint-docs
+lint-format: bin/tools/gofumpt
+	@echo '== gofumpt'
+	@unformatted=$$(bin/tools/gofumpt -l $(GO_FOLDERS)); \
+	[[ -z $$unformatted ]] || { printf 'Not formatted (make fmt does it):\n%s\n' "$$unformatted" >&2; exit 1; }
+lint-modules:
+	@$(call in_each_module,go mod tidy -diff)
+lint-vet:
+	@$(call in_each_module,go vet ./...)
+lint-golangci: bin/tools/golangci-lint
+	@$(call in_each_module,$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...)
+lint-docs:
+	@echo '== go run ./internal/docgen -check'
+	@CGO_ENABLED=0 go run ./internal/docgen -check
+
+.PHONY: vuln
+vuln: bin/tools/govulncheck ## Known vulnerabilities in code that is really called (needs https://vuln.go.dev)
+	@internal/tools/vuln.sh $(BIN)/tools/govulncheck $(MODULES)
+
+.PHONY: fmt
+fmt: bin/tools/golangci-lint ## Format the code: gofumpt, imports in three groups
+	@$(call in_each_module,$(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml ./...)
+
+.PHONY: generate
+generate: ## Write what is generated from the code, above all the config reference
+	@CGO_ENABLED=0 go run ./internal/docgen
+
+# Each tool is pinned by a module of its own, so that neither another tool nor the daemons share its dependencies.
+bin/tools/%: internal/tools/%/go.mod internal/tools/%/go.sum
+	@echo 'Building $@, pinned in $<: at most two minutes, once'
+	@cd internal/tools/$* && $(PROGRESS) '$@' $(STATIC) -v -o $(CURDIR)/$@ tool
