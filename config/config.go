@@ -23,6 +23,7 @@ type Config struct {
 	Certificate   Certificate
 	Volume        Volume
 	TrustBundle   TrustBundle
+	Rollout       Rollout
 	Driver        Driver
 	Approver      Approver
 	Observability Observability
@@ -65,6 +66,11 @@ type Files struct {
 type TrustBundle struct {
 	// Path is empty when there is none.
 	Path string
+}
+
+// Rollout is how a change of the file takes effect while it spreads.
+type Rollout struct {
+	GracePeriod, ReissueWindow time.Duration
 }
 
 // Driver concerns the driver alone.

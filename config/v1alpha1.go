@@ -55,6 +55,7 @@ func fromV1alpha1(wire *v1alpha1.SPIFFEConfiguration) (*Config, error) {
 		Certificate:   certificateFromV1alpha1(&wire.Certificate),
 		Volume:        volumeFromV1alpha1(&wire.Volume),
 		TrustBundle:   TrustBundle{Path: wire.TrustBundle.Path},
+		Rollout:       Rollout{wire.Rollout.GracePeriod.Duration, wire.Rollout.ReissueWindow.Duration},
 		Driver:        driverFromV1alpha1(&wire.Driver),
 		Approver:      approverFromV1alpha1(&wire.Approver),
 		Observability: Observability{Logging{Level: level, Format: wire.Observability.Logging.Format}},

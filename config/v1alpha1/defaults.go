@@ -22,6 +22,7 @@ func Default() *SPIFFEConfiguration {
 		IssuerRef:     IssuerRef{Kind: "ClusterIssuer", Group: "cert-manager.io"},
 		Certificate:   defaultCertificate(),
 		Volume:        defaultVolume(),
+		Rollout:       Rollout{GracePeriod: duration(2 * time.Minute), ReissueWindow: duration(5 * time.Minute)},
 		Driver:        defaultDriver(),
 		Approver:      defaultApprover(),
 		Observability: Observability{Logging{Level: "info", Format: "text"}},

@@ -29,6 +29,8 @@ type SPIFFEConfiguration struct {
 	Volume Volume `json:"volume"`
 	// TrustBundle is the CA certificates that are put beside each SVID.
 	TrustBundle TrustBundle `json:"trustBundle"`
+	// Rollout is how a change of this file takes effect while it spreads.
+	Rollout Rollout `json:"rollout"`
 	// Driver concerns the driver alone.
 	Driver Driver `json:"driver"`
 	// Approver concerns the approver alone.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	"k8s.io/client-go/kubernetes"
@@ -38,6 +39,7 @@ type Approver struct {
 	log                 *slog.Logger
 	certManager         cmclient.Interface
 	kubernetes          kubernetes.Interface
+	rollout             rollout
 	synced              atomic.Bool
 }
 
@@ -51,11 +53,35 @@ func New(options Options) (*Approver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the Kubernetes client: %w", err)
 	}
-	return &Approver{
+	a := &Approver{
 		identity: options.Identity, namespace: options.Namespace,
 		config: options.Config, log: options.Log,
 		certManager: certManager, kubernetes: clientset,
-	}, nil
+	}
+	a.takeConfig()
+	return a, nil
+}
+
+// follow takes up changes of the configuration until ctx ends. Requests that
+// nobody has decided are looked at again: those for another issuer may be ours
+// now, and those that were put off may be good.
+func (a *Approver) follow(ctx context.Context, box *inbox) {
+	changes, cancel := a.config.Subscribe()
+	defer cancel()
+	for {
+		a.takeConfig()
+		box.putAll()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changes:
+		}
+	}
+}
+
+func (a *Approver) takeConfig() {
+	c := a.config.Current()
+	a.rollout.change(c.Policy(), time.Now(), c.Rollout.GracePeriod)
 }
 
 // Run decides requests, while this replica is the leader, until ctx ends. It
@@ -66,6 +92,7 @@ func (a *Approver) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	go a.follow(ctx, box)
 	election := a.config.Current().Approver.LeaderElection
 	if !election.Enabled {
 		a.work(ctx, box)

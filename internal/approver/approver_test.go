@@ -187,7 +187,7 @@ func TestDecideOnWhatTheServerSays(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			approver := newApprover(t, &api{answers: []int{row.answer}})
-			err := approver.decide(t.Context(), named("ours", "ca"))
+			_, err := approver.decide(t.Context(), named("ours", "ca"))
 			if row.fragment == "" {
 				check(t, err)
 			} else if err == nil || !strings.Contains(err.Error(), row.fragment) {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -47,21 +48,40 @@ func (a *Approver) workOne(ctx context.Context, box *inbox) bool {
 		box.waiting.Forget(key)
 		return true
 	}
-	if err := a.decide(ctx, request); err != nil && ctx.Err() == nil {
+	again, err := a.decide(ctx, request)
+	switch {
+	case err != nil && ctx.Err() == nil:
 		a.log.Error("deciding failed; it will be tried again", "request", key, "error", err)
 		box.waiting.AddRateLimited(key)
 		return true
+	case again > 0:
+		box.waiting.AddAfter(key, again)
 	}
 	box.waiting.Forget(key)
 	return true
 }
 
-// decide asks the policy and carries out what it says.
-func (a *Approver) decide(ctx context.Context, request *cmapi.CertificateRequest) error {
-	decision := policy.Evaluate(a.config.Current().Policy(), request.Spec)
-	if decision.Verdict == policy.Ignore {
-		return nil
+// decide asks the policy and carries out what it says. A decision that has to
+// wait is to be made again after the returned time, or when the configuration
+// changes.
+func (a *Approver) decide(ctx context.Context, request *cmapi.CertificateRequest) (again time.Duration, err error) {
+	now := time.Now()
+	patience := request.CreationTimestamp.Add(a.config.Current().Rollout.GracePeriod).Sub(now)
+	decision := a.rollout.at(now).Decide(request.Annotations[policy.AnnotationHash], patience > 0, request.Spec)
+	switch decision.Verdict {
+	case policy.Ignore:
+		return 0, nil
+	case policy.Defer:
+		a.log.Info("put off: made under a policy that is not known here, which may be on its way", "request", request.Namespace+"/"+request.Name,
+			"user", request.Spec.Username, "atMost", patience, "message", decision.Message())
+		return patience, nil
+	default:
+		return 0, a.carryOut(ctx, request, decision)
 	}
+}
+
+// carryOut writes a decision into the request.
+func (a *Approver) carryOut(ctx context.Context, request *cmapi.CertificateRequest, decision policy.Decision) error {
 	updated := request.DeepCopy()
 	setCondition(updated, decision)
 	_, err := a.certManager.CertmanagerV1().CertificateRequests(request.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})

@@ -55,6 +55,13 @@ func (b *inbox) put(obj any) {
 	b.waiting.Add(request.Namespace + "/" + request.Name)
 }
 
+// putAll notes all requests that nobody has decided.
+func (b *inbox) putAll() {
+	for _, obj := range b.requests.List() {
+		b.put(obj)
+	}
+}
+
 // get returns a request as the watch last saw it, or nil if it is gone.
 func (b *inbox) get(key string) *cmapi.CertificateRequest {
 	object, exists, err := b.requests.GetByKey(key)

@@ -131,6 +131,16 @@ func (s *volumeState) abandon() {
 	}
 }
 
+// abandonOther cancels the request that is under way if it was made under
+// another policy: if the policy comes back, so does a new request.
+func (s *volumeState) abandonOther(current policy.Policy) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight != nil && s.flight.policy != current {
+		s.flight.cancel(errReplaced)
+	}
+}
+
 // explain says what the volume waits for, when waiting for it ended with err.
 func (s *volumeState) explain(err error) error {
 	s.mu.Lock()

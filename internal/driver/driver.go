@@ -48,6 +48,7 @@ type Driver struct {
 	store        *volume.Store
 	bundles      trustbundle.Source
 	volumes      volumes
+	reissue      reissue
 
 	// life ends when the driver stops; requests to cert-manager hang on it,
 	// not on the kubelet's call that began them.
@@ -104,6 +105,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.serve(ctx, listener) })
 	group.Go(func() error { d.schedule.Run(ctx); return nil })
+	group.Go(func() error { d.follow(ctx); return nil })
 	err = group.Wait()
 	d.stop(errStopping)
 	d.background.Wait()

@@ -30,7 +30,7 @@ func (d *Driver) load(c *config.Config) error {
 		}
 		state := d.volumes.acquire(id)
 		state.setMetadata(live)
-		d.schedule.Schedule(id, c.RenewalTime(live.NotBefore, live.NotAfter, id))
+		d.plan(c, state, live)
 		d.volumes.release(state)
 		taken++
 	}

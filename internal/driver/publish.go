@@ -123,10 +123,11 @@ func (d *Driver) discard(state *volumeState, request publishRequest, cause error
 // issuer differ or because the issuer signs for less than was asked, counts as a
 // failure: renewing it at once would go on without end.
 func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Metadata) {
-	now, due := time.Now(), c.RenewalTime(live.NotBefore, live.NotAfter, state.id)
-	if due.After(now) {
+	now := time.Now()
+	if c.RenewalTime(live.NotBefore, live.NotAfter, state.id).After(now) {
 		state.setMetadata(live)
-		d.schedule.Schedule(state.id, due)
+		// The configuration may have changed since the request was made.
+		d.plan(d.config.Current(), state, live)
 		return
 	}
 	wait := issuance.Backoff(state.setDueMetadata(live))

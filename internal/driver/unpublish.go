@@ -43,6 +43,7 @@ func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 		d.log.Info("unpublished", "volume", id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID)
 	}
 	state.forget()
+	d.reissued(id)
 	d.background.Go(func() {
 		ctx, cancel := context.WithTimeout(d.life, pruneTimeout)
 		defer cancel()

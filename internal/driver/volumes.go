@@ -5,6 +5,8 @@ package driver
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -56,6 +58,20 @@ func (v *volumes) acquire(id string) *volumeState {
 	}
 	state.users++
 	return state
+}
+
+// each calls f for each volume that there is.
+func (v *volumes) each(f func(*volumeState)) {
+	v.mu.Lock()
+	states := slices.Collect(maps.Values(v.all))
+	for _, state := range states {
+		state.users++
+	}
+	v.mu.Unlock()
+	for _, state := range states {
+		f(state)
+		v.release(state)
+	}
 }
 
 // release forgets the volume if there is nothing left to know of it.

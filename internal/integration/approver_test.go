@@ -16,6 +16,7 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/approver"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
@@ -23,25 +24,34 @@ import (
 // namespace.
 func (w *world) spec(account string) cmapi.CertificateRequestSpec {
 	w.t.Helper()
-	policy := w.config.Policy()
-	id, err := spiffeid.FromSegments(policy.TrustDomain, "ns", w.workload.Namespace, "sa", account)
+	demanded := w.config.Policy()
+	id, err := spiffeid.FromSegments(demanded.TrustDomain, "ns", w.workload.Namespace, "sa", account)
 	w.check(err)
-	key, err := policy.Key.Generate()
+	key, err := demanded.Key.Generate()
 	w.check(err)
 	csrPEM, err := csr.Build(id, key)
 	w.check(err)
-	return policy.CertificateRequestSpec(id, csrPEM)
+	return demanded.CertificateRequestSpec(id, csrPEM)
 }
 
 // request creates a CertificateRequest as the world's ServiceAccount.
 func (w *world) request(spec cmapi.CertificateRequestSpec) string {
+	w.t.Helper()
+	return w.stampedRequest(spec, "")
+}
+
+// stampedRequest is request with the hash of a policy.
+func (w *world) stampedRequest(spec cmapi.CertificateRequestSpec, stamp string) string {
 	w.t.Helper()
 	access, err := w.ServiceAccountConfig(w.t.Context(), w.workload.Namespace, w.workload.ServiceAccount)
 	w.check(err)
 	client, err := cmclient.NewForConfig(access)
 	w.check(err)
 	created, err := client.CertmanagerV1().CertificateRequests(w.workload.Namespace).Create(w.t.Context(),
-		&cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{GenerateName: "asked-"}, Spec: spec}, metav1.CreateOptions{})
+		&cmapi.CertificateRequest{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "asked-", Annotations: map[string]string{policy.AnnotationHash: stamp}},
+			Spec:       spec,
+		}, metav1.CreateOptions{})
 	w.check(err)
 	return created.Name
 }
@@ -85,6 +95,19 @@ func TestApproverDeniesWithEveryReason(t *testing.T) {
 	for _, reason := range []string{"wrong spec.isCA", "wrong spec.duration", "wrong SPIFFE ID in spec.request"} {
 		if !strings.Contains(decision.Message, reason) {
 			t.Errorf("message %q lacks %q", decision.Message, reason)
+		}
+	}
+}
+
+// A made-up stamp can put a denial off, and nothing else.
+func TestApproverIsNotFooledByAStamp(t *testing.T) {
+	w := prepare(t, func(*world) string { return "rollout: {gracePeriod: 2s}" })
+	w.startApprover()
+	wrong := w.spec("somebody-else")
+	for _, stamp := range []string{"0123456789abcdef", w.config.Policy().Hash()} {
+		decision := w.decision(w.stampedRequest(wrong, stamp))
+		if decision.Type != cmapi.CertificateRequestConditionDenied {
+			t.Errorf("stamp %s: %s: %s", stamp, decision.Type, decision.Message)
 		}
 	}
 }

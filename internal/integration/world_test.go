@@ -44,9 +44,13 @@ type world struct {
 	installation testkit.Installation
 	dir          string
 	config       *config.Config
-	kubelet      *testkit.Kubelet
-	node         string
-	workload     testkit.Workload
+	lines        []string
+	// ofApprover and ofDriver hold what each of them runs with.
+	ofApprover, ofDriver *config.Holder
+	driver               *driver.Driver
+	kubelet              *testkit.Kubelet
+	node                 string
+	workload             testkit.Workload
 }
 
 // setting changes a test's configuration, as lines of YAML added to it, or
@@ -105,8 +109,24 @@ func (w *world) parseConfig(settings []setting) *config.Config {
 			lines = append(lines, line)
 		}
 	}
-	c, err := config.Parse("test.yaml", []byte(strings.Join(append(lines, issuerRef), "\n")+"\n"))
+	w.lines = append(lines, issuerRef)
+	return w.changedConfig("")
+}
+
+// changedConfig is the configuration of the test with one line in place of that
+// for the same section.
+func (w *world) changedConfig(line string) *config.Config {
+	w.t.Helper()
+	section, _, _ := strings.Cut(line, ":")
+	lines := []string{line}
+	for _, other := range w.lines {
+		if !strings.HasPrefix(other, section+":") {
+			lines = append(lines, other)
+		}
+	}
+	c, err := config.Parse("test.yaml", []byte(strings.Join(lines, "\n")+"\n"))
 	w.check(err)
+	w.lines = lines
 	return c
 }
 
@@ -115,9 +135,12 @@ func (w *world) startApprover() { w.startReplica("replica") }
 // startReplica starts one of several approvers.
 func (w *world) startReplica(identity string) (stop func()) {
 	w.t.Helper()
+	if w.ofApprover == nil {
+		w.ofApprover = config.NewHolder(w.config)
+	}
 	a, err := approver.New(approver.Options{
 		Identity: identity, Namespace: testkit.InstallNamespace,
-		Config: config.NewHolder(w.config), REST: w.installation.Approver, Log: w.logger("approver"),
+		Config: w.ofApprover, REST: w.installation.Approver, Log: w.logger("approver"),
 	})
 	w.check(err)
 	return w.run("approver", a.Run)
@@ -127,12 +150,16 @@ func (w *world) startReplica(identity string) (stop func()) {
 func (w *world) startDriver() (stop func()) {
 	w.t.Helper()
 	socket := w.socketPath()
+	if w.ofDriver == nil {
+		w.ofDriver = config.NewHolder(w.config)
+	}
 	d, err := driver.New(driver.Options{
 		Node: w.node, Socket: socket,
-		Config: config.NewHolder(w.config), REST: w.installation.Driver, Log: w.logger("driver"),
+		Config: w.ofDriver, REST: w.installation.Driver, Log: w.logger("driver"),
 	})
 	w.check(err)
 	w.t.Cleanup(w.unmountAll)
+	w.driver = d
 	stop = w.run("driver", d.Run)
 	w.kubelet, err = testkit.NewKubelet(w.Cluster, filepath.Join(w.dir, "kubelet"), socket)
 	w.check(err)

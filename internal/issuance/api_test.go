@@ -142,18 +142,22 @@ func (a *api) requester(t *testing.T) *Requester {
 	return r
 }
 
+func testPolicy() policy.Policy {
+	return policy.Policy{
+		TrustDomain: spiffeid.RequireTrustDomainFromString("my.trust.domain"),
+		IssuerRef:   policy.IssuerRef{Name: "ca", Kind: "ClusterIssuer", Group: "cert-manager.io"},
+		Key:         policy.KeySpec{Algorithm: policy.ECDSA, Size: 256},
+		Duration:    time.Hour,
+	}
+}
+
 func testOrder(t *testing.T) Order {
 	t.Helper()
 	sa, err := spiffe.NewServiceAccount("sandbox", "example-app")
 	check(t, err)
 	return Order{
-		Policy: policy.Policy{
-			TrustDomain: spiffeid.RequireTrustDomainFromString("my.trust.domain"),
-			IssuerRef:   policy.IssuerRef{Name: "ca", Kind: "ClusterIssuer", Group: "cert-manager.io"},
-			Key:         policy.KeySpec{Algorithm: policy.ECDSA, Size: 256},
-			Duration:    time.Hour,
-		},
-		Token: NewToken("pod"), Node: "worker-1", VolumeID: "csi-5a8a6b",
+		Policy: testPolicy(),
+		Token:  NewToken("pod"), Node: "worker-1", VolumeID: "csi-5a8a6b",
 		Pod:         spiffe.PodToken{ServiceAccount: sa, PodName: "web-0", PodUID: "c2f0f7a1"},
 		Annotations: map[string]string{"example.com/team": "blue"},
 	}

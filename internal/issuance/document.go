@@ -15,6 +15,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
 // Document is a pod's identity document, an X.509-SVID, with where it came
@@ -24,8 +26,8 @@ type Document struct {
 	SVID *x509svid.SVID
 	// Request is the CertificateRequest that was signed.
 	Request types.NamespacedName
-	// PolicyHash names the policy under which the document was requested.
-	PolicyHash string
+	// Policy is the policy under which the document was requested.
+	Policy policy.Policy
 }
 
 // NotBefore is the beginning of the certificate's validity.
@@ -42,7 +44,7 @@ func (d *Document) Marshal() (certificates, key []byte, err error) {
 // newDocument checks what the issuer signed against what was asked for: the
 // X.509-SVID rules (SPIFFE X.509-SVID section 5.2, leaf validation), the SPIFFE
 // ID, and that the certificate is for our key.
-func newDocument(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRequest, policyHash string) (*Document, error) {
+func newDocument(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRequest, under policy.Policy) (*Document, error) {
 	chain, err := certificatesDER(request.Status.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadCertificate, err)
@@ -59,9 +61,9 @@ func newDocument(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRe
 		return nil, fmt.Errorf("%w: it is for %s, asked for was %s", ErrBadCertificate, svid.ID, id)
 	}
 	return &Document{
-		SVID:       svid,
-		Request:    types.NamespacedName{Namespace: request.Namespace, Name: request.Name},
-		PolicyHash: policyHash,
+		SVID:    svid,
+		Request: types.NamespacedName{Namespace: request.Namespace, Name: request.Name},
+		Policy:  under,
 	}, nil
 }
 

@@ -95,13 +95,13 @@ func TestNewDocument(t *testing.T) {
 	issuer, key := newFakeIssuer(t), newKey(t)
 	template := leaf(identity)
 	chain := issuer.sign(t, template, key.Public()) + pemBlock("CERTIFICATE", issuer.certificate.Raw)
-	document, err := newDocument(spiffeid.RequireFromString(identity), key, signed(chain), "hash")
+	document, err := newDocument(spiffeid.RequireFromString(identity), key, signed(chain), testPolicy())
 	check(t, err)
 	if got := document.SVID.ID.String(); got != identity {
 		t.Errorf("for %s", got)
 	}
-	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}) || document.PolicyHash != "hash" {
-		t.Errorf("from %s under %s", document.Request, document.PolicyHash)
+	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}) || document.Policy != testPolicy() {
+		t.Errorf("from %s under %s", document.Request, document.Policy.Hash())
 	}
 	if !document.NotBefore().Equal(template.NotBefore) || !document.NotAfter().Equal(template.NotAfter) {
 		t.Errorf("valid from %s to %s", document.NotBefore(), document.NotAfter())
@@ -153,7 +153,7 @@ func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := newDocument(spiffeid.RequireFromString(identity), key, signed(row.chain), "hash")
+			document, err := newDocument(spiffeid.RequireFromString(identity), key, signed(row.chain), testPolicy())
 			if document != nil || !errors.Is(err, ErrBadCertificate) {
 				t.Fatalf("got %v, %v, want ErrBadCertificate", document, err)
 			}

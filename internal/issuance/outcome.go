@@ -38,7 +38,7 @@ func outcome(request *cmapi.CertificateRequest) (stage Stage, done bool, err err
 func progress(request *cmapi.CertificateRequest, stage Stage) error {
 	ref := request.Spec.IssuerRef
 	if stage == StageApprove {
-		return fmt.Errorf("no approver has decided; is csi-driver-spiffe-approver running, with issuerRef %s %s/%s?", ref.Kind, ref.Group, ref.Name)
+		return fmt.Errorf("no approver has decided; is csi-driver-spiffe-approver running, with the same configuration as the driver (issuerRef %s %s/%s)?", ref.Kind, ref.Group, ref.Name)
 	}
 	message := "it has said nothing yet"
 	if ready := condition(request, cmapi.CertificateRequestConditionReady); ready != nil {

@@ -99,7 +99,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, progress *Progress) 
 		}
 		return nil, err
 	}
-	document, err := newDocument(id, key, signed, order.Policy.Hash())
+	document, err := newDocument(id, key, signed, order.Policy)
 	if err != nil {
 		return nil, &Error{name, StageVerify, err}
 	}

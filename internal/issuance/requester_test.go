@@ -53,8 +53,8 @@ func TestIssue(t *testing.T) {
 	requester := a.requester(t)
 	document, err := requester.Issue(t.Context(), order, new(Progress))
 	check(t, err)
-	if document.SVID.ID.String() != identity || document.PolicyHash != order.Policy.Hash() {
-		t.Errorf("a document of %s under %s", document.SVID.ID, document.PolicyHash)
+	if document.SVID.ID.String() != identity || document.Policy != order.Policy {
+		t.Errorf("a document of %s under %s", document.SVID.ID, document.Policy.Hash())
 	}
 	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: asked.Name}) {
 		t.Errorf("from request %s, created was %s", document.Request, asked.Name)

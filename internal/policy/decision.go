@@ -24,9 +24,12 @@ const (
 	Approve
 	// Deny is for every other.
 	Deny
+	// Defer is for one that would be denied, but may have been made under a
+	// policy that has not arrived here yet. Only [Rollout.Decide] gives it.
+	Defer
 )
 
-// String returns "Ignore", "Approve" or "Deny".
+// String returns "Ignore", "Approve", "Deny" or "Defer".
 func (v Verdict) String() string {
 	switch v {
 	case Ignore:
@@ -35,6 +38,8 @@ func (v Verdict) String() string {
 		return "Approve"
 	case Deny:
 		return "Deny"
+	case Defer:
+		return "Defer"
 	default:
 		return "Verdict(" + strconv.Itoa(int(v)) + ")"
 	}
@@ -48,7 +53,7 @@ type Decision struct {
 	// Verdict is what is to become of the request.
 	Verdict Verdict
 	// Reasons says all that is wrong with the request. Each wraps a sentinel
-	// error of this package. There are some with Deny and none otherwise.
+	// error of this package. There are some with Deny and Defer, none otherwise.
 	Reasons []error
 	// ID is the SPIFFE ID that the requester has under the policy, which on
 	// Approve is the one asked for. It is zero on Ignore, and on Deny when
@@ -66,7 +71,7 @@ func (d Decision) Message() string {
 	switch d.Verdict {
 	case Approve:
 		return shorten(printable(fmt.Sprintf("SVID for %s, requested by ServiceAccount %s", d.ID, d.ServiceAccount)), "...")
-	case Deny:
+	case Deny, Defer:
 		texts := make([]string, len(d.Reasons))
 		for i, reason := range d.Reasons {
 			texts[i] = printable(reason.Error())

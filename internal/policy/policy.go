@@ -103,6 +103,15 @@ func (p Policy) SPIFFEID(sa spiffe.ServiceAccount) (spiffeid.ID, error) {
 	return sa.ID(p.TrustDomain)
 }
 
+// IdentityHash names what makes documents of the policy what they are, all but
+// how long they last: documents of another IdentityHash are to be replaced when
+// the policy changes, and others can wait until they are due. Its form is that
+// of Hash.
+func (p Policy) IdentityHash() string {
+	p.Duration = 0
+	return p.Hash()
+}
+
 // Hash names the policy: 16 hexadecimal digits, the same for equal policies in
 // every process and version as long as the same is demanded. It is for telling
 // policies apart in labels and logs; nothing may be allowed because of it.

@@ -18,9 +18,9 @@ type Installation struct{ Driver, Approver *rest.Config }
 
 // Install applies the CSIDriver and the RBAC objects of the manifests, in the
 // folder manifests of the repository, with suffix added to the names of all
-// but the CSIDriver, and with the right to approve for signer alone
+// but the CSIDriver, and with the right to approve for the signers alone
 // (clusterissuers.cert-manager.io/NAME).
-func (c *Cluster) Install(ctx context.Context, repository, suffix, signer string) (Installation, error) {
+func (c *Cluster) Install(ctx context.Context, repository, suffix string, signers ...string) (Installation, error) {
 	base := filepath.Join(repository, "manifests", "base")
 	objects, err := ReadManifests(filepath.Join(base, "csidriver.yaml"),
 		filepath.Join(base, "driver-rbac.yaml"), filepath.Join(base, "approver-rbac.yaml"))
@@ -28,7 +28,7 @@ func (c *Cluster) Install(ctx context.Context, repository, suffix, signer string
 		return Installation{}, err
 	}
 	for _, object := range objects {
-		rename(object, suffix, signer)
+		rename(object, suffix, signers)
 	}
 	if err := c.Apply(ctx, InstallNamespace, objects); err != nil {
 		return Installation{}, err
@@ -42,7 +42,7 @@ func (c *Cluster) Install(ctx context.Context, repository, suffix, signer string
 }
 
 // rename gives an object and whatever it refers to the suffix.
-func rename(object *unstructured.Unstructured, suffix, signer string) {
+func rename(object *unstructured.Unstructured, suffix string, signers []string) {
 	if object.GetKind() == "CSIDriver" {
 		return
 	}
@@ -54,19 +54,23 @@ func rename(object *unstructured.Unstructured, suffix, signer string) {
 			}
 		case []any:
 			if key == "resourceNames" {
-				parent[key] = []any{renameResource(value[0].(string), suffix, signer)}
+				parent[key] = renameResources(value, suffix, signers)
 			}
 		}
 	})
 }
 
-// renameResource is for the rights on objects of one name: the Lease's gets the
-// suffix, the signer is replaced.
-func renameResource(name, suffix, signer string) string {
-	if strings.HasPrefix(name, "csi-driver-spiffe") {
-		return name + suffix
+// renameResources is for the rights on objects of some names: the Lease's gets
+// the suffix, the signer is replaced.
+func renameResources(names []any, suffix string, signers []string) []any {
+	if name, ok := names[0].(string); ok && strings.HasPrefix(name, "csi-driver-spiffe") {
+		return []any{name + suffix}
 	}
-	return signer
+	replaced := make([]any, len(signers))
+	for i, signer := range signers {
+		replaced[i] = signer
+	}
+	return replaced
 }
 
 // walk calls visit for each key of a tree of maps and lists.

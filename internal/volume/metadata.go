@@ -35,8 +35,9 @@ type Metadata struct {
 	// NotBefore and NotAfter are the validity of the document.
 	NotBefore time.Time `json:"notBefore"`
 	NotAfter  time.Time `json:"notAfter"`
-	// PolicyHash names the policy under which the document was requested.
-	PolicyHash string `json:"policyHash"`
+	// IdentityHash names the policy under which the document was requested, but
+	// for its lifetime: one of another IdentityHash is to be replaced.
+	IdentityHash string `json:"identityHash"`
 	// Request is the name of the CertificateRequest, in PodNamespace, that the
 	// document came from.
 	Request string `json:"request"`

@@ -1,0 +1,82 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+func TestRolloutHonoursWhatWasInForce(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	a, b, c := policy.Policy{Duration: 1}, policy.Policy{Duration: 2}, policy.Policy{Duration: 3}
+	var r rollout
+	r.change(a, start, time.Minute)
+	r.change(a, start, time.Minute)
+	r.change(b, start.Add(10*time.Second), time.Minute)
+	r.change(c, start.Add(20*time.Second), time.Minute)
+	for name, test := range map[string]struct {
+		after   time.Duration
+		earlier []policy.Policy
+	}{
+		"both still":      {21 * time.Second, []policy.Policy{a, b}},
+		"the first ended": {70 * time.Second, []policy.Policy{b}},
+		"both ended":      {80 * time.Second, nil},
+	} {
+		// A copy, since looking forgets what has ended.
+		seen := rollout{current: r.current, earlier: append([]expiring(nil), r.earlier...)}
+		got := seen.at(start.Add(test.after))
+		if got.Current != c || len(got.Earlier) != len(test.earlier) {
+			t.Fatalf("%s: %+v", name, got)
+		}
+		for i := range got.Earlier {
+			if got.Earlier[i] != test.earlier[i] {
+				t.Errorf("%s: %+v, want %+v", name, got.Earlier, test.earlier)
+			}
+		}
+	}
+	r.change(a, start.Add(30*time.Second), time.Minute)
+	if got := r.at(start.Add(31 * time.Second)); got.Current != a || len(got.Earlier) != 2 {
+		t.Errorf("after the first has come back: %+v", got)
+	}
+}
+
+// A stamp that is not known puts a denial off, for the grace period at most.
+func TestUnknownStampIsPutOff(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		stamp   string
+		age     time.Duration
+		updates int
+		again   bool
+	}{
+		"no stamp":              {"", 0, 1, false},
+		"unknown stamp, young":  {"0123456789abcdef", time.Second, 0, true},
+		"unknown stamp, old":    {"0123456789abcdef", time.Hour, 1, false},
+		"unknown stamp, future": {"0123456789abcdef", -time.Hour, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			api := &api{answers: []int{http.StatusOK}}
+			approver := newApprover(t, api)
+			request := named("ours", "ca")
+			request.Annotations = map[string]string{policy.AnnotationHash: test.stamp}
+			request.CreationTimestamp = metav1.NewTime(time.Now().Add(-test.age))
+			again, err := approver.decide(t.Context(), request)
+			check(t, err)
+			if grace := 2 * time.Minute; again > grace {
+				t.Errorf("put off for %s, more than the grace period", again)
+			}
+			if got := len(api.names()); got != test.updates || (again > 0) != test.again {
+				t.Errorf("%d updates, again in %s", got, again)
+			}
+		})
+	}
+}

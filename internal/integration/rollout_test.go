@@ -1,0 +1,158 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+)
+
+// The load of the rollout test: publishes a second, and for how long.
+const (
+	publishEvery = 150 * time.Millisecond
+	loadFor      = 60 * time.Second
+)
+
+// A change of the file reaches approver and driver at different times, in
+// either order. Under a steady load not one publish fails and not one request is
+// denied, whatever is changed.
+func TestRolloutDeniesNoHonestRequest(t *testing.T) {
+	w := prepare(t)
+	// A publish may wait until the slower of the two has seen the change.
+	w.config = w.changedConfig("driver: {httpAddress: '', publishTimeout: 1m}")
+	w.startApprover()
+	w.startDriver()
+	second := w.issuer + "-2"
+	w.check(w.CreateClusterIssuer(t.Context(), second, w.ca))
+	w.allowSigner(second)
+
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		w.load()
+	}()
+	for _, change := range []struct {
+		line            string
+		after           time.Duration
+		first, thenHere *config.Holder
+		apart           time.Duration
+	}{
+		{"certificate: {duration: 2h}", 3 * time.Second, w.ofApprover, w.ofDriver, 12 * time.Second},
+		{"trustDomain: other.example.org", 3 * time.Second, w.ofDriver, w.ofApprover, 12 * time.Second},
+		{"issuerRef: {name: " + second + "}", 3 * time.Second, w.ofDriver, w.ofApprover, 18 * time.Second},
+	} {
+		changed := w.changedConfig(change.line)
+		w.pause(change.after, ended)
+		change.first.Set(changed)
+		w.pause(change.apart, ended)
+		change.thenHere.Set(changed)
+	}
+	<-ended
+}
+
+// pause lets the load go on for a while. It is no wait for something to happen.
+func (w *world) pause(d time.Duration, ended <-chan struct{}) {
+	select {
+	case <-time.After(d):
+	case <-ended:
+	}
+}
+
+// load publishes pod after pod, and takes each away again.
+func (w *world) load() {
+	var pods sync.WaitGroup
+	defer pods.Wait()
+	tick := time.NewTicker(publishEvery)
+	defer tick.Stop()
+	count := 0
+	for end := time.After(loadFor); ; count++ {
+		select {
+		case <-end:
+			w.t.Logf("%d pods in %s", count, loadFor)
+			return
+		case <-tick.C:
+			name := "pod-" + strconv.Itoa(count)
+			pods.Go(func() { w.publishOnce(name) })
+		}
+	}
+}
+
+// publishOnce publishes a pod's volume, which must succeed at the first call,
+// and unpublishes it.
+func (w *world) publishOnce(name string) {
+	ctx := w.t.Context()
+	pod, err := w.CreatePod(ctx, w.workload, name, w.node)
+	if err == nil {
+		_, err = w.kubelet.Publish(ctx, pod, testkit.VolumeName)
+	}
+	if err == nil {
+		err = w.kubelet.Unpublish(ctx, pod, testkit.VolumeName)
+	}
+	if err != nil {
+		w.t.Errorf("%s: %v", name, err)
+	}
+}
+
+// allowSigner lets the world's approver approve for another ClusterIssuer.
+func (w *world) allowSigner(issuer string) {
+	w.t.Helper()
+	_, err := w.Install(w.t.Context(), repository, "-"+w.issuer, "clusterissuers.cert-manager.io/"+w.issuer, "clusterissuers.cert-manager.io/"+issuer)
+	w.check(err)
+}
+
+// A change of what documents are reaches the volumes of running pods.
+func TestChangeIsReissuedIntoLiveVolumes(t *testing.T) {
+	w := newWorld(t, func(*world) string { return "rollout: {reissueWindow: 2s}" })
+	targets := make([]string, 5)
+	for i := range targets {
+		targets[i] = w.publish(w.pod(fmt.Sprintf("web-%d", i)))
+	}
+	changed := w.changedConfig("trustDomain: other.example.org")
+	w.ofDriver.Set(changed) // the approver does not know it yet
+	w.ofApprover.Set(changed)
+	w.eventually("all volumes have the new trust domain", func() bool {
+		for _, target := range targets {
+			if w.readSVID(target).ID.TrustDomain().Name() != "other.example.org" {
+				return false
+			}
+		}
+		return true
+	})
+	w.eventually("nothing is left to re-issue", func() bool { return w.driver.VolumesToReissue() == 0 })
+}
+
+// A wrong new issuer does no harm: documents stay, and changing the file back
+// heals everything.
+func TestWrongIssuerHarmsNobody(t *testing.T) {
+	w := newWorld(t, func(*world) string { return "rollout: {reissueWindow: 0s}" })
+	target := w.publish(w.pod("web-0"))
+	before := w.generation(target)
+	good := w.config
+	wrong := w.changedConfig("issuerRef: {name: no-such-issuer}")
+	w.ofApprover.Set(wrong)
+	w.ofDriver.Set(wrong)
+	w.eventually("the driver asks the wrong issuer", func() bool {
+		for _, request := range w.requests() {
+			if request.Spec.IssuerRef.Name == "no-such-issuer" {
+				return true
+			}
+		}
+		return false
+	})
+	w.ofApprover.Set(good)
+	w.ofDriver.Set(good)
+	w.eventually("nothing is left to re-issue, nor of the wrong requests", func() bool {
+		return w.driver.VolumesToReissue() == 0 && len(w.requests()) == 1
+	})
+	if w.generation(target) != before {
+		t.Error("the live volume was touched")
+	}
+	w.readSVID(w.publish(w.pod("web-1")))
+}
