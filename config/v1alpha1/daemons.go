@@ -7,35 +7,35 @@ package v1alpha1
 type Driver struct {
 	// HTTPAddress is where the driver serves metrics and health: `host:port`,
 	// or `:port` for all addresses. Empty: nowhere.
-	HTTPAddress string `json:"httpAddress" validate:"omitempty,listen"`
+	HTTPAddress string `json:"httpAddress" validate:"omitempty,listen" change:"restart,driver"`
 	// PublishTimeout is how long one attempt to fill a pod's volume may take,
 	// from `1s` to `2m`, after which the kubelet gives up on it anyway.
-	PublishTimeout Duration `json:"publishTimeout" validate:"min=1s,max=2m"`
+	PublishTimeout Duration `json:"publishTimeout" validate:"min=1s,max=2m" change:"hot"`
 	// MaxConcurrentRenewals is how many SVIDs may be in renewal at the same
 	// time, from 1 to 1000. The first SVIDs of new pods do not wait for these.
-	MaxConcurrentRenewals int `json:"maxConcurrentRenewals" validate:"min=1,max=1000"`
+	MaxConcurrentRenewals int `json:"maxConcurrentRenewals" validate:"min=1,max=1000" change:"restart,driver"`
 	// KubeAPIQPS limits the requests to the Kubernetes API per second, up to
 	// 10000. 0: no limit but the API server's own, API Priority and Fairness.
-	KubeAPIQPS float32 `json:"kubeAPIQPS" validate:"min=0,max=10000"`
+	KubeAPIQPS float32 `json:"kubeAPIQPS" validate:"min=0,max=10000" change:"restart,driver"`
 	// KubeAPIBurst is how many requests may be made at once under
 	// `kubeAPIQPS`, up to 10000. To be set if that is, and only then.
-	KubeAPIBurst int `json:"kubeAPIBurst" validate:"min=0,max=10000"`
+	KubeAPIBurst int `json:"kubeAPIBurst" validate:"min=0,max=10000" change:"restart,driver"`
 }
 
 // Approver concerns the approver alone.
 type Approver struct {
 	// HTTPAddress is where the approver serves metrics and health: `host:port`,
 	// or `:port` for all addresses. Empty: nowhere.
-	HTTPAddress string `json:"httpAddress" validate:"omitempty,listen"`
+	HTTPAddress string `json:"httpAddress" validate:"omitempty,listen" change:"restart,approver"`
 	// Workers is how many requests are decided at the same time, from 1 to
 	// 1000.
-	Workers int `json:"workers" validate:"min=1,max=1000"`
+	Workers int `json:"workers" validate:"min=1,max=1000" change:"restart,approver"`
 	// KubeAPIQPS limits the requests to the Kubernetes API per second, up to
 	// 10000. 0: no limit but the API server's own, API Priority and Fairness.
-	KubeAPIQPS float32 `json:"kubeAPIQPS" validate:"min=0,max=10000"`
+	KubeAPIQPS float32 `json:"kubeAPIQPS" validate:"min=0,max=10000" change:"restart,approver"`
 	// KubeAPIBurst is how many requests may be made at once under
 	// `kubeAPIQPS`, up to 10000. To be set if that is, and only then.
-	KubeAPIBurst int `json:"kubeAPIBurst" validate:"min=0,max=10000"`
+	KubeAPIBurst int `json:"kubeAPIBurst" validate:"min=0,max=10000" change:"restart,approver"`
 	// LeaderElection makes one of several approvers the one that decides.
 	LeaderElection LeaderElection `json:"leaderElection"`
 }
@@ -45,19 +45,19 @@ type Approver struct {
 // longer than 1.2 times retryPeriod.
 type LeaderElection struct {
 	// Enabled turns leader election on. Without it, run one approver only.
-	Enabled bool `json:"enabled"`
+	Enabled bool `json:"enabled" change:"restart,approver"`
 	// LeaseName is the name of the Lease object, in the approver's namespace: a
 	// DNS-1123 subdomain.
-	LeaseName string `json:"leaseName" validate:"required,subdomain"`
+	LeaseName string `json:"leaseName" validate:"required,subdomain" change:"restart,approver"`
 	// LeaseDuration is how long a leader that is not heard of keeps its office,
 	// from `1s` to `10m`. Longer than `renewDeadline`.
-	LeaseDuration Duration `json:"leaseDuration" validate:"min=1s,max=10m"`
+	LeaseDuration Duration `json:"leaseDuration" validate:"min=1s,max=10m" change:"restart,approver"`
 	// RenewDeadline is how long a leader tries to renew the lease before it
 	// steps down, from `500ms` to `10m`. Longer than 1.2 times `retryPeriod`.
-	RenewDeadline Duration `json:"renewDeadline" validate:"min=500ms,max=10m"`
+	RenewDeadline Duration `json:"renewDeadline" validate:"min=500ms,max=10m" change:"restart,approver"`
 	// RetryPeriod is the time between two attempts at the lease, from `100ms`
 	// to `10m`.
-	RetryPeriod Duration `json:"retryPeriod" validate:"min=100ms,max=10m"`
+	RetryPeriod Duration `json:"retryPeriod" validate:"min=100ms,max=10m" change:"restart,approver"`
 }
 
 // Observability is how both daemons let themselves be watched.
@@ -70,7 +70,7 @@ type Observability struct {
 type Logging struct {
 	// Level is the least severe level that is written: `debug`, `info`, `warn`
 	// or `error`.
-	Level string `json:"level" validate:"required,oneof=debug info warn error"`
+	Level string `json:"level" validate:"required,oneof=debug info warn error" change:"hot"`
 	// Format is `text` (key=value) or `json`, a line for each entry.
-	Format string `json:"format" validate:"required,oneof=text json"`
+	Format string `json:"format" validate:"required,oneof=text json" change:"restart"`
 }

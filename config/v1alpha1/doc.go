@@ -26,4 +26,13 @@
 // means, its unit, what is allowed. The validate tags are the rules that
 // concern one field alone, in the language of
 // github.com/go-playground/validator with a few tags of package config's own.
+// The change tags say what a change of the field asks of daemons that are
+// running:
+//
+//	hot               nothing: it holds for what is begun from then on
+//	reissue           new documents for live volumes
+//	restart           a restart of both, for it is read at the start only
+//	restart,driver    a restart of the driver; restart,approver in the same way
+//
+// A note tag says more of that, where there is more to say.
 package v1alpha1

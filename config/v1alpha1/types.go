@@ -13,13 +13,13 @@ const (
 type SPIFFEConfiguration struct {
 	// APIVersion is the version of this format, always
 	// `config.spiffe.csi.cert-manager.io/v1alpha1`.
-	APIVersion string `json:"apiVersion" validate:"required,eq=config.spiffe.csi.cert-manager.io/v1alpha1"`
+	APIVersion string `json:"apiVersion" validate:"required,eq=config.spiffe.csi.cert-manager.io/v1alpha1" change:"hot"`
 	// Kind is always `SPIFFEConfiguration`.
-	Kind string `json:"kind" validate:"required,eq=SPIFFEConfiguration"`
+	Kind string `json:"kind" validate:"required,eq=SPIFFEConfiguration" change:"hot"`
 	// TrustDomain is the SPIFFE trust domain of every identity, such as
 	// `my.trust.domain`: up to 255 lower-case letters, digits, dots, dashes and
 	// underscores, without scheme, port or path.
-	TrustDomain string `json:"trustDomain" validate:"required,trustdomain"`
+	TrustDomain string `json:"trustDomain" validate:"required,trustdomain" change:"reissue"`
 	// IssuerRef names the cert-manager issuer that signs every SVID. The
 	// approver decides requests for this issuer and leaves all others alone.
 	IssuerRef IssuerRef `json:"issuerRef"`
@@ -43,25 +43,25 @@ type SPIFFEConfiguration struct {
 // CertificateRequest does.
 type IssuerRef struct {
 	// Name of the issuer object: a DNS-1123 subdomain.
-	Name string `json:"name" validate:"required,subdomain"`
+	Name string `json:"name" validate:"required,subdomain" change:"reissue"`
 	// Kind of the issuer object: `ClusterIssuer`; `Issuer`, of which there must
 	// be one in each pod's namespace; or the kind of an external issuer.
-	Kind string `json:"kind" validate:"required,kind"`
+	Kind string `json:"kind" validate:"required,kind" change:"reissue"`
 	// Group is the API group of that kind: `cert-manager.io`, or that of an
 	// external issuer.
-	Group string `json:"group" validate:"required,subdomain"`
+	Group string `json:"group" validate:"required,subdomain" change:"reissue"`
 }
 
 // Volume is what pods find in their volume.
 type Volume struct {
 	// TmpfsPath is the folder on the node in which the driver keeps keys and
 	// certificates, in memory: an absolute path.
-	TmpfsPath string `json:"tmpfsPath" validate:"required,path,ne=/"`
+	TmpfsPath string `json:"tmpfsPath" validate:"required,path,ne=/" change:"restart,driver" note:"drain the node first, for the volumes of running pods do not move"`
 	// DefaultFSGroup is the group that may read the files of pods which set no
 	// group themselves, neither by fsGroup nor by the volume attribute
 	// `spiffe.csi.cert-manager.io/fs-group`: a group ID from 1 to 4294967294.
 	// Unset, only the owner, root, may.
-	DefaultFSGroup *int64 `json:"defaultFSGroup,omitempty" validate:"omitempty,min=1,max=4294967294"`
+	DefaultFSGroup *int64 `json:"defaultFSGroup,omitempty" validate:"omitempty,min=1,max=4294967294" change:"hot" note:"for volumes published from then on"`
 	// Files are the names of the files in a volume: all different, each of up to
 	// 255 bytes, without slashes and backslashes, not `.` and not beginning with
 	// `..`.
@@ -71,26 +71,26 @@ type Volume struct {
 // Files are the names of the files in a volume.
 type Files struct {
 	// Certificate is the file of the SVID: a PEM certificate chain, leaf first.
-	Certificate string `json:"certificate" validate:"required,filename"`
+	Certificate string `json:"certificate" validate:"required,filename" change:"restart,driver" note:"live volumes then get new documents"`
 	// PrivateKey is the file of the SVID's private key: PKCS #8, PEM.
-	PrivateKey string `json:"privateKey" validate:"required,filename"`
+	PrivateKey string `json:"privateKey" validate:"required,filename" change:"restart,driver" note:"live volumes then get new documents"`
 	// TrustBundle is the file of the CA certificates. It is written when
 	// `trustBundle.path` is set.
-	TrustBundle string `json:"trustBundle" validate:"required,filename"`
+	TrustBundle string `json:"trustBundle" validate:"required,filename" change:"restart,driver" note:"then from each volume's next renewal"`
 }
 
 // TrustBundle is the CA certificates that are put beside each SVID.
 type TrustBundle struct {
 	// Path of a file of PEM certificates, absolute, as the driver sees it.
 	// Empty: no trust bundle is put into volumes.
-	Path string `json:"path" validate:"omitempty,path"`
+	Path string `json:"path" validate:"omitempty,path" change:"hot" note:"from each volume's next renewal"`
 }
 
 // Certificate is what the driver requests, and the approver demands.
 type Certificate struct {
 	// Duration is the requested lifetime of an SVID, from `5s` to `87600h`
 	// (ten years). An issuer may sign for less.
-	Duration Duration `json:"duration" validate:"min=5s,max=87600h"`
+	Duration Duration `json:"duration" validate:"min=5s,max=87600h" change:"hot" note:"from each volume's next renewal, or at once if more is left than it would now get"`
 	// PrivateKey is the kind of key that an SVID has. Every renewal makes a new
 	// one.
 	PrivateKey PrivateKey `json:"privateKey"`
@@ -98,24 +98,24 @@ type Certificate struct {
 	// less than `duration`. Set this or `renewBeforePercentage`, not both. When
 	// an issuer signs for no longer than this, 33 percent of the lifetime is
 	// used instead.
-	RenewBefore *Duration `json:"renewBefore,omitempty" validate:"omitempty,min=1s"`
+	RenewBefore *Duration `json:"renewBefore,omitempty" validate:"omitempty,min=1s" change:"hot"`
 	// RenewBeforePercentage is the same as a part of the actual lifetime, from
 	// 1 to 99 percent: 33 renews after about two thirds of it. To spread the
 	// load, each volume is renewed earlier than that, always by the same part:
 	// up to a tenth of the time from issuance to then.
-	RenewBeforePercentage *int `json:"renewBeforePercentage,omitempty" validate:"omitempty,min=1,max=99"`
+	RenewBeforePercentage *int `json:"renewBeforePercentage,omitempty" validate:"omitempty,min=1,max=99" change:"hot"`
 	// RequestAnnotations are put on every CertificateRequest, for instance for
 	// an external issuer to read. Refused are keys that belong to somebody
 	// else: with the prefix `spiffe.csi.cert-manager.io/`, `cert-manager.io/`,
 	// or one under `kubernetes.io` or `k8s.io`.
-	RequestAnnotations map[string]string `json:"requestAnnotations"`
+	RequestAnnotations map[string]string `json:"requestAnnotations" change:"hot" note:"for requests made from then on"`
 }
 
 // PrivateKey is the kind of key that an SVID has.
 type PrivateKey struct {
 	// Algorithm is `ECDSA`, `RSA` or `Ed25519`.
-	Algorithm string `json:"algorithm" validate:"required,oneof=ECDSA RSA Ed25519"`
+	Algorithm string `json:"algorithm" validate:"required,oneof=ECDSA RSA Ed25519" change:"reissue"`
 	// Size in bits. ECDSA: 256, 384 or 521, by default 521. RSA: 2048, 3072 or
 	// 4096, by default 3072. Ed25519 has none.
-	Size int `json:"size,omitempty"`
+	Size int `json:"size,omitempty" change:"reissue"`
 }

@@ -29,8 +29,8 @@ var untagged = []string{
 	"certificate.privateKey.size", "certificate.requestAnnotations", "approver.leaderElection.enabled",
 }
 
-// A field that somebody adds is documented, has a rule, and is required, has a
-// default or is known not to.
+// A field that somebody adds is documented, has a rule, says what a change of it
+// asks of running daemons, and is required, has a default or is known not to.
 func TestFields(t *testing.T) {
 	t.Parallel()
 	defaults := v1alpha1.Default()
@@ -51,8 +51,24 @@ func TestFields(t *testing.T) {
 		}
 		if !isSection {
 			checkBounds(t, path, tag, doc)
+			checkChange(t, path, field.Tag.Get("change"))
 		}
 	})
+}
+
+// checkChange reads a change tag: hot, reissue or restart, and of which daemon a
+// restart.
+func checkChange(t *testing.T, path, tag string) {
+	t.Helper()
+	switch tag {
+	case "hot", "reissue", "restart", "restart,driver", "restart,approver":
+	default:
+		t.Errorf("%s: change tag must be hot, reissue or restart, the last with or without a daemon: %q", path, tag)
+	}
+	owner, _, _ := strings.Cut(path, ".")
+	if _, of, found := strings.Cut(tag, ","); found && (owner == "driver" || owner == "approver") && of != owner {
+		t.Errorf("%s: change tag is about %s", path, of)
+	}
 }
 
 // checkBounds finds the limits of a validate tag in the doc comment.

@@ -44,28 +44,28 @@ func TestReference(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range []string{
-		"| `apiVersion` | string | **required** | The version of this format",
-		"| `trustDomain` | string | **required** | The SPIFFE trust domain",
-		"| `issuerRef` | section |  | Names the cert-manager issuer",
-		"| `issuerRef.kind` | string | `ClusterIssuer` | Kind of the issuer object",
-		"| `certificate.duration` | duration | `1h` | The requested lifetime",
-		"| `certificate.privateKey.size` | integer | `521` | Size in bits.",
-		"| `certificate.renewBefore` | duration | unset | How long before",
+		"| `apiVersion` | string | **required** | hot | The version of this format",
+		"| `trustDomain` | string | **required** | re-issue | The SPIFFE trust domain",
+		"| `issuerRef` | section |  |  | Names the cert-manager issuer",
+		"| `issuerRef.kind` | string | `ClusterIssuer` | re-issue | Kind of the issuer object",
+		"| `certificate.duration` | duration | `1h` | hot: from each volume's next renewal, or at once if",
+		"| `certificate.privateKey.size` | integer | `521` | re-issue | Size in bits.",
+		"| `certificate.renewBefore` | duration | unset | hot | How long before",
 		"| `certificate.renewBeforePercentage` | integer | `33` |",
 		"| `certificate.requestAnnotations` | map of strings | `{}` |",
-		"| `volume.defaultFSGroup` | integer | unset | The group that may read",
-		"| `trustBundle.path` | string | `\"\"` | Path of a file",
-		"| `driver.httpAddress` | string | `\":9402\"` | Where the driver serves",
-		"| `driver.kubeAPIQPS` | number | `0` | Limits the requests",
-		"| `approver.leaderElection.enabled` | boolean | `true` | Turns leader election on.",
+		"| `volume.defaultFSGroup` | integer | unset | hot: for volumes published from then on | The group that may read",
+		"| `trustBundle.path` | string | `\"\"` | hot: from each volume's next renewal | Path of a file",
+		"| `driver.httpAddress` | string | `\":9402\"` | restart of the driver | Where the driver serves",
+		"| `driver.kubeAPIQPS` | number | `0` | restart of the driver | Limits the requests",
+		"| `approver.leaderElection.enabled` | boolean | `true` | restart of the approver | Turns leader election on.",
 	} {
 		if !strings.Contains(got, "\n"+row) {
 			t.Errorf("no row %s in:\n%s", row, got)
 		}
 	}
 	for line := range strings.Lines(got) {
-		if strings.HasPrefix(line, "|") && strings.Count(line, "|") != 5 {
-			t.Errorf("not four columns: %s", line)
+		if strings.HasPrefix(line, "|") && strings.Count(line, "|") != 6 {
+			t.Errorf("not five columns: %s", line)
 		}
 	}
 }

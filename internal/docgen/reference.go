@@ -12,6 +12,13 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 )
 
+// introduction stands before the rows of the table.
+const introduction = "Durations are written like `30s`, `15m` or `1h30m`. A field that is left out has its default.\n\n" +
+	"What a change of a field asks of running daemons: **hot**, nothing, it holds for what is begun from then on; " +
+	"**re-issue**, nothing, and live volumes get new documents; " +
+	"**restart**, a restart of both daemons, or of the one that is named, for it is read at the start only.\n\n" +
+	"| Field | Type | Default | A change | Meaning |\n|---|---|---|---|---|\n"
+
 // reference is a Markdown table of all fields, in the order of the file.
 func reference(folder string) (string, error) {
 	docs, err := readComments(folder)
@@ -21,8 +28,7 @@ func reference(folder string) (string, error) {
 	defaults := v1alpha1.Default()
 	defaults.Complete()
 	table := &table{docs: docs}
-	table.text.WriteString("Durations are written like `30s`, `15m` or `1h30m`. A field that is left out has its default.\n\n")
-	table.text.WriteString("| Field | Type | Default | Meaning |\n|---|---|---|---|\n")
+	table.text.WriteString(introduction)
 	if err := table.rows("", reflect.ValueOf(defaults).Elem()); err != nil {
 		return "", err
 	}
@@ -43,7 +49,8 @@ func (t *table) rows(path string, section reflect.Value) error {
 		if comment == "" {
 			return fmt.Errorf("%s has no doc comment", at)
 		}
-		fmt.Fprintf(&t.text, "| `%s` | %s | %s | %s |\n", at, typeOf(field.Type), defaultOf(field, value), meaning(field.Name, comment))
+		fmt.Fprintf(&t.text, "| `%s` | %s | %s | %s | %s |\n",
+			at, typeOf(field.Type), defaultOf(field, value), changeOf(field), meaning(field.Name, comment))
 		if isSection(field.Type) {
 			if err := t.rows(at, value); err != nil {
 				return err
@@ -91,6 +98,19 @@ func defaultOf(field reflect.StructField, value reflect.Value) string {
 		value = value.Elem()
 	}
 	return "`" + literal(value) + "`"
+}
+
+// changeOf is what a change of a field asks of running daemons, with its note.
+func changeOf(field reflect.StructField) string {
+	effect, daemon, found := strings.Cut(field.Tag.Get("change"), ",")
+	text := strings.Replace(effect, "reissue", "re-issue", 1)
+	if found {
+		text += " of the " + daemon
+	}
+	if note := field.Tag.Get("note"); note != "" {
+		text += ": " + note
+	}
+	return text
 }
 
 // literal is a value as it would stand in the file.

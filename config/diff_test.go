@@ -1,0 +1,109 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+)
+
+func TestDiff(t *testing.T) {
+	t.Parallel()
+	const hot, reissue, restart = config.EffectHot, config.EffectReissue, config.EffectRestart
+	const annotation = "certificate.requestAnnotations"
+	change := func(path, before, after string, effect config.Effect, daemon string) config.Change {
+		return config.Change{Path: path, Old: before, New: after, Effect: effect, Daemon: daemon}
+	}
+	for name, test := range map[string]struct {
+		before, after string // what follows minimal
+		want          []config.Change
+	}{
+		"nothing":                  {"", "", nil},
+		"a default is written out": {"", "certificate: {duration: 60m}\nvolume: {defaultFSGroup: null}\n", nil},
+		"in the order of the reference": {
+			"", "observability: {logging: {level: warn, format: json}}\nvolume: {tmpfsPath: /a}\ncertificate: {duration: 2h}\n",
+			[]config.Change{
+				change("certificate.duration", "1h", "2h", hot, ""),
+				change("volume.tmpfsPath", "/var/run/csi-driver-spiffe", "/a", restart, "driver"),
+				change("observability.logging.level", "info", "warn", hot, ""),
+				change("observability.logging.format", "text", "json", restart, ""),
+			},
+		},
+		"defaults that depend on other fields": {
+			"", "certificate: {privateKey: {algorithm: Ed25519}, renewBefore: 5m}\n",
+			[]config.Change{
+				change("certificate.privateKey.algorithm", "ECDSA", "Ed25519", reissue, ""),
+				change("certificate.privateKey.size", "521", "unset", reissue, ""),
+				change("certificate.renewBefore", "unset", "5m", hot, ""),
+				change("certificate.renewBeforePercentage", "33", "unset", hot, ""),
+			},
+		},
+		"entries of a map": {
+			"certificate: {requestAnnotations: {a: one, b: two}}\n", "certificate: {requestAnnotations: {b: three, c/d: \"true\"}}\n",
+			[]config.Change{
+				change(annotation+`["a"]`, "one", "unset", hot, ""),
+				change(annotation+`["b"]`, "two", "three", hot, ""),
+				change(annotation+`["c/d"]`, "unset", `"true"`, hot, ""),
+			},
+		},
+		"empty, and of two lines": {
+			"certificate: {requestAnnotations: {a: \"\"}}\n", "certificate: {requestAnnotations: {a: \"one\\ntwo\"}}\n",
+			[]config.Change{change(annotation+`["a"]`, `""`, `"one"…`, hot, "")},
+		},
+		"too long to show": {
+			"", "trustBundle: {path: /" + strings.Repeat("a", 200) + "}\n",
+			[]config.Change{change("trustBundle.path", `""`, `"/`+strings.Repeat("a", 63)+`"…`, hot, "")},
+		},
+		"of the approver alone": {
+			"", "approver: {workers: 9, leaderElection: {enabled: false}}\n",
+			[]config.Change{
+				change("approver.workers", "8", "9", restart, "approver"),
+				change("approver.leaderElection.enabled", "true", "false", restart, "approver"),
+			},
+		},
+		"of the driver alone": {
+			"", "driver: {kubeAPIQPS: 0.5, kubeAPIBurst: 1, httpAddress: \"[::1]:1\"}\n",
+			[]config.Change{
+				change("driver.httpAddress", ":9402", "'[::1]:1'", restart, "driver"),
+				change("driver.kubeAPIQPS", "0", "0.5", restart, "driver"),
+				change("driver.kubeAPIBurst", "0", "1", restart, "driver"),
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := config.Diff(parse(t, minimal+test.before), parse(t, minimal+test.after))
+			if diff := cmp.Diff(test.want, got, cmpopts.IgnoreFields(config.Change{}, "Note")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDiffNotes(t *testing.T) {
+	t.Parallel()
+	got := config.Diff(parse(t, minimal), parse(t, minimal+"certificate: {duration: 2h}\n"))
+	if len(got) != 1 || !strings.HasPrefix(got[0].Note, "from each volume's next renewal, or at once if ") {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestRestartRequired(t *testing.T) {
+	t.Parallel()
+	before := parse(t, minimal)
+	hot := config.Diff(before, parse(t, strings.Replace(minimal, "my.trust", "your.trust", 1)))
+	if got := config.RestartRequired(hot); len(got) != 0 {
+		t.Errorf("trustDomain: %v", got)
+	}
+	mixed := config.Diff(before, parse(t, minimal+"certificate: {duration: 2h}\napprover: {workers: 9}\n"))
+	got := config.RestartRequired(mixed)
+	if len(mixed) != 2 || len(got) != 1 || got[0].Path != "approver.workers" {
+		t.Errorf("got %v of %v", got, mixed)
+	}
+}
