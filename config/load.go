@@ -4,7 +4,6 @@
 package config
 
 import (
-	"fmt"
 	"io"
 	"os"
 
@@ -25,7 +24,7 @@ func Load(path string) (*Config, error) {
 	}
 	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the configuration file: %w", err)
+		return nil, openError(err)
 	}
 	defer file.Close()
 	return load(nameOf(path), file)
@@ -40,10 +39,9 @@ func nameOf(path string) string {
 }
 
 func load(name string, r io.Reader) (*Config, error) {
-	// One byte more than is allowed is enough for Parse to refuse it.
-	data, err := io.ReadAll(io.LimitReader(r, maxSize+1))
+	data, err := readAll(r)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the configuration file: %w", err)
+		return nil, err
 	}
 	return Parse(name, data)
 }
