@@ -44,6 +44,7 @@ func TestConversion(t *testing.T) {
 			Files:          config.Files{Certificate: "svid.pem", PrivateKey: "svid_key.pem", TrustBundle: "svid_bundle.pem"},
 		},
 		TrustBundle: config.TrustBundle{Path: "/var/run/secrets/spiffe.csi.cert-manager.io/ca.crt"},
+		Rollout:     config.Rollout{GracePeriod: 10 * time.Minute, ReissueWindow: time.Hour},
 		Driver: config.Driver{
 			HTTPAddress:           "127.0.0.1:9402",
 			PublishTimeout:        90 * time.Second,

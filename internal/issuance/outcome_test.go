@@ -99,7 +99,7 @@ func TestProgressSaysWhatIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	request := &cmapi.CertificateRequest{}
 	request.Spec.IssuerRef = cmmeta.IssuerReference{Name: "ca", Kind: "ClusterIssuer", Group: "cert-manager.io"}
-	want := "no approver has decided; is csi-driver-spiffe-approver running, with issuerRef ClusterIssuer cert-manager.io/ca?"
+	want := "no approver has decided; is csi-driver-spiffe-approver running, with the same configuration as the driver (issuerRef ClusterIssuer cert-manager.io/ca)?"
 	if got := progress(request, StageApprove).Error(); got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
