@@ -6,6 +6,7 @@ package approver
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -51,7 +52,11 @@ func (a *Approver) workOne(ctx context.Context, box *inbox) bool {
 	again, err := a.decide(ctx, request)
 	switch {
 	case err != nil && ctx.Err() == nil:
-		a.log.Error("deciding failed; it will be tried again", "request", key, "error", err)
+		level := slog.LevelError
+		if apierrors.IsConflict(err) { // somebody else wrote to it first
+			level = slog.LevelDebug
+		}
+		a.log.Log(ctx, level, "deciding failed; it will be tried again", "request", key, "error", err)
 		box.waiting.AddRateLimited(key)
 		return true
 	case again > 0:
