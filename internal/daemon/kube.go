@@ -37,8 +37,11 @@ func accessConfig(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		return rest.InClusterConfig()
 	}
-	// KUBECONFIG may be a list, as it may be for kubectl.
-	rules := &clientcmd.ClientConfigLoadingRules{Precedence: filepath.SplitList(kubeconfig), WarnIfAllMissing: true}
+	rules := &clientcmd.ClientConfigLoadingRules{ExplicitPath: kubeconfig}
+	if paths := filepath.SplitList(kubeconfig); len(paths) > 1 {
+		// KUBECONFIG may be a list, as it may be for kubectl; some may be missing.
+		rules = &clientcmd.ClientConfigLoadingRules{Precedence: paths}
+	}
 	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 }
 
