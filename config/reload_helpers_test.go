@@ -5,9 +5,9 @@ package config_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -148,7 +148,7 @@ func bySymlink(link func(dir string) string) func(*testing.T, string, string) (s
 		elsewhere, version := t.TempDir(), 0
 		write := func(content string) error {
 			version++
-			made := filepath.Join(elsewhere, fmt.Sprint(version))
+			made := filepath.Join(elsewhere, strconv.Itoa(version))
 			if err := os.Mkdir(made, 0o700); err != nil {
 				return err
 			}
