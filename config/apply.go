@@ -11,6 +11,10 @@ import (
 
 // RestartError refuses a file that is good, but changes fields that are read
 // when a program starts and never again.
+//
+// Such a field may concern one of the daemons only; the other refuses the file
+// all the same. It would else run ahead, with a policy that the first does not
+// follow before it is restarted.
 type RestartError struct {
 	// File is its name.
 	File string

@@ -117,6 +117,9 @@ type Logging struct {
 	Format string
 }
 
+// APIVersion is that in which the file was written.
+func (c *Config) APIVersion() string { return c.apiVersion }
+
 // Policy is what the driver requests and the approver demands.
 func (c *Config) Policy() policy.Policy {
 	return policy.Policy{

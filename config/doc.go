@@ -24,5 +24,12 @@
 // same as nothing: the field keeps its default.
 //
 // A program keeps its Config in a [Holder] and takes one snapshot per operation.
+// A [Reloader] follows the file and puts a new Config into the Holder, or leaves
+// the old one there, whole:
+//
+//	holder := config.NewHolder(loaded)
+//	reloader := config.NewReloader(path, holder, report)
+//	go reloader.Run(ctx, hangup)
+//
 // [CheckFile] is what --validate-config and --print-config do.
 package config

@@ -44,8 +44,6 @@ func run(ctx context.Context, env daemon.Env, node, socket string) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Run(ctx) })
-	group.Go(func() error {
-		return daemon.ServeHTTP(ctx, env.Log, c.HTTPAddress, d.Ready, daemon.NewRegistry())
-	})
+	group.Go(func() error { return env.ServeHTTP(ctx, c.HTTPAddress, d.Ready) })
 	return group.Wait()
 }

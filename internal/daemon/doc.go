@@ -12,4 +12,9 @@
 //
 // Main answers --validate-config, --print-config and --version itself, without
 // a cluster; else it loads the configuration and calls Run with an [Env].
+//
+// While Run does the program's work, the configuration file is followed. What
+// has become of it is told at once by the log, and by Events on the program's
+// own pod; and to whoever asks, by /metrics, /readyz and /configz, which Run
+// serves with [Env.ServeHTTP].
 package daemon

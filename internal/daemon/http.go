@@ -7,15 +7,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
+
+// HashHeader is the header of /configz that names the running configuration.
+const HashHeader = "X-Config-Hash"
 
 // NewRegistry returns a metrics registry with what every program should tell:
 // the Go runtime, the process and the build.
@@ -31,10 +34,13 @@ func NewRegistry() *prometheus.Registry {
 	return registry
 }
 
-// ServeHTTP serves /healthz, /readyz and /metrics on address, host:port, until
-// ctx ends. An empty address serves nothing. ready returns nil, or why the
-// program cannot do its work now.
-func ServeHTTP(ctx context.Context, log *slog.Logger, address string, ready func() error, metrics prometheus.Gatherer) error {
+// ServeHTTP serves /healthz, /readyz, /configz and /metrics on address,
+// host:port, until ctx ends. An empty address serves nothing. ready returns
+// nil, or why the program cannot do its work now.
+//
+// A configuration file that was refused does not make a program unready, for it
+// goes on with the one before; the body of /readyz tells.
+func (e Env) ServeHTTP(ctx context.Context, address string, ready func() error) error {
 	if address == "" {
 		<-ctx.Done()
 		return nil
@@ -43,8 +49,8 @@ func ServeHTTP(ctx context.Context, log *slog.Logger, address string, ready func
 	if err != nil {
 		return fmt.Errorf("listening for probes and metrics on httpAddress %s: %w", address, err)
 	}
-	log.Info("serving probes and metrics", "address", listener.Addr().String())
-	server := &http.Server{Handler: handler(ready, metrics), ReadHeaderTimeout: 10 * time.Second}
+	e.Log.Info("serving probes and metrics", "address", listener.Addr().String())
+	server := &http.Server{Handler: e.handler(ready), ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -53,16 +59,28 @@ func ServeHTTP(ctx context.Context, log *slog.Logger, address string, ready func
 	return nil
 }
 
-func handler(ready func() error, metrics prometheus.Gatherer) http.Handler {
+func (e Env) handler(ready func() error) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(e.Registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := ready(); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			http.Error(w, strings.TrimSpace(err.Error()+"\n"+e.status.detail()), http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprintln(w, "ok")
+		fmt.Fprint(w, "ok\n"+e.status.detail())
 	})
+	mux.HandleFunc("GET /configz", e.configz)
 	return mux
+}
+
+func (e Env) configz(w http.ResponseWriter, _ *http.Request) {
+	hash, data, err := e.status.yaml()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/yaml")
+	w.Header().Set(HashHeader, hash)
+	_, _ = w.Write(data)
 }

@@ -9,16 +9,15 @@ import (
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 )
 
-// NewLogger returns a logger of the configured format and level that writes to
-// w, and makes the Kubernetes libraries log through it as well.
-func NewLogger(c config.Logging, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: c.Level}
+// NewLogger returns a logger of a format, "text" or "json", that writes to w
+// what is of level or above, and makes the Kubernetes libraries log through it
+// as well. With a *slog.LevelVar the level can change later.
+func NewLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level}
 	var handler slog.Handler = slog.NewTextHandler(w, options)
-	if c.Format == "json" {
+	if format == "json" {
 		handler = slog.NewJSONHandler(w, options)
 	}
 	klog.SetLogger(logr.FromSlogHandler(handler))

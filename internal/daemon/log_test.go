@@ -32,7 +32,7 @@ func TestNewLogger(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			var out bytes.Buffer
-			log := daemon.NewLogger(row.config, &out)
+			log := daemon.NewLogger(row.config.Format, row.config.Level, &out)
 			log.Debug("x", "key", "a value")
 			log.Info("x", "key", "a value")
 			log.Warn("x", "key", "a value")
@@ -65,7 +65,7 @@ func mustBe(t *testing.T, format, line, level string) {
 func TestTheKubernetesLibrariesLogTheSameWay(t *testing.T) {
 	t.Cleanup(klog.ClearLogger)
 	var out bytes.Buffer
-	daemon.NewLogger(config.Logging{Level: slog.LevelInfo, Format: "json"}, &out)
+	daemon.NewLogger("json", slog.LevelInfo, &out)
 	klog.ErrorS(errors.New("connection refused"), "watch ended", "type", "CertificateRequest")
 	klog.Flush()
 	var got struct{ Level, Msg, Err, Type string }

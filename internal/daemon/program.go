@@ -12,7 +12,10 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 )
@@ -33,6 +36,11 @@ type Env struct {
 	Log *slog.Logger
 	// Kubeconfig is the path that was given, or empty when in a pod.
 	Kubeconfig string
+	// Registry takes the program's own metrics. It has those of NewRegistry and
+	// of the configuration file already.
+	Registry *prometheus.Registry
+
+	status *status
 }
 
 // Program describes a daemon.
@@ -76,18 +84,29 @@ func (p Program) Main(args []string, streams Streams) int {
 }
 
 func (p Program) run(options options, streams Streams) error {
+	// From the beginning, for a hangup would end the process.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	loaded, err := config.Load(options.config)
 	if err != nil {
 		return err
 	}
-	log := NewLogger(loaded.Observability.Logging, streams.Err)
-	log.Info("starting", "program", p.Name, "version", Version(), "config", options.config, "hash", loaded.Hash())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err = p.Run(ctx, Env{Config: config.NewHolder(loaded), Log: log, Kubeconfig: options.kubeconfig})
+	f := newFollower(p.Name, options, loaded, streams.Err)
+	f.log.Info("starting", "program", p.Name, "version", Version(), "config", options.config, "hash", loaded.Hash())
+	var following sync.WaitGroup
+	following.Go(func() { f.run(ctx, hangup) })
+	err = p.Run(ctx, Env{
+		Config: f.holder, Log: f.log, Kubeconfig: options.kubeconfig,
+		Registry: f.registry, status: f.status,
+	})
+	stop()
+	following.Wait()
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.Name, err)
 	}
-	log.Info("stopped", "program", p.Name)
+	f.log.Info("stopped", "program", p.Name)
 	return nil
 }
