@@ -23,6 +23,9 @@
 // anchors, aliases, merge keys and explicit tags are all faults. A null is the
 // same as nothing: the field keeps its default.
 //
+// [Diff] says what two versions of a file differ in, and what a change asks of
+// daemons that are running. [JSONSchema] is for editors.
+//
 // A program keeps its Config in a [Holder] and takes one snapshot per operation.
 // [CheckFile] is what --validate-config and --print-config do.
 package config
