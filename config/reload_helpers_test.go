@@ -52,7 +52,13 @@ func follow(t *testing.T, path string, setUp func(*config.Reloader)) *follower {
 		t: t, path: path, holder: config.NewHolder(c),
 		outcomes: make(chan config.Outcome, 100), hangup: make(chan os.Signal),
 	}
-	r := config.NewReloader(path, f.holder, func(o config.Outcome) { f.outcomes <- o })
+	r := config.NewReloader(path, f.holder, func(o config.Outcome) {
+		// Here and not in next: by then it may have been replaced again.
+		if o.Config != f.holder.Current() {
+			t.Errorf("the outcome names %s, %s is running", o.Config.Hash(), f.holder.Current().Hash())
+		}
+		f.outcomes <- o
+	})
 	r.Settle, r.Poll = 20*time.Millisecond, never
 	if setUp != nil {
 		setUp(r)
@@ -75,9 +81,6 @@ func (f *follower) next() config.Outcome {
 	f.t.Helper()
 	select {
 	case o := <-f.outcomes:
-		if o.Config != f.holder.Current() {
-			f.t.Fatalf("the outcome names %s, %s is running", o.Config.Hash(), f.holder.Current().Hash())
-		}
 		return o
 	case <-time.After(patience):
 		f.t.Fatal("nothing was reported")

@@ -12,6 +12,7 @@ import (
 	"flag"
 	"os"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/daemon"
@@ -42,6 +43,10 @@ func run(ctx context.Context, env daemon.Env, node, socket string) error {
 	if err != nil {
 		return err
 	}
+	env.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "csi_driver_spiffe_volumes_to_reissue",
+		Help: "Live volumes whose document is not what the configuration asks for now.",
+	}, func() float64 { return float64(d.VolumesToReissue()) }))
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Run(ctx) })
 	group.Go(func() error { return env.ServeHTTP(ctx, c.HTTPAddress, d.Ready) })

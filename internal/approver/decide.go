@@ -71,7 +71,9 @@ func (a *Approver) workOne(ctx context.Context, box *inbox) bool {
 // changes.
 func (a *Approver) decide(ctx context.Context, request *cmapi.CertificateRequest) (again time.Duration, err error) {
 	now := time.Now()
-	patience := request.CreationTimestamp.Add(a.config.Current().Rollout.GracePeriod).Sub(now)
+	// The clocks of API server and approver may differ.
+	grace := a.config.Current().Rollout.GracePeriod
+	patience := min(request.CreationTimestamp.Add(grace).Sub(now), grace)
 	decision := a.rollout.at(now).Decide(request.Annotations[policy.AnnotationHash], patience > 0, request.Spec)
 	switch decision.Verdict {
 	case policy.Ignore:

@@ -5,7 +5,8 @@ package driver
 
 import (
 	"context"
-	"hash/fnv"
+	"crypto/sha256"
+	"encoding/binary"
 	"sync"
 	"time"
 
@@ -126,7 +127,6 @@ const clockSlack = time.Minute
 
 // spread picks a volume's moment in the window, the same in every process.
 func spread(window time.Duration, id string) time.Duration {
-	sum := fnv.New32a()
-	_, _ = sum.Write([]byte(id))
-	return time.Duration(float64(window) * float64(sum.Sum32()) / (1 << 32))
+	sum := sha256.Sum256([]byte(id))
+	return time.Duration(float64(window) * float64(binary.BigEndian.Uint32(sum[:])) / (1 << 32))
 }
