@@ -24,6 +24,8 @@ type reader struct {
 	// broken has the paths about whose value nothing more can be said, because
 	// it could not be read.
 	broken map[string]bool
+	// meant has the paths that misspelt fields were probably meant to be.
+	meant []string
 }
 
 // place is where a field stands in the file.
@@ -53,6 +55,16 @@ func (r *reader) faultAt(line, column int, path, message string) {
 func (r *reader) unreadable(at *yaml.Node, path, message string) {
 	r.broken[path] = true
 	r.fault(at, path, message)
+}
+
+// excuse makes nothing be said about fields that are not in the file because
+// they are misspelt there, which has been said.
+func (r *reader) excuse() {
+	for _, path := range r.meant {
+		if !r.isSet(path) {
+			r.broken[path] = true
+		}
+	}
 }
 
 // isBroken reports whether path, or what it is in, could not be read.

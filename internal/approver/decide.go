@@ -6,6 +6,7 @@ package approver
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
@@ -48,7 +49,11 @@ func (a *Approver) workOne(ctx context.Context, box *inbox) bool {
 		return true
 	}
 	if err := a.decide(ctx, request); err != nil && ctx.Err() == nil {
-		a.log.Error("deciding failed; it will be tried again", "request", key, "error", err)
+		level := slog.LevelError
+		if apierrors.IsConflict(err) { // somebody else wrote to it first
+			level = slog.LevelDebug
+		}
+		a.log.Log(ctx, level, "deciding failed; it will be tried again", "request", key, "error", err)
 		box.waiting.AddRateLimited(key)
 		return true
 	}

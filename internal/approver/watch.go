@@ -6,12 +6,20 @@ package approver
 import (
 	"context"
 	"fmt"
+	"time"
 
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cminformers "github.com/cert-manager/cert-manager/pkg/client/informers/externalversions"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
+)
+
+// How long after a failure a decision is tried again: doubling from one to the
+// other.
+const (
+	firstRetry = 5 * time.Millisecond
+	lastRetry  = 30 * time.Second
 )
 
 // inbox is what the watch has found: the requests of the cluster, and the keys
@@ -28,7 +36,7 @@ func (a *Approver) watch(ctx context.Context) (*inbox, error) {
 	informer := factory.Certmanager().V1().CertificateRequests().Informer()
 	box := &inbox{
 		requests: informer.GetIndexer(),
-		waiting:  workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]()),
+		waiting:  workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](firstRetry, lastRetry)),
 	}
 	registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    box.put,

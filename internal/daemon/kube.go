@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 )
@@ -26,9 +27,11 @@ func RESTConfig(kubeconfig, userAgent string, limit config.KubeAPI) (*rest.Confi
 		return nil, fmt.Errorf("no access to the Kubernetes API (give --kubeconfig, or run in a pod): %w", err)
 	}
 	c.UserAgent = userAgent + "/" + Version()
-	c.QPS, c.Burst = limit.KubeAPIQPS, limit.KubeAPIBurst
-	if limit.KubeAPIQPS == 0 {
-		c.QPS = -1
+	c.QPS = -1
+	if limit.KubeAPIQPS > 0 {
+		// One for all clients that are made from this configuration: of QPS and
+		// Burst each client would make a limit of its own.
+		c.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(limit.KubeAPIQPS, limit.KubeAPIBurst)
 	}
 	return c, nil
 }

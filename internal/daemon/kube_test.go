@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/daemon"
 )
@@ -25,20 +27,28 @@ func TestRESTConfig(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		limit config.KubeAPI
-		qps   float32
-		burst int
+		burst int // how many requests may be made at once; 0 for any number
 	}{
-		// Zero would be client-go's default: 5 requests a second.
-		{"no limit", config.KubeAPI{}, -1, 0},
-		{"a limit", config.KubeAPI{KubeAPIQPS: 20, KubeAPIBurst: 40}, 20, 40},
-		{"less than one a second", config.KubeAPI{KubeAPIQPS: 0.5, KubeAPIBurst: 1}, 0.5, 1},
+		{"no limit", config.KubeAPI{}, 0},
+		{"a limit", config.KubeAPI{KubeAPIQPS: 0.01, KubeAPIBurst: 40}, 40},
+		{"less than one a second", config.KubeAPI{KubeAPIQPS: 0.001, KubeAPIBurst: 1}, 1},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			got, err := daemon.RESTConfig(path, "prog", row.limit)
 			check(t, err)
-			if got.QPS != row.qps || got.Burst != row.burst {
-				t.Errorf("QPS %v and burst %d, want %v and %d", got.QPS, got.Burst, row.qps, row.burst)
+			// Zero would be client-go's default: 5 requests a second.
+			if got.QPS != -1 || (got.RateLimiter == nil) != (row.burst == 0) {
+				t.Errorf("QPS %v and limiter %v", got.QPS, got.RateLimiter)
+			}
+			// Clients that are made of copies must share the limit.
+			for range row.burst {
+				if !rest.AnonymousClientConfig(got).RateLimiter.TryAccept() {
+					t.Error("limited too early")
+				}
+			}
+			if row.burst > 0 && rest.AnonymousClientConfig(got).RateLimiter.TryAccept() {
+				t.Error("not limited")
 			}
 			if got.Host != "https://127.0.0.1:6443" || got.BearerToken != "secret" {
 				t.Errorf("reaches %s", got.Host)

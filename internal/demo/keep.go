@@ -7,6 +7,7 @@ import (
 	"context"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
@@ -17,9 +18,11 @@ const republishEvery = time.Minute
 
 // keep leaves everything running until Ctrl-C, and says how to go on by hand.
 func (d *demo) keep(ctx context.Context) error {
-	kubectl := "bin/kubectl"
-	if path, err := exec.LookPath("kubectl"); err == nil {
-		kubectl = path
+	kubectl, err := exec.LookPath("kubectl")
+	if err != nil {
+		if kubectl, err = filepath.Abs("bin/kubectl"); err != nil {
+			return err
+		}
 	}
 	say("In another terminal:")
 	say("    export KUBECONFIG=%s", os.Getenv("KUBECONFIG"))

@@ -19,12 +19,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 	"time"
 )
 
 func main() {
-	if err := run(os.Getenv("KEEP") != ""); err != nil {
+	if err := run(keepWanted(os.Getenv("KEEP"))); err != nil {
 		fmt.Fprintf(os.Stderr, "\nThe demonstration failed: %v\n", err)
 		os.Exit(1)
 	}
@@ -50,6 +51,12 @@ func run(keep bool) (err error) {
 	return nil
 }
 
+// keepWanted is false for what people write to mean no.
+func keepWanted(value string) bool {
+	keep, err := strconv.ParseBool(value)
+	return keep || (err != nil && value != "")
+}
+
 type step struct {
 	title string
 	do    func(context.Context) error
@@ -71,5 +78,5 @@ func (d *demo) steps(keep bool) []step {
 	if keep {
 		steps = append(steps, step{"Everything stays up", d.keep})
 	}
-	return append(steps, step{"The pods are deleted: the kubelet unpublishes their volumes", d.unpublish})
+	return append(steps, step{"The kubelet unpublishes the volumes, as it does when pods are deleted", d.unpublish})
 }

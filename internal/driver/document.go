@@ -9,24 +9,27 @@ import (
 	"maps"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
 
 // errUnpublished is why a request ends when its volume is unpublished.
 var errUnpublished = errors.New("the volume was unpublished")
 
-// errReplaced is why a request ends when it was made under a policy that is not
-// in force any more.
-var errReplaced = errors.New("the configuration has changed")
+// errReplaced is why a request ends when it was made for something else than
+// what is wanted now.
+var errReplaced = errors.New("another request has taken its place")
 
 // flight is one request to cert-manager. It outlives the call of the kubelet
 // that began it: the kubelet gives up after two minutes and asks again, and
 // then collects what has been signed meanwhile instead of asking anew.
 type flight struct {
 	policy   policy.Policy
+	pod      spiffe.PodToken
 	cancel   context.CancelCauseFunc
 	progress issuance.Progress
 	landed   chan struct{}
@@ -37,6 +40,12 @@ type flight struct {
 
 // keepError is for how long a request that failed speaks for the next attempt.
 const keepError = time.Minute
+
+// isFor reports whether the request is what would be asked for now. A volume ID
+// belongs to one pod, but a document must not go to another even if it did not.
+func (f *flight) isFor(order issuance.Order) bool {
+	return f.policy == order.Policy && f.pod.PodUID == order.Pod.PodUID && f.pod.ServiceAccount == order.Pod.ServiceAccount
+}
 
 // isStale reports whether what the request brought is of no use any more,
 // because nobody has collected it for long.
@@ -80,34 +89,34 @@ func (d *Driver) document(ctx context.Context, state *volumeState, order issuanc
 }
 
 // flight returns the request that is under way for the volume, beginning one if
-// there is none, or if the one there is was made under another policy.
+// there is none, or if the one there is was made for another pod or policy.
 func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
 	state.mu.Lock()
 	defer state.mu.Unlock()
 	if state.flight != nil {
-		if state.flight.policy == order.Policy && !state.flight.isStale(time.Now()) {
+		if state.flight.isFor(order) && !state.flight.isStale(time.Now()) {
 			return state.flight
 		}
 		state.flight.cancel(errReplaced)
 	}
 	ctx, cancel := context.WithCancelCause(d.life)
-	f := &flight{policy: order.Policy, cancel: cancel, landed: make(chan struct{})}
+	f := &flight{policy: order.Policy, pod: order.Pod, cancel: cancel, landed: make(chan struct{})}
 	state.flight = f
 	live := state.live
 	d.background.Go(func() {
 		defer cancel(nil)
 		defer close(f.landed)
-		d.prune(ctx, order.VolumeID, live)
+		d.prune(ctx, order.VolumeID, d.requester.Others(order.VolumeID, requestOf(live)))
 		f.document, f.err = d.requester.Issue(ctx, order, &f.progress)
 		f.landedAt = time.Now()
 	})
 	return f
 }
 
-// prune deletes the requests of a volume but for the one that its document came
-// from. It is housekeeping, and never in the way.
-func (d *Driver) prune(ctx context.Context, volumeID string, live *volume.Metadata) {
-	if err := d.requester.Prune(ctx, volumeID, requestOf(live)); err != nil && ctx.Err() == nil {
+// prune deletes requests of a volume that are of no use any more. It is
+// housekeeping, and never in the way.
+func (d *Driver) prune(ctx context.Context, volumeID string, requests []types.NamespacedName) {
+	if err := d.requester.Delete(ctx, requests); err != nil && ctx.Err() == nil {
 		d.log.Warn("could not delete old requests", "volume", volumeID, "error", err)
 	}
 }

@@ -77,6 +77,9 @@ func New(options Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	if store.Swappable() {
+		options.Log.Warn("the tmpfs could not be mounted with noswap (Linux 6.4 and later, and not in a user namespace): keys may be swapped out", "tmpfs", store.Root())
+	}
 	d := &Driver{
 		node: options.Node, socket: options.Socket,
 		config: options.Config, log: options.Log,
@@ -98,7 +101,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { d.stop(errStopping) })()
 	listener, err := listen(ctx, d.socket)
 	if err != nil {
-		return fmt.Errorf("listening for the kubelet: %w", err)
+		return fmt.Errorf("listening for the kubelet on --csi-socket %s: %w", d.socket, err)
 	}
 	d.requester.Start(d.life)
 	group, ctx := errgroup.WithContext(ctx)

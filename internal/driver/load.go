@@ -22,7 +22,7 @@ func (d *Driver) load(c *config.Config) error {
 	}
 	taken := 0
 	for _, id := range ids {
-		live, err := d.readVolume(c, id)
+		live, err := d.readVolume(id)
 		if err != nil {
 			d.log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
 				"volume", id, "error", err)
@@ -42,16 +42,16 @@ func (d *Driver) load(c *config.Config) error {
 
 // readVolume returns what a volume holds, by its files: its metadata may be
 // older than they are, if the process was killed between writing the two.
-func (d *Driver) readVolume(c *config.Config, id string) (*volume.Metadata, error) {
+func (d *Driver) readVolume(id string) (*volume.Metadata, error) {
 	live, err := d.store.ReadMetadata(id)
 	if err != nil {
 		return nil, err
 	}
-	certificates, err := d.store.ReadFile(id, c.Volume.Files.Certificate)
+	certificates, err := d.store.ReadFile(id, live.Files.Certificate)
 	if err != nil {
 		return nil, err
 	}
-	key, err := d.store.ReadFile(id, c.Volume.Files.PrivateKey)
+	key, err := d.store.ReadFile(id, live.Files.PrivateKey)
 	if err != nil {
 		return nil, err
 	}

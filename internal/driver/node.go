@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // nodeServer is the CSI node service (CSI spec, "Node Service RPC").
@@ -24,8 +22,13 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 	began := time.Now()
 	snapshot := s.driver.config.Current()
 	request, err := parsePublish(req, snapshot)
-	if err == nil {
+	switch {
+	case err == nil:
 		err = s.driver.publish(ctx, snapshot, request)
+	case s.driver.isThere(req.GetVolumeId(), req.GetTargetPath()):
+		s.driver.log.Warn("the kubelet publishes a live volume with a request that cannot be used; the volume stays as it is",
+			"volume", req.GetVolumeId(), "pod", podOf(req), "error", err)
+		err = nil
 	}
 	if err != nil {
 		s.driver.log.Error("publish failed", "volume", req.GetVolumeId(), "pod", podOf(req),
@@ -60,8 +63,5 @@ func (s *nodeServer) NodeGetCapabilities(context.Context, *csi.NodeGetCapabiliti
 
 // NodeGetInfo gives the name of the node.
 func (s *nodeServer) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	if s.driver.node == "" {
-		return nil, status.Error(codes.FailedPrecondition, "the name of the node is not known")
-	}
 	return &csi.NodeGetInfoResponse{NodeId: s.driver.node}, nil
 }

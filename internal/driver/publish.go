@@ -43,6 +43,20 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 	return d.publishOrHeal(ctx, c, state, request)
 }
 
+// isThere reports whether a volume has been published at a target. Whatever is
+// wrong with a request, a volume that is there is not failed because of it:
+// older kubelets tear a volume down on an error.
+func (d *Driver) isThere(id, target string) bool {
+	state := d.volumes.acquire(id)
+	defer d.volumes.release(state)
+	live := state.metadata()
+	if live == nil || live.TargetPath != target {
+		return false
+	}
+	mounted, err := d.store.Mounted(id, target)
+	return err == nil && mounted
+}
+
 // publishOrHeal publishes a volume that is not known to be published. If it is
 // there all the same, published by an earlier process and damaged since, it is
 // given a new document; should that fail, what is there stays, and the next
@@ -51,6 +65,9 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 	there, err := d.store.Mounted(state.id, request.targetPath)
 	if err != nil {
 		return err
+	}
+	if live := state.metadata(); live != nil && time.Now().Before(live.NotAfter) {
+		return d.mountAgain(state, live, request)
 	}
 	err = d.publishFirst(ctx, c, state, request)
 	switch {
@@ -68,11 +85,20 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 // cheap: the kubelet asks for each pod, again and again.
 func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 	live := state.metadata()
-	if live == nil || live.TargetPath != request.targetPath || live.PodUID != request.token.PodUID {
-		return false
+	return live != nil && live.PodUID == request.token.PodUID && d.isThere(state.id, request.targetPath)
+}
+
+// mountAgain mounts a volume that has its document and is not mounted: a
+// process was killed between the two, or somebody unmounted it.
+func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request publishRequest) error {
+	if err := d.store.Mount(state.id, request.targetPath); err != nil {
+		return err
 	}
-	mounted, err := d.store.Mounted(state.id, request.targetPath)
-	return err == nil && mounted
+	moved := *live
+	moved.TargetPath = request.targetPath
+	state.setMetadata(&moved)
+	d.log.Info("mounted again", "volume", state.id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID)
+	return nil
 }
 
 // publishFirst obtains a document and mounts the volume.
@@ -88,6 +114,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		PodName:      request.token.PodName,
 		PodUID:       request.token.PodUID,
 		FSGroup:      request.fsGroup,
+		Files:        volume.Files(c.Volume.Files),
 	}
 	if err := d.write(c, state.id, document, live); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // errNotLive means that a volume was unpublished while it was being renewed.
@@ -73,7 +74,8 @@ func (d *Driver) replace(c *config.Config, state *volumeState, document *issuanc
 		return err
 	}
 	d.setLive(c, state, &renewed)
-	d.background.Go(func() { d.prune(d.life, state.id, &renewed) })
+	done := d.requester.Others(state.id, requestOf(&renewed))
+	d.background.Go(func() { d.prune(d.life, state.id, done) })
 	return nil
 }
 
@@ -87,10 +89,16 @@ func (d *Driver) retryLater(state *volumeState, err error) {
 	if live == nil {
 		return
 	}
-	wait := issuance.Backoff(failures)
+	wait := min(issuance.Backoff(failures), longestWait(live))
 	d.log.Error("renewal failed", "volume", state.id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
 		"notAfter", live.NotAfter, "failures", failures, "retryIn", wait, "error", err)
 	d.schedule.Schedule(state.id, time.Now().Add(wait))
+}
+
+// longestWait bounds a wait by a tenth of the document's lifetime: a short one
+// should not have ended long before the next attempt.
+func longestWait(live *volume.Metadata) time.Duration {
+	return max(live.NotAfter.Sub(live.NotBefore)/10, time.Second)
 }
 
 // tokenForRenewal returns the pod's token if the API server would still take

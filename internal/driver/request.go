@@ -6,7 +6,9 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -92,7 +94,7 @@ func checkTarget(path string) error {
 
 // checkAttributes refuses what was meant for this driver and is misspelt.
 func checkAttributes(context map[string]string) error {
-	for key := range context {
+	for _, key := range slices.Sorted(maps.Keys(context)) {
 		if strings.HasPrefix(key, attributePrefix) && key != attributeFSGroup {
 			return refuse("pod.spec.volumes[].csi.volumeAttributes[%q] is not known; known is %q", key, attributeFSGroup)
 		}

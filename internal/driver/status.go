@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -67,9 +68,11 @@ func codeOfAPI(err error) codes.Code {
 // describe adds what to do about it, where that is known.
 func describe(err error) string {
 	switch {
-	case apierrors.IsForbidden(err):
+	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), `cannot create resource "certificaterequests"`):
 		return fmt.Sprintf("%v: let the pod's ServiceAccount create certificaterequests.cert-manager.io in its namespace (a Role with verb \"create\", and a RoleBinding)", err)
-	case apierrors.IsNotFound(err):
+	case apierrors.IsUnauthorized(err):
+		return fmt.Sprintf("%v: the API server does not accept the pod's token; has the pod been deleted?", err)
+	case apierrors.IsNotFound(err) && strings.Contains(err.Error(), "could not find the requested resource"):
 		return fmt.Sprintf("%v: is cert-manager installed in the cluster?", err)
 	default:
 		return err.Error()

@@ -77,8 +77,13 @@ func (n node) publish(t *testing.T, notBefore, notAfter time.Time) {
 	t.Helper()
 	check(t, n.store.Write(testVolume, svidFiles(t, notBefore, notAfter), volume.Metadata{
 		TargetPath: n.target, PodNamespace: "sandbox", PodName: "web-0", PodUID: testPodUID, SPIFFEID: "before",
+		Files: testFiles(),
 	}))
 	check(t, n.store.Mount(testVolume, n.target))
+}
+
+func testFiles() volume.Files {
+	return volume.Files{Certificate: "tls.crt", PrivateKey: "tls.key", TrustBundle: "ca.crt"}
 }
 
 // start makes a driver that takes over, without an API server.
@@ -168,7 +173,7 @@ func TestDamagedVolumesAreLeftAlone(t *testing.T) {
 		"files-gone":         func(dir string) error { return os.Remove(filepath.Join(dir, "data", "..data")) },
 		"certificate-empty":  func(dir string) error { return os.Truncate(filepath.Join(dir, "data", "tls.crt"), 0) },
 	} {
-		check(t, n.store.Write(id, svidFiles(t, time.Now(), time.Now().Add(time.Hour)), volume.Metadata{}))
+		check(t, n.store.Write(id, svidFiles(t, time.Now(), time.Now().Add(time.Hour)), volume.Metadata{Files: testFiles()}))
 		check(t, damage(filepath.Join(n.store.Root(), id)))
 	}
 	d, out, err := n.start(t)

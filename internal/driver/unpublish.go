@@ -7,6 +7,8 @@ import (
 	"context"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -43,10 +45,11 @@ func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 		d.log.Info("unpublished", "volume", id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID)
 	}
 	state.forget()
+	done := d.requester.Others(id, types.NamespacedName{})
 	d.background.Go(func() {
 		ctx, cancel := context.WithTimeout(d.life, pruneTimeout)
 		defer cancel()
-		d.prune(ctx, id, nil)
+		d.prune(ctx, id, done)
 	})
 	return nil
 }

@@ -21,8 +21,8 @@ func (d *Driver) write(c *config.Config, id string, document *issuance.Document,
 		return fmt.Errorf("encoding the document: %w", err)
 	}
 	files := map[string][]byte{
-		c.Volume.Files.Certificate: certificates,
-		c.Volume.Files.PrivateKey:  key,
+		meta.Files.Certificate: certificates,
+		meta.Files.PrivateKey:  key,
 	}
 	if path := c.TrustBundle.Path; path != "" {
 		bundle, err := d.bundles.Read(path)
@@ -32,7 +32,7 @@ func (d *Driver) write(c *config.Config, id string, document *issuance.Document,
 		case err != nil:
 			d.log.Warn("the trust bundle cannot be used; volumes get the last good one", "error", err)
 		}
-		files[c.Volume.Files.TrustBundle] = bundle
+		files[meta.Files.TrustBundle] = bundle
 	}
 	meta.SPIFFEID = document.SVID.ID.String()
 	meta.NotBefore, meta.NotAfter = document.NotBefore(), document.NotAfter()

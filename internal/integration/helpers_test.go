@@ -8,9 +8,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -24,6 +28,34 @@ func (w *world) readSVID(target string) *x509svid.SVID {
 	svid, err := x509svid.Load(filepath.Join(target, "tls.crt"), filepath.Join(target, "tls.key"))
 	w.check(err)
 	return svid
+}
+
+// verify asserts that a chain leads to the world's CA.
+func (w *world) verify(svid *x509svid.SVID) {
+	w.t.Helper()
+	bundle, err := x509bundle.Parse(spiffeid.RequireTrustDomainFromString(trustDomain), w.ca.CertificatePEM)
+	w.check(err)
+	if _, _, err := x509svid.Verify(svid.Certificates, bundle); err != nil {
+		w.t.Errorf("the chain does not verify: %v", err)
+	}
+}
+
+// log is what the daemons of a test have logged.
+type log struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // generation names the present set of files of a volume: any write changes it.

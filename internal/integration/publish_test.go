@@ -11,10 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
-
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
@@ -29,11 +25,7 @@ func TestPublishGivesThePodItsSVID(t *testing.T) {
 	if svid.ID.String() != want {
 		t.Errorf("SPIFFE ID %s, want %s", svid.ID, want)
 	}
-	bundle, err := x509bundle.Parse(spiffeid.RequireTrustDomainFromString(trustDomain), w.ca.CertificatePEM)
-	w.check(err)
-	if _, _, err := x509svid.Verify(svid.Certificates, bundle); err != nil {
-		t.Errorf("the chain does not verify: %v", err)
-	}
+	w.verify(svid)
 	for _, name := range []string{"tls.crt", "tls.key"} {
 		info, err := os.Stat(filepath.Join(target, name))
 		w.check(err)

@@ -43,6 +43,7 @@ type world struct {
 	issuer       string
 	installation testkit.Installation
 	dir          string
+	log          log
 	config       *config.Config
 	kubelet      *testkit.Kubelet
 	node         string
@@ -214,4 +215,4 @@ func (w *world) logger(name string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w.logWriter(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("daemon", name)
 }
 
-func (w *world) logWriter() io.Writer { return w.t.Output() }
+func (w *world) logWriter() io.Writer { return io.MultiWriter(w.t.Output(), &w.log) }

@@ -59,23 +59,30 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, events
 	}
 }
 
-// Prune deletes the requests of a volume that the watch knows of, all but the
-// named one: what they were for is done. With an empty name it deletes all.
-func (r *Requester) Prune(ctx context.Context, volumeID string, keep types.NamespacedName) error {
-	requests, err := r.tracker.ofVolume(volumeID)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, request := range requests {
-		name := types.NamespacedName{Namespace: request.Namespace, Name: request.Name}
-		if name == keep {
-			continue
+// Others returns the requests of a volume that the watch knows of, all but the
+// named one.
+func (r *Requester) Others(volumeID string, keep types.NamespacedName) []types.NamespacedName {
+	var others []types.NamespacedName
+	for _, request := range r.tracker.ofVolume(volumeID) {
+		if name := nameOf(request); name != keep {
+			others = append(others, name)
 		}
+	}
+	return others
+}
+
+// Delete deletes requests. One that is gone already is not an error.
+func (r *Requester) Delete(ctx context.Context, requests []types.NamespacedName) error {
+	var errs []error
+	for _, name := range requests {
 		err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Delete(ctx, name.Name, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			errs = append(errs, fmt.Errorf("deleting CertificateRequest %s: %w", name, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+func nameOf(request *cmapi.CertificateRequest) types.NamespacedName {
+	return types.NamespacedName{Namespace: request.Namespace, Name: request.Name}
 }

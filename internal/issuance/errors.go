@@ -29,7 +29,7 @@ type Stage string
 // The stages of a request, in order.
 const (
 	StagePrepare Stage = "preparing the request"
-	StageCreate  Stage = "creating the request as the pod's ServiceAccount"
+	StageCreate  Stage = "creating a CertificateRequest as the pod's ServiceAccount"
 	StageApprove Stage = "waiting for approval"
 	StageSign    Stage = "waiting for the issuer to sign"
 	StageVerify  Stage = "verifying the certificate"
@@ -49,6 +49,8 @@ type Error struct {
 // Error gives the request, the stage and the cause.
 func (e *Error) Error() string {
 	switch {
+	case e.Stage == StageCreate: // there is none of this name yet
+		return fmt.Sprintf("%s in namespace %s: %v", e.Stage, e.Request.Namespace, e.Err)
 	case e.Request.Name == "":
 		return fmt.Sprintf("%s: %v", e.Stage, e.Err)
 	case errors.Is(e.Err, ErrDenied), errors.Is(e.Err, ErrFailed), errors.Is(e.Err, ErrDeleted):

@@ -31,7 +31,7 @@ func TestErrorTexts(t *testing.T) {
 		{
 			"not created",
 			&issuance.Error{Request: request, Stage: issuance.StageCreate, Err: errors.New("forbidden")},
-			"CertificateRequest sandbox/web-0-x2b4: creating the request as the pod's ServiceAccount: forbidden",
+			"creating a CertificateRequest as the pod's ServiceAccount in namespace sandbox: forbidden",
 		},
 		{
 			"denied",

@@ -86,7 +86,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, progress *Progress) 
 		return nil, &Error{Stage: StagePrepare, Err: err}
 	}
 	request := order.certificateRequest(id, csrPEM)
-	name := types.NamespacedName{Namespace: request.Namespace, Name: request.Name}
+	name := nameOf(request)
 	// Subscribed before the request exists, so that no change can be missed.
 	events, unsubscribe := r.tracker.subscribe(name)
 	defer unsubscribe()
@@ -120,7 +120,7 @@ func prepare(order Order) (spiffeid.ID, crypto.Signer, []byte, error) {
 }
 
 func (r *Requester) createAndAwait(ctx context.Context, token Token, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
-	name := types.NamespacedName{Namespace: request.Namespace, Name: request.Name}
+	name := nameOf(request)
 	client, err := podClient(r.base, token.Reveal())
 	if err != nil {
 		return nil, &Error{name, StageCreate, err}

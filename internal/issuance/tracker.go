@@ -98,7 +98,7 @@ func (t *tracker) deliver(obj any, deleted bool) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	events, ok := t.waiters[types.NamespacedName{Namespace: request.Namespace, Name: request.Name}]
+	events, ok := t.waiters[nameOf(request)]
 	if !ok {
 		return
 	}
@@ -110,16 +110,14 @@ func (t *tracker) deliver(obj any, deleted bool) {
 }
 
 // ofVolume returns the requests of a volume that the watch knows of.
-func (t *tracker) ofVolume(id string) ([]*cmapi.CertificateRequest, error) {
-	objects, err := t.informer.GetIndexer().ByIndex(LabelVolume, labelValue(id))
-	if err != nil {
-		return nil, err
-	}
+func (t *tracker) ofVolume(id string) []*cmapi.CertificateRequest {
+	// It fails for want of the index alone, which newTracker made.
+	objects, _ := t.informer.GetIndexer().ByIndex(LabelVolume, labelValue(id))
 	requests := make([]*cmapi.CertificateRequest, 0, len(objects))
 	for _, object := range objects {
 		requests = append(requests, object.(*cmapi.CertificateRequest))
 	}
-	return requests, nil
+	return requests
 }
 
 func indexByVolume(obj any) ([]string, error) {

@@ -29,10 +29,6 @@ func requestNamed(name, volume string) *cmapi.CertificateRequest {
 	}}
 }
 
-func nameOf(r *cmapi.CertificateRequest) types.NamespacedName {
-	return types.NamespacedName{Namespace: r.Namespace, Name: r.Name}
-}
-
 func TestTrackerHandsOverTheLatestState(t *testing.T) {
 	t.Parallel()
 	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
@@ -82,7 +78,8 @@ func TestPruneDeletesTheOtherRequestsOfTheVolume(t *testing.T) {
 			for name, volume := range map[string]string{"a1": "a", "a2": "a", "a3": "a", "b1": "b", "long": long} {
 				check(t, requester.tracker.informer.GetIndexer().Add(requestNamed(name, volume)))
 			}
-			check(t, requester.Prune(t.Context(), row.volume, types.NamespacedName{Namespace: "sandbox", Name: row.keep}))
+			others := requester.Others(row.volume, types.NamespacedName{Namespace: "sandbox", Name: row.keep})
+			check(t, requester.Delete(t.Context(), others))
 			got := a.noted()
 			slices.Sort(got)
 			if !slices.Equal(got, row.want) {

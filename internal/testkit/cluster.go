@@ -86,7 +86,7 @@ func (c *Cluster) As(token string) *rest.Config {
 
 // ServiceAccountConfig returns how the API is reached as a ServiceAccount.
 func (c *Cluster) ServiceAccountConfig(ctx context.Context, namespace, name string) (*rest.Config, error) {
-	token, err := c.token(ctx, namespace, name, "", nil, 3600)
+	token, err := c.token(ctx, namespace, name, "", nil, 24*3600)
 	if err != nil {
 		return nil, err
 	}

@@ -30,6 +30,9 @@ type Metadata struct {
 	PodUID       string `json:"podUID"`
 	// FSGroup is the group that may read the files, or nil for root's alone.
 	FSGroup *int64 `json:"fsGroup,omitempty"`
+	// Files are the names of the files. They stay for the life of the volume, as
+	// the pod knows them.
+	Files Files `json:"files"`
 	// SPIFFEID is the identity in the volume's document.
 	SPIFFEID string `json:"spiffeID"`
 	// NotBefore and NotAfter are the validity of the document.
@@ -40,6 +43,13 @@ type Metadata struct {
 	// Request is the name of the CertificateRequest, in PodNamespace, that the
 	// document came from.
 	Request string `json:"request"`
+}
+
+// Files are the names of the files of a volume.
+type Files struct {
+	Certificate string `json:"certificate"`
+	PrivateKey  string `json:"privateKey"`
+	TrustBundle string `json:"trustBundle"`
 }
 
 type metadataFile struct {

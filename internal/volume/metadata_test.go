@@ -24,6 +24,7 @@ func metadata() volume.Metadata {
 		PodName:      "web-0",
 		PodUID:       "c2f0f7a1-54d8-4d3b-b1a0-6a3e9d1c7b42",
 		FSGroup:      &group,
+		Files:        volume.Files{Certificate: "tls.crt", PrivateKey: "tls.key", TrustBundle: "ca.crt"},
 		SPIFFEID:     "spiffe://my.trust.domain/ns/sandbox/sa/example-app",
 		NotBefore:    time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		NotAfter:     time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC),

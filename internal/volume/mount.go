@@ -38,12 +38,13 @@ func Open(root string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the mount table: %w", err)
 	}
+	store := &Store{root: root}
 	if !mounted {
-		if err := mountTmpfs(root); err != nil {
+		if store.swappable, err = mountTmpfs(root); err != nil {
 			return nil, fmt.Errorf("mounting a tmpfs at volume.tmpfsPath %s: %w (mounting needs root, or CAP_SYS_ADMIN)", root, err)
 		}
 	}
-	return &Store{root: root}, nil
+	return store, nil
 }
 
 // hasOwnTmpfs reports whether what is seen at root is a tmpfs of ours. The mount
@@ -65,13 +66,13 @@ func hasOwnTmpfs(root string) (bool, error) {
 	return top.FSType == "tmpfs" && top.Source == tmpfsSource && !hidden, nil
 }
 
-func mountTmpfs(root string) error {
-	err := mount.Mount(tmpfsSource, root, "tmpfs", tmpfsOptions+",noswap")
+func mountTmpfs(root string) (swappable bool, err error) {
+	err = mount.Mount(tmpfsSource, root, "tmpfs", tmpfsOptions+",noswap")
 	// Older kernels do not know the option, and user namespaces may not use it.
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
-		err = mount.Mount(tmpfsSource, root, "tmpfs", tmpfsOptions)
+		return true, mount.Mount(tmpfsSource, root, "tmpfs", tmpfsOptions)
 	}
-	return err
+	return false, err
 }
 
 // Close unmounts the store's tmpfs. The documents in it are destroyed when they

@@ -46,8 +46,13 @@ func CheckID(id string) error {
 
 // Store is the directory of all volumes of this node. Make one with [Open].
 type Store struct {
-	root string
+	root      string
+	swappable bool
 }
+
+// Swappable reports whether the kernel may swap out what is in the store: if
+// this process has mounted it, and the kernel does not know tmpfs without swap.
+func (s *Store) Swappable() bool { return s.swappable }
 
 // Root returns the directory under which the store keeps its volumes, which is
 // the mount point of its tmpfs.
@@ -63,7 +68,7 @@ func (s *Store) DataPath(id string) string {
 func (s *Store) List() ([]string, error) {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
-		return nil, fmt.Errorf("listing volumes: %w", err)
+		return nil, fmt.Errorf("listing volumes in volume.tmpfsPath %s: %w", s.root, err)
 	}
 	var ids []string
 	for _, entry := range entries {
