@@ -159,7 +159,7 @@ fmt: bin/tools/golangci-lint ## Format the code: gofumpt, imports in three group
 	@$(call in_each_module,$(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml ./...)
 
 .PHONY: generate
-generate: ## Write what is generated from the code, above all the config reference
+generate: ## Write what is generated from the code: the config reference and config/schema.json
 	@CGO_ENABLED=0 go run ./internal/docgen
 
 # Each tool is pinned by a module of its own, so that neither another tool nor the daemons share its dependencies.

@@ -6,6 +6,7 @@ package config
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
@@ -53,12 +54,16 @@ func (r *reader) checkKey(key *v1alpha1.PrivateKey) {
 		"RSA":     "2048, 3072 or 4096",
 		"Ed25519": "left out, for its keys have but one size",
 	}[key.Algorithm]
+	const path = "certificate.privateKey.size"
 	spec := policy.KeySpec{Algorithm: policy.Algorithm(key.Algorithm), Size: key.Size}
+	if r.isSet(path) && strings.Trim(r.places[path].value.Value, "+-0") == "" {
+		spec.Size = 0 // A zero that is there is not the default.
+	}
 	if !known || spec.Validate() == nil {
 		return
 	}
-	r.across(wrong("is not a key size of "+key.Algorithm, strconv.Itoa(key.Size), "must be "+sizes),
-		"certificate.privateKey.size", "certificate.privateKey.algorithm")
+	r.across(wrong("is not a key size of "+key.Algorithm, strconv.Itoa(spec.Size), "must be "+sizes),
+		path, "certificate.privateKey.algorithm")
 }
 
 func (r *reader) checkRenewal(c *v1alpha1.Certificate) {

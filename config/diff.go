@@ -25,6 +25,10 @@ type Change struct {
 	// Daemon is the one that EffectRestart concerns, "driver" or "approver"; or
 	// empty, for both.
 	Daemon string
+	// Reissue is whether live volumes get new documents because of the change:
+	// with EffectReissue always, with EffectRestart after that, and with
+	// EffectHot if need be, for which see Note.
+	Reissue bool
 	// Note says when the change applies, or what comes with it, where the effect
 	// alone does not tell; else it is empty.
 	Note string

@@ -23,6 +23,9 @@
 // anchors, aliases, merge keys and explicit tags are all faults. A null is the
 // same as nothing: the field keeps its default.
 //
+// [Diff] says what two versions of a file differ in, and what a change asks of
+// daemons that are running. [JSONSchema] is for editors.
+//
 // A program keeps its Config in a [Holder] and takes one snapshot per operation.
 // A [Reloader] follows the file and puts a new Config into the Holder, or leaves
 // the old one there, whole:

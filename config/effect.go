@@ -24,12 +24,19 @@ const (
 	EffectRestart Effect = "restart"
 )
 
-// classify reads the tags of the field that has changed: change:"EFFECT" or
-// change:"EFFECT,DAEMON", and note:"…". A field without a good one, which a test
-// refuses, needs a restart of both daemons: that cannot be wrong.
+// classify reads the tags of the field that has changed: change:"EFFECT", which
+// "driver" or "approver" and "reissue" may follow after commas, and note:"…". A
+// field without a good one, which a test refuses, needs a restart of both daemons:
+// that cannot be wrong.
 func (c *Change) classify(tag reflect.StructTag) {
-	effect, daemon, _ := strings.Cut(tag.Get("change"), ",")
-	c.Effect, c.Daemon, c.Note = Effect(effect), daemon, tag.Get("note")
+	words := strings.Split(tag.Get("change"), ",")
+	c.Effect, c.Note = Effect(words[0]), tag.Get("note")
+	c.Reissue = slices.Contains(words, string(EffectReissue))
+	for _, daemon := range []string{"driver", "approver"} {
+		if slices.Contains(words[1:], daemon) {
+			c.Daemon = daemon
+		}
+	}
 	if !slices.Contains([]Effect{EffectHot, EffectReissue, EffectRestart}, c.Effect) {
 		c.Effect, c.Daemon = EffectRestart, ""
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 )
 
-// FuzzParse: what parses also parses once it is printed, to the same hash; what
-// does not has faults with positions and messages of one line.
+// FuzzParse: what parses satisfies the schema, and also parses once it is printed,
+// to the same hash; what does not has faults with positions and messages of one line.
 func FuzzParse(f *testing.F) {
 	entries, err := os.ReadDir(testdata)
 	if err != nil {
@@ -27,11 +27,15 @@ func FuzzParse(f *testing.F) {
 			f.Add(data)
 		}
 	}
+	schema := compileSchema(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := config.Parse("fuzz.yaml", data)
 		if err != nil {
 			checkFaults(t, err)
 			return
+		}
+		if err := checkSchema(schema, data); err != nil {
+			t.Errorf("the schema is too strict: %v", err)
 		}
 		printed, err := c.YAML()
 		if err != nil {

@@ -54,7 +54,7 @@ type IssuerRef struct {
 type Volume struct {
 	// TmpfsPath is the folder on the node in which the driver keeps keys and
 	// certificates, in memory: an absolute path.
-	TmpfsPath string `json:"tmpfsPath" validate:"required,path,ne=/" change:"restart,driver" note:"drain the node first, for the volumes of running pods do not move"`
+	TmpfsPath string `json:"tmpfsPath" validate:"required,path,ne=/" change:"restart,driver,reissue" note:"drain the node first, for running pods keep their old files"`
 	// DefaultFSGroup is the group that may read the files of pods which set no
 	// group themselves, neither by fsGroup nor by the volume attribute
 	// `spiffe.csi.cert-manager.io/fs-group`: a group ID from 1 to 4294967294.
@@ -69,9 +69,9 @@ type Volume struct {
 // Files are the names of the files in a volume.
 type Files struct {
 	// Certificate is the file of the SVID: a PEM certificate chain, leaf first.
-	Certificate string `json:"certificate" validate:"required,filename" change:"restart,driver" note:"live volumes then get new documents"`
+	Certificate string `json:"certificate" validate:"required,filename" change:"restart,driver,reissue"`
 	// PrivateKey is the file of the SVID's private key: PKCS #8, PEM.
-	PrivateKey string `json:"privateKey" validate:"required,filename" change:"restart,driver" note:"live volumes then get new documents"`
+	PrivateKey string `json:"privateKey" validate:"required,filename" change:"restart,driver,reissue"`
 	// TrustBundle is the file of the CA certificates. It is written when
 	// `trustBundle.path` is set.
 	TrustBundle string `json:"trustBundle" validate:"required,filename" change:"restart,driver" note:"then from each volume's next renewal"`
@@ -88,7 +88,7 @@ type TrustBundle struct {
 type Certificate struct {
 	// Duration is the requested lifetime of an SVID, from `5s` to `87600h`
 	// (ten years). An issuer may sign for less.
-	Duration Duration `json:"duration" validate:"min=5s,max=87600h" change:"hot" note:"from each volume's next renewal, or at once if more is left than it would now get"`
+	Duration Duration `json:"duration" validate:"min=5s,max=87600h" change:"hot,reissue" note:"from each volume's next renewal, or at once if more is left than it would now get"`
 	// PrivateKey is the kind of key that an SVID has. Every renewal makes a new
 	// one.
 	PrivateKey PrivateKey `json:"privateKey"`

@@ -68,6 +68,15 @@ func (p Program) Main(args []string, streams Streams) int {
 	case options.version:
 		fmt.Fprintln(streams.Out, p.Name, Version())
 		return 0
+	case options.schema:
+		fmt.Fprint(streams.Out, config.JSONSchema())
+		return 0
+	case options.diff != "":
+		if err := printDiff(options.diff, options.config, streams.Out); err != nil {
+			fmt.Fprintln(streams.Err, err)
+			return 1
+		}
+		return 0
 	}
 	if options.validate || options.print {
 		// CheckFile tells of faults itself.

@@ -62,6 +62,12 @@ func TestProgram(t *testing.T) {
 		{"validate a bad file", []string{"--validate-config", "--config", bad}, nil, 1, false, "", "1 fault\n"},
 		{"print", []string{"--print-config", "--config", good}, nil, 0, false, "algorithm: ECDSA\n    size: 521\n", ""},
 		{"print a bad file", []string{"--print-config", "--config", bad}, nil, 1, false, "", "1 fault\n"},
+		{"schema", []string{"--print-schema"}, nil, 0, false, `"title": "SPIFFEConfiguration"`, ""},
+		{"diff", []string{"--config", good, "--diff", good}, nil, 0, false, "no changes\n", ""},
+		{"diff with a bad file", []string{"--config", good, "--diff", bad}, nil, 1, false, "", "typo: is not a field"},
+		{"diff with nothing", []string{"--config", good, "--diff", ""}, nil, 2, false, "", "prog: --diff OLD is empty; see --help\n"},
+		{"diff without a file", []string{"--diff", good}, nil, 2, false, "", "--config FILE is missing"},
+		{"diff of standard input with itself", []string{"--config", "-", "--diff", "-"}, nil, 2, false, "", "cannot both be standard input"},
 		{"a flag of its own", []string{"--config", good, "--node", "a"}, nil, 0, true, "", "node=a"},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -54,9 +54,9 @@ func (c comments) visit(node ast.Node) bool {
 	return false
 }
 
-// meaning makes a doc comment fit for a table whose first column has the name
-// already: "Level is the least severe …" becomes "The least severe …".
-func meaning(name, comment string) string {
+// sentence makes a doc comment fit to stand beside the name: "Level is the least
+// severe …" becomes "The least severe …".
+func sentence(name, comment string) string {
 	text := strings.Join(strings.Fields(comment), " ")
 	if rest, found := strings.CutPrefix(text, name+" "); found {
 		switch verb, _, _ := strings.Cut(rest, " "); verb {
@@ -68,6 +68,10 @@ func meaning(name, comment string) string {
 		}
 	}
 	first, size := utf8.DecodeRuneInString(text)
-	text = string(unicode.ToUpper(first)) + text[size:]
-	return strings.ReplaceAll(text, "|", `\|`)
+	return string(unicode.ToUpper(first)) + text[size:]
+}
+
+// meaning is the sentence for a cell of a table.
+func meaning(name, comment string) string {
+	return strings.ReplaceAll(sentence(name, comment), "|", `\|`)
 }

@@ -15,23 +15,26 @@ const types = "../../config/v1alpha1"
 
 func TestRun(t *testing.T) {
 	t.Parallel()
-	readme := filepath.Join(t.TempDir(), "README.md")
-	write(t, readme, "# Title\n\n"+begin+"\nold\n"+end+"\n\nMore.\n")
+	folder := t.TempDir()
+	o := options{readme: filepath.Join(folder, "README.md"), schema: filepath.Join(folder, "schema.json"), types: types}
+	check := o
+	check.check = true
+	write(t, o.readme, "# Title\n\n"+begin+"\nold\n"+end+"\n\nMore.\n")
 
-	if err := run(readme, types, true); !errors.Is(err, errOutdated) {
-		t.Errorf("check of an old file: got %v, want errOutdated", err)
+	if err := run(check); !errors.Is(err, errOutdated) || !strings.Contains(err.Error(), "schema.json: out of date") {
+		t.Errorf("check of what is old or missing: got %v, want errOutdated for both", err)
 	}
-	if got := read(t, readme); !strings.Contains(got, "\nold\n") {
+	if got := read(t, o.readme); !strings.Contains(got, "\nold\n") {
 		t.Error("check changed the file")
 	}
-	if err := run(readme, types, false); err != nil {
+	if err := run(o); err != nil {
 		t.Fatal(err)
 	}
-	if err := run(readme, types, true); err != nil {
+	if err := run(check); err != nil {
 		t.Errorf("check of what was written: %v", err)
 	}
 
-	got := read(t, readme)
+	got := read(t, o.readme)
 	if !strings.HasPrefix(got, "# Title\n\n"+begin+"\n\nDurations ") || !strings.HasSuffix(got, " |\n\n"+end+"\n\nMore.\n") {
 		t.Errorf("got:\n%s", got)
 	}
@@ -39,7 +42,11 @@ func TestRun(t *testing.T) {
 
 func TestReference(t *testing.T) {
 	t.Parallel()
-	got, err := reference(types)
+	docs, err := readComments(types)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := reference(docs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,13 +55,13 @@ func TestReference(t *testing.T) {
 		"| `trustDomain` | string | **required** | re-issue | The SPIFFE trust domain",
 		"| `issuerRef` | section |  |  | Names the cert-manager issuer",
 		"| `issuerRef.kind` | string | `ClusterIssuer` | re-issue | Kind of the issuer object",
-		"| `certificate.duration` | duration | `1h` | hot: from each volume's next renewal, or at once if",
+		"| `certificate.duration` | duration | `1h` | hot; from each volume's next renewal, or at once if",
 		"| `certificate.privateKey.size` | integer | `521` | re-issue | Size in bits.",
 		"| `certificate.renewBefore` | duration | unset | hot | How long before",
 		"| `certificate.renewBeforePercentage` | integer | `33` |",
 		"| `certificate.requestAnnotations` | map of strings | `{}` |",
-		"| `volume.defaultFSGroup` | integer | unset | hot: for volumes published from then on | The group that may read",
-		"| `trustBundle.path` | string | `\"\"` | hot: from each volume's next renewal | Path of a file",
+		"| `volume.defaultFSGroup` | integer | unset | hot; for volumes published from then on | The group that may read",
+		"| `trustBundle.path` | string | `\"\"` | hot; from each volume's next renewal | Path of a file",
 		"| `driver.httpAddress` | string | `\":9402\"` | restart of the driver | Where the driver serves",
 		"| `driver.kubeAPIQPS` | number | `0` | restart of the driver | Limits the requests",
 		"| `approver.leaderElection.enabled` | boolean | `true` | restart of the approver | Turns leader election on.",
@@ -88,7 +95,7 @@ func TestReplaceRefusesOtherMarkers(t *testing.T) {
 
 func TestNoSource(t *testing.T) {
 	t.Parallel()
-	if _, err := reference(t.TempDir()); err == nil {
+	if err := run(options{types: t.TempDir()}); err == nil {
 		t.Error("a folder without source was taken")
 	}
 }

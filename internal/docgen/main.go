@@ -1,19 +1,20 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command docgen writes the reference of the configuration file into README.md,
-// between the lines
+// Command docgen writes what is made from the Go types of the configuration
+// file: their doc comments, types, tags and defaults. That is the reference in
+// README.md, between the lines
 //
 //	<!-- BEGIN CONFIG REFERENCE -->
 //	<!-- END CONFIG REFERENCE -->
 //
-// from the Go types of the file: their doc comments, types, tags and defaults.
-// So what users read is what the code says. Run it from the top of the
-// repository when the types have changed:
+// and config/schema.json, the JSON Schema for editors. So what users read is
+// what the code says. Run it from the top of the repository when the types have
+// changed:
 //
 //	go run ./internal/docgen
 //
-// With -check it changes nothing, and fails when README.md is out of date.
+// With -check it changes nothing, and fails when something is out of date.
 package main
 
 import (
@@ -21,41 +22,65 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 )
 
+// options are where everything is.
+type options struct {
+	readme, schema, types string
+	check                 bool
+}
+
 func main() {
-	readme := flag.String("readme", "README.md", "`file` to write the reference into")
-	types := flag.String("types", "config/v1alpha1", "`folder` of the Go source of the types")
-	check := flag.Bool("check", false, "only check that the file is up to date")
+	var o options
+	flag.StringVar(&o.readme, "readme", "README.md", "`file` to write the reference into")
+	flag.StringVar(&o.schema, "schema", "config/schema.json", "`file` of the JSON Schema")
+	flag.StringVar(&o.types, "types", "config/v1alpha1", "`folder` of the Go source of the types")
+	flag.BoolVar(&o.check, "check", false, "only check that the files are up to date")
 	flag.Parse()
-	if err := run(*readme, *types, *check); err != nil {
+	if err := run(o); err != nil {
 		fmt.Fprintln(os.Stderr, "docgen:", err)
 		os.Exit(1)
 	}
 }
 
 // errOutdated is returned by run when it was to check only.
-var errOutdated = errors.New("the config reference is out of date: run go run ./internal/docgen")
+var errOutdated = errors.New("out of date: run go run ./internal/docgen")
 
-func run(readme, types string, check bool) error {
-	table, err := reference(types)
+func run(o options) error {
+	docs, err := readComments(o.types)
 	if err != nil {
 		return err
 	}
-	old, err := os.ReadFile(readme)
-	if err != nil {
+	return errors.Join(
+		update(o.readme, o.check, func(old []byte) ([]byte, error) {
+			table, err := reference(docs)
+			if err != nil {
+				return nil, err
+			}
+			return replace(old, table)
+		}),
+		update(o.schema, o.check, func([]byte) ([]byte, error) { return jsonSchema(docs) }),
+	)
+}
+
+// update makes the content of a file from what it is, which is nothing if there
+// is no file yet.
+func update(path string, check bool, content func(old []byte) ([]byte, error)) error {
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	updated, err := replace(old, table)
+	updated, err := content(old)
 	switch {
 	case err != nil:
-		return fmt.Errorf("%s: %w", readme, err)
+		return fmt.Errorf("%s: %w", path, err)
 	case bytes.Equal(old, updated):
 		return nil
 	case check:
-		return fmt.Errorf("%s: %w", readme, errOutdated)
+		return fmt.Errorf("%s: %w", path, errOutdated)
 	default:
-		return os.WriteFile(readme, updated, 0o644)
+		return os.WriteFile(path, updated, 0o644)
 	}
 }

@@ -20,11 +20,7 @@ const introduction = "Durations are written like `30s`, `15m` or `1h30m`. A fiel
 	"| Field | Type | Default | A change | Meaning |\n|---|---|---|---|---|\n"
 
 // reference is a Markdown table of all fields, in the order of the file.
-func reference(folder string) (string, error) {
-	docs, err := readComments(folder)
-	if err != nil {
-		return "", err
-	}
+func reference(docs comments) (string, error) {
 	defaults := v1alpha1.Default()
 	defaults.Complete()
 	table := &table{docs: docs}
@@ -85,13 +81,16 @@ func typeOf(t reflect.Type) string {
 	}
 }
 
+// required stands for a default where there is none.
+const required = "**required**"
+
 func defaultOf(field reflect.StructField, value reflect.Value) string {
 	tag := field.Tag.Get("validate")
 	switch {
 	case isSection(field.Type):
 		return ""
 	case strings.Contains(tag, "required") && (value.IsZero() || strings.Contains(tag, "eq=")):
-		return "**required**"
+		return required
 	case value.Kind() == reflect.Pointer && value.IsNil():
 		return "unset"
 	case value.Kind() == reflect.Pointer:
@@ -102,13 +101,18 @@ func defaultOf(field reflect.StructField, value reflect.Value) string {
 
 // changeOf is what a change of a field asks of running daemons, with its note.
 func changeOf(field reflect.StructField) string {
-	effect, daemon, found := strings.Cut(field.Tag.Get("change"), ",")
-	text := strings.Replace(effect, "reissue", "re-issue", 1)
-	if found {
-		text += " of the " + daemon
+	words := strings.Split(field.Tag.Get("change"), ",")
+	text := strings.Replace(words[0], "reissue", "re-issue", 1)
+	for _, word := range words[1:] {
+		switch {
+		case word != "reissue":
+			text += " of the " + word
+		case words[0] != "hot": // the note tells
+			text += ", re-issue"
+		}
 	}
 	if note := field.Tag.Get("note"); note != "" {
-		text += ": " + note
+		text += "; " + note
 	}
 	return text
 }
