@@ -38,15 +38,11 @@ func restarts(changes []Change) string {
 	if len(changes) == 0 {
 		return "none needs a restart"
 	}
-	daemon, refuse := "both daemons", "refuse"
-	if first := changes[0].Daemon; first != "" && !slices.ContainsFunc(changes, func(c Change) bool { return c.Daemon != first }) {
-		daemon, refuse = "the "+first, "refuses"
-	}
 	need := "need"
 	if len(changes) == 1 {
 		need = "needs"
 	}
-	return fmt.Sprintf("%d %s a restart of %s, which %s the whole file until then", len(changes), need, daemon, refuse)
+	return fmt.Sprintf("%d %s a restart, and until then both daemons refuse the whole file", len(changes), need)
 }
 
 func reissues(changes []Change) string {

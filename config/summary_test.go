@@ -22,12 +22,12 @@ func TestSummary(t *testing.T) {
 			"1 change; none needs a restart; live volumes may be re-issued",
 		"certificate: {privateKey: {size: 256}}\n": "certificate.privateKey.size: 521 → 256 (hot, re-issues live volumes)\n1 change; none needs a restart; live volumes are re-issued",
 		"observability: {logging: {format: json}}\n": "observability.logging.format: text → json (restart)\n" +
-			"1 change; 1 needs a restart of both daemons, which refuse the whole file until then" + keep,
+			"1 change; 1 needs a restart, and until then both daemons refuse the whole file" + keep,
 		"volume: {files: {privateKey: key}}\ndriver: {httpAddress: \"\"}\n": "volume.files.privateKey: tls.key → key (hot; for volumes published from then on)\n" +
 			"driver.httpAddress: :9402 → \"\" (restart of the driver)\n" +
-			"2 changes; 1 needs a restart of the driver, which refuses the whole file until then" + keep,
+			"2 changes; 1 needs a restart, and until then both daemons refuse the whole file" + keep,
 		"driver: {httpAddress: \"\"}\napprover: {workers: 1}\n": "driver.httpAddress: :9402 → \"\" (restart of the driver)\napprover.workers: 8 → 1 (restart of the approver)\n" +
-			"2 changes; 2 need a restart of both daemons, which refuse the whole file until then" + keep,
+			"2 changes; 2 need a restart, and until then both daemons refuse the whole file" + keep,
 	} {
 		var got strings.Builder
 		changes := config.Diff(parse(t, minimal), parse(t, minimal+after))
