@@ -93,7 +93,7 @@ func TestNamesOfFilesStayForTheLifeOfAVolume(t *testing.T) {
 	stop()
 	renamed := *w.config
 	renamed.Volume.Files.Certificate = "svid.pem"
-	w.config = &renamed
+	w.ofDriver.Set(&renamed)
 	w.startDriver()
 	w.publish(pod)
 	w.eventually("a renewal", func() bool { return w.generation(target) != before })
