@@ -36,7 +36,9 @@ type Change struct {
 
 // Diff returns the fields in which two versions of the file differ, in the order
 // of the reference. Defaults are filled in on both sides: a
-// default that is left out here and written out there is no change.
+// default that is left out here and written out there is no change. Fields go by
+// their paths: one that has another path in another apiVersion is unset on the
+// one side and set on the other.
 func Diff(before, after *Config) []Change {
 	olds, news := leavesOf(before), leavesOf(after)
 	var changes []Change

@@ -15,7 +15,7 @@ func (r *reader) fieldMessage(path string, field reflect.StructField, v validato
 	got := r.got(path, v.Value())
 	tags := tagsOf(field)
 	if path == "apiVersion" {
-		tags["eq"] = oneOf(apiVersions())
+		tags["eq"] = r.apiVersions()
 	}
 	switch v.Tag() {
 	case "required":

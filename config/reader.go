@@ -17,6 +17,8 @@ type reader struct {
 	file   string
 	data   []byte
 	faults Faults
+	// versions are those that are understood.
+	versions []version
 	// form is the type of the whole file.
 	form reflect.Type
 	// places has every field of the file that is known, by path.
@@ -35,8 +37,8 @@ type place struct{ key, value *yaml.Node }
 // but entries of maps are named by the file.
 const maxPath = 128
 
-func newReader(file string) *reader {
-	return &reader{file: file, places: map[string]place{}, broken: map[string]bool{}}
+func newReader(file string, versions []version) *reader {
+	return &reader{file: file, versions: versions, places: map[string]place{}, broken: map[string]bool{}}
 }
 
 func (r *reader) fault(at *yaml.Node, path, message string) {

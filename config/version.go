@@ -1,0 +1,64 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"regexp"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
+)
+
+// version is one apiVersion of the file. Each has its own wire form; the
+// running form is the same for all. A new one is a package of wire types like
+// v1alpha1, a file like v1alpha1.go, and a line in versions.
+type version struct {
+	apiVersion string
+	// parse gives r.result() as its error.
+	parse func(r *reader, root *yaml.Node) (*Config, error)
+}
+
+// versions lists those that are understood, the newest last.
+func versions() []version {
+	return []version{
+		{v1alpha1.APIVersion, parseV1alpha1},
+	}
+}
+
+// apiVersions that are understood, for messages.
+func (r *reader) apiVersions() string {
+	var names []string
+	for _, v := range r.versions {
+		names = append(names, v.apiVersion)
+	}
+	return oneOf(names)
+}
+
+// otherVersion is what versions of this format look like, when they are not
+// misspelt.
+var otherVersion = regexp.MustCompile(`^config\.spiffe\.csi\.cert-manager\.io/v\d+((alpha|beta)\d+)?$`)
+
+// versionOf picks what the file's apiVersion asks for. A file whose apiVersion
+// is missing or wrong is read as the newest, so that this and its other faults
+// are reported together. But a file that is written for another release of this
+// program is not: nothing can be said about its fields.
+func (r *reader) versionOf(root *yaml.Node) (v version, found bool) {
+	newest := r.versions[len(r.versions)-1]
+	node := lookup(root, "apiVersion")
+	if node == nil || node.Kind != yaml.ScalarNode {
+		return newest, true
+	}
+	for _, v := range r.versions {
+		if node.Value == v.apiVersion {
+			return v, true
+		}
+	}
+	if otherVersion.MatchString(node.Value) {
+		r.fault(node, "apiVersion", wrong("is not understood by this release", describe(node),
+			"must be "+r.apiVersions()+"; the rest of the file has not been looked at"))
+		return version{}, false
+	}
+	return newest, true
+}
