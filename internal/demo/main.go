@@ -74,6 +74,7 @@ func (d *demo) steps(keep bool) []step {
 		{"A pod that is not root gets files of its group", d.publishForGroup},
 		{"The document is renewed before it expires", d.waitForRenewal},
 		{"example-app asks for the identity of somebody else", d.askForAnother},
+		{"One line of the configuration file is changed while everything runs", d.changeTrustDomain},
 	}
 	if keep {
 		steps = append(steps, step{"Everything stays up", d.keep})

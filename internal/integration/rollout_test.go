@@ -5,6 +5,7 @@ package integration_test
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
@@ -29,44 +30,63 @@ func TestRolloutDeniesNoHonestRequest(t *testing.T) {
 	w.config = w.changedConfig("driver: {httpAddress: '', publishTimeout: 1m}")
 	w.startApprover()
 	w.startDriver()
+	other := w.anotherNode()
 	second := w.issuer + "-2"
 	w.check(w.CreateClusterIssuer(t.Context(), second, w.ca))
 	w.allowSigner(second)
 
+	approvers, drivers := []*config.Holder{w.ofApprover}, []*config.Holder{w.ofDriver, other.ofDriver}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.load()
+		load(w, other)
 	}()
 	for _, change := range []struct {
-		line            string
-		after           time.Duration
-		first, thenHere *config.Holder
-		apart           time.Duration
+		line        string
+		first, then []*config.Holder
+		apart       time.Duration
 	}{
-		{"certificate: {duration: 2h}", 3 * time.Second, w.ofApprover, w.ofDriver, 12 * time.Second},
-		{"trustDomain: other.example.org", 3 * time.Second, w.ofDriver, w.ofApprover, 12 * time.Second},
-		{"issuerRef: {name: " + second + "}", 3 * time.Second, w.ofDriver, w.ofApprover, 18 * time.Second},
+		{"certificate: {duration: 2h}", approvers, drivers, 12 * time.Second},
+		{"trustDomain: other.example.org", drivers, approvers, 12 * time.Second},
+		{"issuerRef: {name: " + second + "}", []*config.Holder{w.ofDriver}, []*config.Holder{w.ofApprover, other.ofDriver}, 18 * time.Second},
 	} {
 		changed := w.changedConfig(change.line)
-		w.pause(change.after, ended)
-		change.first.Set(changed)
-		w.pause(change.apart, ended)
-		change.thenHere.Set(changed)
+		pause(3*time.Second, ended)
+		set(change.first, changed)
+		pause(change.apart, ended)
+		set(change.then, changed)
 	}
 	<-ended
 }
 
+func set(holders []*config.Holder, c *config.Config) {
+	for _, holder := range holders {
+		holder.Set(c)
+	}
+}
+
+// anotherNode starts a driver for a second node.
+func (w *world) anotherNode() *world {
+	w.t.Helper()
+	other := *w
+	other.node, other.dir, other.ofDriver = w.node+"-b", w.t.TempDir(), nil
+	c := *w.config
+	c.Volume.TmpfsPath = filepath.Join(other.dir, "tmpfs")
+	other.config = &c
+	other.startDriver()
+	return &other
+}
+
 // pause lets the load go on for a while. It is no wait for something to happen.
-func (w *world) pause(d time.Duration, ended <-chan struct{}) {
+func pause(d time.Duration, ended <-chan struct{}) {
 	select {
 	case <-time.After(d):
 	case <-ended:
 	}
 }
 
-// load publishes pod after pod, and takes each away again.
-func (w *world) load() {
+// load publishes pod after pod on the nodes in turn, and takes each away again.
+func load(nodes ...*world) {
 	var pods sync.WaitGroup
 	defer pods.Wait()
 	tick := time.NewTicker(publishEvery)
@@ -75,11 +95,11 @@ func (w *world) load() {
 	for end := time.After(loadFor); ; count++ {
 		select {
 		case <-end:
-			w.t.Logf("%d pods in %s", count, loadFor)
+			nodes[0].t.Logf("%d pods in %s", count, loadFor)
 			return
 		case <-tick.C:
-			name := "pod-" + strconv.Itoa(count)
-			pods.Go(func() { w.publishOnce(name) })
+			node, name := nodes[count%len(nodes)], "pod-"+strconv.Itoa(count)
+			pods.Go(func() { node.publishOnce(name) })
 		}
 	}
 }

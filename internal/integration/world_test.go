@@ -43,7 +43,7 @@ type world struct {
 	issuer       string
 	installation testkit.Installation
 	dir          string
-	log          log
+	log          *log
 	config       *config.Config
 	lines        []string
 	// ofApprover and ofDriver hold what each of them runs with.
@@ -75,7 +75,7 @@ func prepare(t *testing.T, settings ...setting) *world {
 	ctx := t.Context()
 	name := testkit.UniqueName("it")
 	w := &world{
-		Cluster: testkit.Require(t), t: t, issuer: name, dir: t.TempDir(), node: name,
+		Cluster: testkit.Require(t), t: t, log: &log{}, issuer: name, dir: t.TempDir(), node: name,
 		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
 	}
 	var err error
@@ -242,4 +242,4 @@ func (w *world) logger(name string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w.logWriter(), &slog.HandlerOptions{Level: slog.LevelDebug})).With("daemon", name)
 }
 
-func (w *world) logWriter() io.Writer { return io.MultiWriter(w.t.Output(), &w.log) }
+func (w *world) logWriter() io.Writer { return io.MultiWriter(w.t.Output(), w.log) }
