@@ -11,8 +11,11 @@
 //	request.go    NodePublishVolume checked, and turned into a publishRequest
 //	token.go      who the pod is: the ServiceAccount token that the kubelet sends
 //	publish.go    the volume gets its document and appears in the pod
+//	heal.go       or gets back what it has lost, and keeps what it has
 //	document.go   one request to cert-manager, which outlives the kubelet's call
+//	write.go      the document becomes files
 //	renew.go      the same again, before the document expires
+//	reissue.go    or because the configuration asks for another document
 //	unpublish.go  everything of the volume is destroyed
 //	volumes.go    what is known of each volume between those
 //	load.go       what an earlier process left behind

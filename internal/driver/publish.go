@@ -43,62 +43,11 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 	return d.publishOrHeal(ctx, c, state, request)
 }
 
-// isThere reports whether a volume has been published at a target. Whatever is
-// wrong with a request, a volume that is there is not failed because of it:
-// older kubelets tear a volume down on an error.
-func (d *Driver) isThere(id, target string) bool {
-	state := d.volumes.acquire(id)
-	defer d.volumes.release(state)
-	live := state.metadata()
-	if live == nil || live.TargetPath != target {
-		return false
-	}
-	mounted, err := d.store.Mounted(id, target)
-	return err == nil && mounted
-}
-
-// publishOrHeal publishes a volume that is not known to be published. If it is
-// there all the same, published by an earlier process and damaged since, it is
-// given a new document; should that fail, what is there stays, and the next
-// call of the kubelet tries again.
-func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
-	there, err := d.store.Mounted(state.id, request.targetPath)
-	if err != nil {
-		return err
-	}
-	if live := state.metadata(); live != nil && time.Now().Before(live.NotAfter) {
-		return d.mountAgain(state, live, request)
-	}
-	err = d.publishFirst(ctx, c, state, request)
-	switch {
-	case err == nil:
-		return nil
-	case there:
-		d.log.Warn("a damaged volume could not be given a new document; it stays as it is", "volume", state.id, "error", err)
-		return nil
-	default:
-		return d.discard(state, request, err)
-	}
-}
-
 // isPublished reports whether the pod has its volume already. It must stay
 // cheap: the kubelet asks for each pod, again and again.
 func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 	live := state.metadata()
 	return live != nil && live.PodUID == request.token.PodUID && d.isThere(state.id, request.targetPath)
-}
-
-// mountAgain mounts a volume that has its document and is not mounted: a
-// process was killed between the two, or somebody unmounted it.
-func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request publishRequest) error {
-	if err := d.store.Mount(state.id, request.targetPath); err != nil {
-		return err
-	}
-	moved := *live
-	moved.TargetPath = request.targetPath
-	state.setMetadata(&moved)
-	d.log.Info("mounted again", "volume", state.id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID)
-	return nil
 }
 
 // publishFirst obtains a document and mounts the volume.
@@ -126,23 +75,6 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 	d.log.Info("published", "volume", state.id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
 		"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
 	return nil
-}
-
-// discard undoes a first publish that failed half-way and leaves nothing behind:
-// after most errors the kubelet does not call unpublish. A volume that was live
-// before stays.
-func (d *Driver) discard(state *volumeState, request publishRequest, cause error) error {
-	if state.metadata() != nil {
-		return cause
-	}
-	err := volume.Unmount(request.targetPath)
-	if err == nil { // files must not go from under a mount
-		err = d.store.Remove(state.id)
-	}
-	if err != nil {
-		d.log.Warn("cleaning up after a failed publish", "volume", state.id, "error", err)
-	}
-	return cause
 }
 
 // setLive notes that the volume has a new document, and when it is due for
