@@ -110,7 +110,8 @@ func (w *world) parseConfig(settings []setting) *config.Config {
 			lines = append(lines, line)
 		}
 	}
-	w.lines = append(lines, issuerRef)
+	lines = append(lines, issuerRef)
+	w.lines = lines
 	return w.changedConfig("")
 }
 
