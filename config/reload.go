@@ -109,6 +109,7 @@ func (r *Reloader) Run(ctx context.Context, hangup <-chan os.Signal) error {
 				settled.Reset(r.Settle)
 			}
 		case <-settled.C:
+			r.listen() // the folder itself may have been replaced
 			if r.settled(readContent(r.path)) {
 				settled.Reset(r.Settle)
 			}

@@ -12,7 +12,6 @@ import (
 	"flag"
 	"os"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/daemon"
@@ -43,10 +42,7 @@ func run(ctx context.Context, env daemon.Env, node, socket string) error {
 	if err != nil {
 		return err
 	}
-	env.Registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "csi_driver_spiffe_volumes_to_reissue",
-		Help: "Live volumes whose document is not what the configuration asks for now.",
-	}, func() float64 { return float64(d.VolumesToReissue()) }))
+	env.Registry.MustRegister(d.Metrics()...)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Run(ctx) })
 	group.Go(func() error { return env.ServeHTTP(ctx, c.HTTPAddress, d.Ready) })

@@ -71,15 +71,15 @@ func (a *Approver) workOne(ctx context.Context, box *inbox) bool {
 // changes.
 func (a *Approver) decide(ctx context.Context, request *cmapi.CertificateRequest) (again time.Duration, err error) {
 	now := time.Now()
+	known, grace := a.rollout.at(now)
 	// The clocks of API server and approver may differ.
-	grace := a.config.Current().Rollout.GracePeriod
 	patience := min(request.CreationTimestamp.Add(grace).Sub(now), grace)
-	decision := a.rollout.at(now).Decide(request.Annotations[policy.AnnotationHash], patience > 0, request.Spec)
+	decision := known.Decide(request.Annotations[policy.AnnotationHash], patience > 0, request.Spec)
 	switch decision.Verdict {
 	case policy.Ignore:
 		return 0, nil
 	case policy.Defer:
-		a.log.Info("put off: made under a policy that is not known here, which may be on its way", "request", request.Namespace+"/"+request.Name,
+		a.log.Info("put off: made under a policy that is not known here; it may be on its way, or the driver is behind", "request", request.Namespace+"/"+request.Name,
 			"user", request.Spec.Username, "atMost", patience, "message", decision.Message())
 		return patience, nil
 	default:

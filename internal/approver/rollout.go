@@ -15,6 +15,8 @@ import (
 type rollout struct {
 	mu      sync.Mutex
 	current policy.Policy
+	// grace is the present grace period.
+	grace   time.Duration
 	earlier []expiring
 }
 
@@ -23,31 +25,38 @@ type rollout struct {
 type expiring struct {
 	policy policy.Policy
 	until  time.Time
+	// grace is the grace period that it is honoured for.
+	grace time.Duration
 }
 
 // change puts a policy in force. The one before it is honoured for the grace
-// period.
+// period, the one before or the one now, whichever is longer: a file that makes
+// it shorter must not do so for itself.
 func (r *rollout) change(to policy.Policy, now time.Time, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	hold := max(r.grace, grace)
+	r.grace = grace
 	if to == r.current {
 		return
 	}
 	if r.current != (policy.Policy{}) {
-		r.earlier = append(r.earlier, expiring{r.current, now.Add(grace)})
+		r.earlier = append(r.earlier, expiring{r.current, now.Add(hold), hold})
 	}
 	r.current = to
 	r.earlier = slices.DeleteFunc(r.earlier, func(e expiring) bool { return e.policy == to })
 }
 
-// at returns what is known at a time.
-func (r *rollout) at(now time.Time) policy.Rollout {
+// at returns what is known at a time, and for how long after its creation a
+// request with a stamp that is not known is waited for.
+func (r *rollout) at(now time.Time) (known policy.Rollout, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.earlier = slices.DeleteFunc(r.earlier, func(e expiring) bool { return !e.until.After(now) })
-	known := policy.Rollout{Current: r.current}
+	known, grace = policy.Rollout{Current: r.current}, r.grace
 	for _, e := range r.earlier {
 		known.Earlier = append(known.Earlier, e.policy)
+		grace = max(grace, e.grace)
 	}
-	return known
+	return known, grace
 }

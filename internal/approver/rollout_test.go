@@ -32,7 +32,7 @@ func TestRolloutHonoursWhatWasInForce(t *testing.T) {
 	} {
 		// A copy, since looking forgets what has ended.
 		seen := rollout{current: r.current, earlier: append([]expiring(nil), r.earlier...)}
-		got := seen.at(start.Add(test.after))
+		got, _ := seen.at(start.Add(test.after))
 		if got.Current != c || len(got.Earlier) != len(test.earlier) {
 			t.Fatalf("%s: %+v", name, got)
 		}
@@ -43,7 +43,7 @@ func TestRolloutHonoursWhatWasInForce(t *testing.T) {
 		}
 	}
 	r.change(a, start.Add(30*time.Second), time.Minute)
-	if got := r.at(start.Add(31 * time.Second)); got.Current != a || len(got.Earlier) != 2 {
+	if got, _ := r.at(start.Add(31 * time.Second)); got.Current != a || len(got.Earlier) != 2 {
 		t.Errorf("after the first has come back: %+v", got)
 	}
 }
@@ -78,5 +78,22 @@ func TestUnknownStampIsPutOff(t *testing.T) {
 				t.Errorf("%d updates, again in %s", got, again)
 			}
 		})
+	}
+}
+
+// A file that shortens the grace period must not do so for what it changes.
+func TestShorterGracePeriodIsForLaterChanges(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	a, b, c := policy.Policy{Duration: 1}, policy.Policy{Duration: 2}, policy.Policy{Duration: 3}
+	var r rollout
+	r.change(a, start, time.Minute)
+	r.change(b, start, 0)
+	if known, grace := r.at(start.Add(59 * time.Second)); len(known.Earlier) != 1 || grace != time.Minute {
+		t.Errorf("%d earlier policies and %s of patience, want the old grace period", len(known.Earlier), grace)
+	}
+	r.change(c, start.Add(2*time.Minute), 0)
+	if known, grace := r.at(start.Add(2 * time.Minute)); len(known.Earlier) != 0 || grace != 0 {
+		t.Errorf("%d earlier policies and %s of patience, want none", len(known.Earlier), grace)
 	}
 }

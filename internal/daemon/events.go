@@ -71,7 +71,7 @@ func (p *podEvents) add(kind, reason, note string) {
 		return
 	}
 	event := &eventsv1.Event{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: p.pod.Name + ".", Namespace: p.pod.Namespace},
+		ObjectMeta: metav1.ObjectMeta{GenerateName: eventName(p.pod.Name), Namespace: p.pod.Namespace},
 		EventTime:  metav1.NowMicro(), ReportingController: p.program, ReportingInstance: p.pod.Name,
 		Regarding: p.pod, Type: kind, Reason: reason, Action: "Reload", Note: shorten(printable(note)),
 	}
@@ -79,6 +79,12 @@ func (p *podEvents) add(kind, reason, note string) {
 	case p.queue <- event:
 	default: // The API server has been away for so long that more would tell nothing new.
 	}
+}
+
+// eventName is the beginning of the names of a pod's Events: the server adds
+// five characters, and takes names of up to 253 (RFC 1123 subdomain).
+func eventName(pod string) string {
+	return strings.TrimRight(pod[:min(len(pod), 240)], "-.") + "-"
 }
 
 // shorten cuts a note to what is allowed, between characters.

@@ -55,6 +55,9 @@ func (f *flight) isStale(now time.Time) bool {
 	default:
 		return false
 	}
+	if errors.Is(f.err, errReplaced) {
+		return true
+	}
 	if f.err != nil {
 		return now.Sub(f.landedAt) > keepError
 	}

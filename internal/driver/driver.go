@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
@@ -49,6 +50,10 @@ type Driver struct {
 	bundles      trustbundle.Source
 	volumes      volumes
 	reissue      reissue
+	// planned is the configuration that renewals are planned by.
+	planned *config.Config
+	// renewalFailures counts renewals that failed.
+	renewalFailures atomic.Int64
 
 	// life ends when the driver stops; requests to cert-manager hang on it,
 	// not on the kubelet's call that began them.

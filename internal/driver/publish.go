@@ -5,6 +5,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -54,6 +55,10 @@ func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
 	began := time.Now()
 	document, err := d.document(ctx, state, d.order(c, state.id, request.token))
+	for errors.Is(err, errReplaced) && ctx.Err() == nil { // the configuration has changed meanwhile
+		c = d.config.Current()
+		document, err = d.document(ctx, state, d.order(c, state.id, request.token))
+	}
 	if err != nil {
 		return err
 	}
@@ -90,6 +95,9 @@ func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Meta
 		return
 	}
 	wait := issuance.Backoff(state.setDueMetadata(live))
+	if !isOutdated(d.config.Current(), live, now) {
+		d.reissued(state.id)
+	}
 	d.log.Warn("a new certificate is due for renewal already; are the clocks right?", "volume", state.id,
 		"notBefore", live.NotBefore, "notAfter", live.NotAfter, "retryIn", wait)
 	d.schedule.Schedule(state.id, now.Add(wait))

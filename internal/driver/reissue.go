@@ -73,18 +73,23 @@ func (d *Driver) follow(ctx context.Context) {
 	}
 }
 
-// takeConfig plans the renewal of every live volume anew, and gives up requests
-// that were made under another policy.
+// takeConfig plans the renewal of every live volume for which the configuration
+// makes a difference, and gives up requests that were made under another policy.
 func (d *Driver) takeConfig(c *config.Config) {
+	before := d.planned
+	d.planned = c
+	retimed := before != nil && (before.Certificate.RenewBefore != c.Certificate.RenewBefore ||
+		before.Certificate.RenewBeforePercentage != c.Certificate.RenewBeforePercentage)
 	d.volumes.each(func(state *volumeState) {
+		state.abandonOther(c.Policy())
 		live := state.metadata()
 		if live == nil {
 			return
 		}
-		state.abandonOther(c.Policy())
-		// What waits already keeps its moment: a second change must not put the
-		// effect of the first one off.
-		if !isOutdated(c, live, time.Now()) || !d.reissue.has(state.id) {
+		// What is planned already keeps its moment, be it a re-issue or the next
+		// attempt after a failure: edits must not put it off, nor bring it on.
+		outdated, waiting := isOutdated(c, live, time.Now()), d.reissue.has(state.id)
+		if outdated != waiting || retimed && !outdated {
 			d.plan(c, state, live)
 		}
 	})
@@ -96,6 +101,7 @@ func (d *Driver) takeConfig(c *config.Config) {
 // plan sets when a live volume is due: when its document has to be renewed, or
 // within the re-issue window if the configuration asks for another one.
 func (d *Driver) plan(c *config.Config, state *volumeState, live *volume.Metadata) {
+	state.forgetDue()
 	due := c.RenewalTime(live.NotBefore, live.NotAfter, state.id)
 	if isOutdated(c, live, time.Now()) {
 		d.reissue.add(state.id)
@@ -115,15 +121,14 @@ func (d *Driver) reissued(id string) {
 	}
 }
 
-// isOutdated reports whether a document is not what is asked for now. A shorter
-// lifetime makes it so only if it would outlast a new one; a longer one waits
-// for the next renewal.
+// isOutdated reports whether a document is not what is asked for now. That a
+// shorter lifetime is asked for makes it so only if it would outlast a new one;
+// a longer one waits for the next renewal. What counts is what was asked for, so
+// that an issuer which signs for something else is not asked again and again.
 func isOutdated(c *config.Config, live *volume.Metadata, now time.Time) bool {
-	return live.IdentityHash != c.Policy().IdentityHash() || live.NotAfter.Sub(now) > c.Certificate.Duration+clockSlack
+	asked := c.Certificate.Duration
+	return live.IdentityHash != c.Policy().IdentityHash() || live.Duration > asked && live.NotAfter.Sub(now) > asked
 }
-
-// clockSlack allows for an issuer whose clock is not ours.
-const clockSlack = time.Minute
 
 // spread picks a volume's moment in the window, the same in every process.
 func spread(window time.Duration, id string) time.Duration {

@@ -16,17 +16,19 @@ func TestIsOutdated(t *testing.T) {
 	c := testConfig(t) // for an hour
 	now := time.Now()
 	for name, test := range map[string]struct {
-		hash string
-		left time.Duration
-		want bool
+		hash        string
+		asked, left time.Duration
+		want        bool
 	}{
-		"as configured":              {c.Policy().IdentityHash(), time.Hour, false},
-		"half spent":                 {c.Policy().IdentityHash(), time.Minute, false},
-		"made for longer, much left": {c.Policy().IdentityHash(), 3 * time.Hour, true},
-		"made for another issuer":    {"another", time.Hour, true},
-		"made by an earlier version": {"", time.Hour, true},
+		"as configured":                {c.Policy().IdentityHash(), time.Hour, time.Hour, false},
+		"half spent":                   {c.Policy().IdentityHash(), time.Hour, time.Minute, false},
+		"asked for longer, much left":  {c.Policy().IdentityHash(), 4 * time.Hour, 3 * time.Hour, true},
+		"asked for longer, spent":      {c.Policy().IdentityHash(), 4 * time.Hour, time.Minute, false},
+		"signed for longer than asked": {c.Policy().IdentityHash(), time.Hour, 24 * time.Hour, false},
+		"made for another issuer":      {"another", time.Hour, time.Hour, true},
+		"made by an earlier version":   {"", 0, time.Hour, true},
 	} {
-		live := &volume.Metadata{IdentityHash: test.hash, NotAfter: now.Add(test.left)}
+		live := &volume.Metadata{IdentityHash: test.hash, Duration: test.asked, NotAfter: now.Add(test.left)}
 		if got := isOutdated(c, live, now); got != test.want {
 			t.Errorf("%s: %t, want %t", name, got, test.want)
 		}

@@ -26,9 +26,17 @@ var errNoUsableToken = errors.New("no valid token of the pod is known")
 func (d *Driver) renew(ctx context.Context, id string) {
 	state := d.volumes.acquire(id)
 	defer d.volumes.release(state)
+	if !state.renewing.CompareAndSwap(false, true) {
+		// One is under way. It plans the next, but may have done so before this
+		// one became due.
+		d.schedule.Schedule(id, time.Now().Add(time.Second))
+		return
+	}
+	defer state.renewing.Store(false)
 	token, err := state.tokenForRenewal(time.Now())
 	switch {
 	case errors.Is(err, errNotLive):
+		d.reissued(id)
 		return
 	case err != nil:
 		d.log.Info("renewal waits for the kubelet to publish again", "volume", id, "reason", err)
@@ -42,6 +50,10 @@ func (d *Driver) renew(ctx context.Context, id string) {
 		d.log.Info("renewed", "volume", id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
 			"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
 	case errors.Is(err, errNotLive), errors.Is(err, errUnpublished), d.life.Err() != nil:
+	case errors.Is(err, errReplaced): // the configuration has changed meanwhile
+		if live := state.metadata(); live != nil {
+			d.plan(d.config.Current(), state, live)
+		}
 	default:
 		d.retryLater(state, err)
 	}
@@ -84,6 +96,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, document *issuanc
 func (d *Driver) retryLater(state *volumeState, err error) {
 	state.mu.Lock()
 	state.failures++
+	d.renewalFailures.Add(1)
 	failures, live := state.failures, state.live
 	state.mu.Unlock()
 	if live == nil {

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -28,6 +29,9 @@ type volumeState struct {
 	// changing is held by whoever changes the files or mounts of the volume. It
 	// is a channel, so that waiting for it ends with the caller's context.
 	changing chan struct{}
+
+	// renewing is set while a renewal is under way.
+	renewing atomic.Bool
 
 	mu sync.Mutex
 	// live is what was published, or nil.
@@ -120,6 +124,13 @@ func (s *volumeState) setDueMetadata(live *volume.Metadata) (failures int) {
 	s.live = live
 	s.failures++
 	return s.failures
+}
+
+// forgetDue forgets that a renewal waits for a token: another time is planned.
+func (s *volumeState) forgetDue() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dueWithoutToken = false
 }
 
 // takeToken keeps the pod's latest token, and reports whether a renewal has

@@ -37,6 +37,7 @@ func (d *Driver) write(c *config.Config, id string, document *issuance.Document,
 	meta.SPIFFEID = document.SVID.ID.String()
 	meta.NotBefore, meta.NotAfter = document.NotBefore(), document.NotAfter()
 	meta.IdentityHash = document.Policy.IdentityHash()
+	meta.Duration = document.Policy.Duration
 	meta.Request = document.Request.Name
 	return d.store.Write(id, files, *meta)
 }

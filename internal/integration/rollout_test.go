@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -57,6 +58,9 @@ func TestRolloutDeniesNoHonestRequest(t *testing.T) {
 		set(change.then, changed)
 	}
 	<-ended
+	if strings.Contains(w.log.String(), "verdict=Deny") {
+		t.Error("the approver denied a request")
+	}
 }
 
 func set(holders []*config.Holder, c *config.Config) {
@@ -171,8 +175,37 @@ func TestWrongIssuerHarmsNobody(t *testing.T) {
 	w.eventually("nothing is left to re-issue, nor of the wrong requests", func() bool {
 		return w.driver.VolumesToReissue() == 0 && len(w.requests()) == 1
 	})
+	// It must stay so: an attempt that was under way must not go on.
+	pause(2*time.Second, nil)
 	if w.generation(target) != before {
 		t.Error("the live volume was touched")
 	}
+	if strings.Contains(w.log.String(), "renewal failed") {
+		t.Error("a request that was given up counts as a failure")
+	}
 	w.readSVID(w.publish(w.pod("web-1")))
+}
+
+// A publish that is under way when the configuration changes is made anew by
+// the new one, rather than waiting for what nobody approves any more.
+func TestPublishUnderWayFollowsTheChange(t *testing.T) {
+	w := prepare(t, func(*world) string { return "rollout: {gracePeriod: 1m}" })
+	changed := w.changedConfig("trustDomain: other.example.org")
+	w.ofApprover = config.NewHolder(changed) // it has never seen the old one
+	w.startApprover()
+	w.startDriver()
+	published := make(chan string, 1)
+	pod := w.pod("web-0")
+	go func() {
+		target, err := w.kubelet.Publish(w.t.Context(), pod, testkit.VolumeName)
+		if err != nil {
+			t.Error(err)
+		}
+		published <- target
+	}()
+	w.eventually("a request by the old configuration", func() bool { return len(w.requests()) == 1 })
+	w.ofDriver.Set(changed)
+	if td := w.readSVID(<-published).ID.TrustDomain().Name(); td != "other.example.org" {
+		t.Errorf("trust domain %s", td)
+	}
 }

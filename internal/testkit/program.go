@@ -31,7 +31,7 @@ type Program struct {
 // dir/config.yaml and a kubeconfig of its own in dir, where its log goes too.
 func StartProgram(bin, dir, name string, access *rest.Config, args ...string) (*Program, error) {
 	kubeconfig := filepath.Join(dir, name+".kubeconfig")
-	if err := writeKubeconfig(kubeconfig, access); err != nil {
+	if err := WriteKubeconfig(kubeconfig, access); err != nil {
 		return nil, err
 	}
 	log, err := os.Create(filepath.Join(dir, name+".log"))
@@ -68,8 +68,8 @@ func (p *Program) Stop() error {
 	}
 }
 
-// writeKubeconfig writes how a ServiceAccount reaches the cluster.
-func writeKubeconfig(path string, access *rest.Config) error {
+// WriteKubeconfig writes how a ServiceAccount reaches the cluster.
+func WriteKubeconfig(path string, access *rest.Config) error {
 	const name = "default"
 	return clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters: map[string]*clientcmdapi.Cluster{name: {

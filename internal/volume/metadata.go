@@ -41,6 +41,9 @@ type Metadata struct {
 	// IdentityHash names the policy under which the document was requested, but
 	// for its lifetime: one of another IdentityHash is to be replaced.
 	IdentityHash string `json:"identityHash"`
+	// Duration is the lifetime that was asked for, in nanoseconds. The issuer may
+	// have signed for another.
+	Duration time.Duration `json:"duration"`
 	// Request is the name of the CertificateRequest, in PodNamespace, that the
 	// document came from.
 	Request string `json:"request"`
