@@ -69,14 +69,14 @@ help: ## List the targets (the default)
 
 .PHONY: demo
 demo: build $(DEVCLUSTER) $(if $(KEEP),kubectl) ## Watch a pod's volume being filled, renewed and destroyed (KEEP=1: leave it running)
-	@$(STATIC) -o $(BIN)/demo ./internal/demo
+	@$(PROGRESS) 'bin/demo' $(STATIC) -v -o $(BIN)/demo ./internal/demo
 	@KEEP=$(KEEP) $(CLUSTER) $(AS_ROOT) $(BIN)/demo
 
 ##@ Build
 
 .PHONY: build
 build: ## The two daemons: bin/csi-driver-spiffe and bin/csi-driver-spiffe-approver
-	@$(STATIC) -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	@$(PROGRESS) 'the daemons' $(STATIC) -v -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
 
 .PHONY: devcluster
 devcluster: ## bin/devcluster: etcd, kube-apiserver and cert-manager in one program (the first build takes minutes)
@@ -121,7 +121,7 @@ fuzz: ## Each fuzz target for FUZZTIME (30s)
 
 .PHONY: bench
 bench: $(DEVCLUSTER) build ## How long publishing takes, beside the least possible time on the same cluster
-	@$(STATIC) -o $(BIN)/bench ./internal/bench
+	@$(PROGRESS) 'bin/bench' $(STATIC) -v -o $(BIN)/bench ./internal/bench
 	@$(CLUSTER) $(AS_ROOT) $(BIN)/bench $(BENCHFLAGS)
 
 ##@ Keep it good
