@@ -17,7 +17,6 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // bench is the cluster with the product, and a floor, installed.
@@ -142,9 +141,6 @@ func (b *bench) cleanUp() error {
 	for _, program := range b.programs {
 		errs = append(errs, program.Stop())
 	}
-	targets, _ := filepath.Glob(filepath.Join(b.dir, "kubelet/pods/*/volumes/*/*/mount"))
-	for _, target := range append(targets, filepath.Join(b.dir, "tmpfs")) {
-		errs = append(errs, volume.Unmount(target))
-	}
+	errs = append(errs, testkit.UnmountAll(filepath.Join(b.dir, "kubelet"), filepath.Join(b.dir, "tmpfs")))
 	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
 }

@@ -14,7 +14,6 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // demo is the state of the demonstration, as the steps build it up.
@@ -62,11 +61,7 @@ func (d *demo) cleanUp() error {
 	for _, daemon := range d.daemons {
 		errs = append(errs, daemon.Stop())
 	}
-	targets, _ := filepath.Glob(d.path("kubelet/pods/*/volumes/*/*/mount"))
-	for _, target := range append(targets, d.path("tmpfs")) {
-		errs = append(errs, volume.Unmount(target))
-	}
-	errs = append(errs, d.deletePods(context.Background()))
+	errs = append(errs, testkit.UnmountAll(d.path("kubelet"), d.path("tmpfs")), d.deletePods(context.Background()))
 	return errors.Join(append(errs, os.RemoveAll(d.dir))...)
 }
 

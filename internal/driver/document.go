@@ -6,7 +6,6 @@ package driver
 import (
 	"context"
 	"errors"
-	"maps"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -73,7 +72,7 @@ func (d *Driver) order(c *config.Config, volumeID string, token podToken) issuan
 		Pod:         token.PodToken,
 		Node:        d.node,
 		VolumeID:    volumeID,
-		Annotations: maps.Clone(c.Certificate.RequestAnnotations),
+		Annotations: c.Certificate.RequestAnnotations,
 	}
 }
 

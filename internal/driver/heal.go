@@ -41,11 +41,16 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 func (d *Driver) isThere(id, target string) bool {
 	state := d.volumes.acquire(id)
 	defer d.volumes.release(state)
+	return d.isMounted(state, target)
+}
+
+// isMounted reports whether a volume that was published at a target is there.
+func (d *Driver) isMounted(state *volumeState, target string) bool {
 	live := state.metadata()
 	if live == nil || live.TargetPath != target {
 		return false
 	}
-	mounted, err := d.store.Mounted(id, target)
+	mounted, err := d.store.Mounted(state.id, target)
 	return err == nil && mounted
 }
 
@@ -58,7 +63,7 @@ func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request p
 	moved := *live
 	moved.TargetPath = request.targetPath
 	state.setMetadata(&moved)
-	d.log.Info("mounted again", "volume", state.id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID)
+	d.log.Info("mounted again", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID)
 	return nil
 }
 

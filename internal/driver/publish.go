@@ -48,7 +48,7 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 // cheap: the kubelet asks for each pod, again and again.
 func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 	live := state.metadata()
-	return live != nil && live.PodUID == request.token.PodUID && d.isThere(state.id, request.targetPath)
+	return live != nil && live.PodUID == request.token.PodUID && d.isMounted(state, request.targetPath)
 }
 
 // publishFirst obtains a document and mounts the volume.
@@ -77,7 +77,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		return err
 	}
 	d.setLive(c, state, live)
-	d.log.Info("published", "volume", state.id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
+	d.log.Info("published", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
 		"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
 	return nil
 }

@@ -47,7 +47,7 @@ func (d *Driver) renew(ctx context.Context, id string) {
 	switch {
 	case err == nil:
 		live := state.metadata()
-		d.log.Info("renewed", "volume", id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
+		d.log.Info("renewed", "volume", id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
 			"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
 	case errors.Is(err, errNotLive), errors.Is(err, errUnpublished), d.life.Err() != nil:
 	case errors.Is(err, errReplaced): // the configuration has changed meanwhile
@@ -103,7 +103,7 @@ func (d *Driver) retryLater(state *volumeState, err error) {
 		return
 	}
 	wait := min(issuance.Backoff(failures), longestWait(live))
-	d.log.Error("renewal failed", "volume", state.id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID,
+	d.log.Error("renewal failed", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
 		"notAfter", live.NotAfter, "failures", failures, "retryIn", wait, "error", err)
 	d.schedule.Schedule(state.id, time.Now().Add(wait))
 }

@@ -42,7 +42,7 @@ func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 		return err
 	}
 	if live != nil {
-		d.log.Info("unpublished", "volume", id, "pod", live.PodNamespace+"/"+live.PodName, "spiffeID", live.SPIFFEID)
+		d.log.Info("unpublished", "volume", id, "pod", live.Pod(), "spiffeID", live.SPIFFEID)
 	}
 	state.forget()
 	d.reissued(id)

@@ -20,7 +20,6 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/approver"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // repository is the root of the repository, from this folder.
@@ -196,11 +195,7 @@ func (w *world) run(name string, daemon func(context.Context) error) (stop func(
 
 // unmountAll removes what a failed test may have left mounted.
 func (w *world) unmountAll() {
-	targets, _ := filepath.Glob(filepath.Join(w.dir, "kubelet/pods/*/volumes/*/*/mount"))
-	for _, target := range targets {
-		_ = volume.Unmount(target)
-	}
-	_ = volume.Unmount(w.config.Volume.TmpfsPath)
+	_ = testkit.UnmountAll(filepath.Join(w.dir, "kubelet"), w.config.Volume.TmpfsPath)
 }
 
 // pod makes a pod with a volume on the world's node.

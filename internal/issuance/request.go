@@ -23,9 +23,6 @@ const (
 	LabelNode = "spiffe.csi.cert-manager.io/node"
 	// LabelVolume is the CSI volume that the request is for.
 	LabelVolume = "spiffe.csi.cert-manager.io/volume"
-	// AnnotationPolicy is the hash of the policy that the request was made
-	// under, so that an approver that does not know it yet waits for it.
-	AnnotationPolicy = policy.AnnotationHash
 	// AnnotationIdentity is the SPIFFE ID that is asked for. It is for people:
 	// nothing is decided by it.
 	AnnotationIdentity = "spiffe.csi.cert-manager.io/identity"
@@ -55,7 +52,7 @@ func (o Order) certificateRequest(id spiffeid.ID, csrPEM []byte) *cmapi.Certific
 		annotations = map[string]string{}
 	}
 	annotations[AnnotationIdentity] = id.String()
-	annotations[AnnotationPolicy] = o.Policy.Hash()
+	annotations[policy.AnnotationHash] = o.Policy.Hash()
 	return &cmapi.CertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   o.Pod.ServiceAccount.Namespace(),

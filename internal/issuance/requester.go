@@ -142,7 +142,7 @@ func (r *Requester) withdraw(ctx context.Context, name types.NamespacedName) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
 	defer cancel()
 	// What is left if it fails goes with the pod that owns it.
-	_ = r.client.CertmanagerV1().CertificateRequests(name.Namespace).Delete(ctx, name.Name, metav1.DeleteOptions{})
+	_ = r.Delete(ctx, []types.NamespacedName{name})
 }
 
 // Ready returns nil while requests can be made, or why not.

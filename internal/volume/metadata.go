@@ -49,6 +49,9 @@ type Metadata struct {
 	Request string `json:"request"`
 }
 
+// Pod returns NAMESPACE/NAME of the pod, as logs name it.
+func (m Metadata) Pod() string { return m.PodNamespace + "/" + m.PodName }
+
 // Files are the names of the files of a volume.
 type Files struct {
 	Certificate string `json:"certificate"`
