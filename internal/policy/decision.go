@@ -53,14 +53,16 @@ type Decision struct {
 	// Verdict is what is to become of the request.
 	Verdict Verdict
 	// Reasons says all that is wrong with the request. Each wraps a sentinel
-	// error of this package. There are some with Deny and Defer, none otherwise.
+	// error of this package. There are some with Deny and Defer, none with
+	// Approve; with Ignore there is one if a request to another issuer would
+	// have been approved but for that.
 	Reasons []error
 	// ID is the SPIFFE ID that the requester has under the policy, which on
-	// Approve is the one asked for. It is zero on Ignore, and on Deny when
-	// the requester has none.
+	// Approve is the one asked for. It is zero for requests to other issuers,
+	// and on Deny when the requester has none.
 	ID spiffeid.ID
-	// ServiceAccount is the requester. It is zero on Ignore, and on Deny when
-	// the requester is no ServiceAccount.
+	// ServiceAccount is the requester. It is zero for requests to other issuers,
+	// and on Deny when the requester is no ServiceAccount.
 	ServiceAccount spiffe.ServiceAccount
 }
 
@@ -68,10 +70,12 @@ type Decision struct {
 // "; ". It is fit for a condition's message, an event or a log: at most
 // [MaxMessage] characters, all of them printable ASCII, whatever the request holds.
 func (d Decision) Message() string {
-	switch d.Verdict {
-	case Approve:
+	switch {
+	case d.Verdict == Approve && d.ID.IsZero():
+		return "for another issuer, and without a SPIFFE ID"
+	case d.Verdict == Approve:
 		return shorten(printable(fmt.Sprintf("SVID for %s, requested by ServiceAccount %s", d.ID, d.ServiceAccount)), "...")
-	case Deny, Defer:
+	case len(d.Reasons) > 0:
 		texts := make([]string, len(d.Reasons))
 		for i, reason := range d.Reasons {
 			texts[i] = printable(reason.Error())

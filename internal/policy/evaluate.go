@@ -53,7 +53,7 @@ var (
 // spec.username is taken for the truth: cert-manager's admission webhook sets
 // it to the authenticated user and keeps it from being changed.
 func Evaluate(p Policy, spec cmapi.CertificateRequestSpec) Decision {
-	if !p.IssuerRef.names(spec.IssuerRef) {
+	if !p.IssuerRef.Names(spec.IssuerRef) {
 		return Decision{Verdict: Ignore}
 	}
 	var d Decision

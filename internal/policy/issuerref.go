@@ -30,9 +30,9 @@ func (r IssuerRef) String() string {
 	return fmt.Sprintf("%s.%s/%s", r.Kind, r.Group, r.Name)
 }
 
-// names reports whether ref is a reference to r. Letter case counts, as it does
+// Names reports whether ref, as it stands in a CertificateRequest, is a reference to r. Letter case counts, as it does
 // for the API server. A nameless r is referred to by nothing.
-func (r IssuerRef) names(ref cmmeta.IssuerReference) bool {
+func (r IssuerRef) Names(ref cmmeta.IssuerReference) bool {
 	other := IssuerRef{Name: ref.Name, Kind: ref.Kind, Group: ref.Group}
 	return r.Name != "" && r.defaulted() == other.defaulted()
 }

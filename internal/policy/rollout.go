@@ -22,14 +22,19 @@ type Rollout struct {
 	// What they allow is still approved, for the driver that made the request
 	// may not have seen the change yet.
 	Earlier []Policy
+	// Others is set when requests to other issuers are approved as well, as
+	// long as no SPIFFE ID is in them.
+	Others bool
 }
 
 // Decide decides about a request that carries the stamp: the [Policy.Hash] of
 // the policy that it was made under, as it claims, or nothing.
 //
 // A request that Current or one of Earlier approves is approved. A request to
-// an issuer other than Current's is ignored otherwise. What is left is wrong as
-// far as is known. It is denied, unless it has a stamp that is not known and
+// an issuer other than Current's is ignored otherwise, with Others unset or while
+// the issuer is that of one of Earlier. With Others, it is approved if it can be
+// read and holds no SPIFFE ID, nor anything that might be taken for one; if not,
+// it is ignored with the reason. What is left is wrong as far as is known. It is denied, unless it has a stamp that is not known and
 // patient is set: then the driver may have seen a change that has not arrived
 // here, and the verdict is [Defer].
 //
@@ -44,6 +49,9 @@ func (r Rollout) Decide(stamp string, patient bool, spec cmapi.CertificateReques
 		if d := Evaluate(earlier, spec); d.Verdict == Approve {
 			return d
 		}
+	}
+	if decision.Verdict == Ignore && r.Others && !r.wasOurs(spec) {
+		return decideOther(spec)
 	}
 	if decision.Verdict == Deny && patient && stamp != "" && !r.knows(stamp) {
 		decision.Verdict = Defer

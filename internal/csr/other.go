@@ -1,0 +1,73 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package csr
+
+import (
+	"bytes"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// ErrCarriesSPIFFE is for a request that holds a SPIFFE ID, or what some reader
+// might take for one.
+var ErrCarriesSPIFFE = errors.New("it carries a SPIFFE ID")
+
+// CheckOther returns nil for a request, PEM encoded, that is anything but one
+// for an SVID: it can be read, and no certificate that is made of it can hold a
+// SPIFFE ID. Otherwise the error wraps [ErrCarriesSPIFFE] or the sentinel error
+// for what cannot be read.
+//
+// It errs on the side of refusal. What counts is not where a SPIFFE ID stands
+// but that its scheme, in whatever case of letters, is among the bytes at all:
+// an issuer may copy what crypto/x509 passes over. For the same reason names
+// must be encoded so that their text is in one piece.
+func CheckOther(pemBytes []byte) error {
+	der, err := decodePEM(pemBytes)
+	if err != nil {
+		return err
+	}
+	if bytes.Contains(bytes.ToLower(der), []byte("spiffe:")) {
+		return fmt.Errorf("%w: \"spiffe:\" is in the encoded request", ErrCarriesSPIFFE)
+	}
+	request, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return fmt.Errorf("%w: %+.200q", ErrDER, err.Error())
+	}
+	for _, extension := range request.Extensions {
+		if extension.Id.Equal(oidSubjectAltName()) {
+			if err := checkNameTags(extension.Value); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkNameTags makes sure that every name is of a kind that RFC 5280, section
+// 4.2.1.6, knows, in the one form that DER has for it. Readers of BER also put
+// together text that is in several pieces, and some look at a tag's number alone.
+func checkNameTags(san []byte) error {
+	value := cryptobyte.String(san)
+	var names cryptobyte.String
+	if !value.ReadASN1(&names, asn1.SEQUENCE) || !value.Empty() {
+		return fmt.Errorf("%w: subject alternative name must be one sequence of names", ErrDER)
+	}
+	for !names.Empty() {
+		var name cryptobyte.String
+		var tag asn1.Tag
+		if !names.ReadAnyASN1(&name, &tag) {
+			return fmt.Errorf("%w: a subject alternative name cannot be decoded", ErrDER)
+		}
+		// otherName, rfc822Name, dNSName, x400Address, directoryName,
+		// ediPartyName, uniformResourceIdentifier, iPAddress, registeredID
+		if !bytes.Contains([]byte{0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88}, []byte{byte(tag)}) {
+			return fmt.Errorf("%w: tag 0x%02x, which no name has", ErrSANType, uint8(tag))
+		}
+	}
+	return nil
+}
