@@ -88,6 +88,7 @@ type Approver struct {
 	HTTPAddress    string
 	Workers        int
 	LeaderElection LeaderElection
+	ApproveOthers  bool
 	KubeAPI        // KubeAPIQPS and KubeAPIBurst
 }
 

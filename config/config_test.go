@@ -52,9 +52,10 @@ func TestConversion(t *testing.T) {
 			KubeAPI:               config.KubeAPI{KubeAPIQPS: 12.5, KubeAPIBurst: 25},
 		},
 		Approver: config.Approver{
-			HTTPAddress: "[::1]:9403",
-			Workers:     2,
-			KubeAPI:     config.KubeAPI{KubeAPIQPS: 50, KubeAPIBurst: 100},
+			HTTPAddress:   "[::1]:9403",
+			Workers:       2,
+			ApproveOthers: true,
+			KubeAPI:       config.KubeAPI{KubeAPIQPS: 50, KubeAPIBurst: 100},
 			LeaderElection: config.LeaderElection{
 				LeaseName:     "approver",
 				LeaseDuration: 30 * time.Second,

@@ -106,9 +106,10 @@ func driverFromV1alpha1(wire *v1alpha1.Driver) Driver {
 func approverFromV1alpha1(wire *v1alpha1.Approver) Approver {
 	election := wire.LeaderElection
 	return Approver{
-		HTTPAddress: wire.HTTPAddress,
-		Workers:     wire.Workers,
-		KubeAPI:     KubeAPI{wire.KubeAPIQPS, wire.KubeAPIBurst},
+		HTTPAddress:   wire.HTTPAddress,
+		Workers:       wire.Workers,
+		ApproveOthers: wire.ApproveOthers,
+		KubeAPI:       KubeAPI{wire.KubeAPIQPS, wire.KubeAPIBurst},
 		LeaderElection: LeaderElection{
 			Enabled:       election.Enabled,
 			LeaseName:     election.LeaseName,

@@ -43,6 +43,7 @@ func run(ctx context.Context, env daemon.Env, identity, namespace string) error 
 	if err != nil {
 		return err
 	}
+	env.Registry.MustRegister(a.Metrics()...)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.Run(ctx) })
 	group.Go(func() error { return env.ServeHTTP(ctx, c.HTTPAddress, a.Ready) })

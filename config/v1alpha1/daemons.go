@@ -30,6 +30,12 @@ type Approver struct {
 	// Workers is how many requests are decided at the same time, from 1 to
 	// 1000.
 	Workers int `json:"workers" validate:"min=1,max=1000" change:"restart,approver"`
+	// ApproveOthers makes the approver approve requests to other issuers, too, as
+	// cert-manager's own approver does, so that this can be turned off with no
+	// other approver in its place. Requests that hold a SPIFFE ID, or cannot be
+	// read, are left alone: another approver may be there for them. The approver
+	// then needs the right to approve for all signers.
+	ApproveOthers bool `json:"approveOthers" change:"hot"`
 	// KubeAPIQPS limits the requests to the Kubernetes API per second, up to
 	// 10000. 0: no limit but the API server's own, API Priority and Fairness.
 	KubeAPIQPS float32 `json:"kubeAPIQPS" validate:"min=0,max=10000" change:"restart,approver"`

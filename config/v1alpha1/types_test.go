@@ -20,13 +20,13 @@ import (
 var optional = []string{
 	"volume.defaultFSGroup", "trustBundle.path", "certificate.renewBefore",
 	"certificate.requestAnnotations", "driver.kubeAPIQPS", "driver.kubeAPIBurst",
-	"approver.kubeAPIQPS", "approver.kubeAPIBurst",
+	"approver.approveOthers", "approver.kubeAPIQPS", "approver.kubeAPIBurst",
 }
 
 // Fields whose rules no validate tag says: each value is good, or package
 // config has the rule.
 var untagged = []string{
-	"certificate.privateKey.size", "certificate.requestAnnotations", "approver.leaderElection.enabled",
+	"certificate.privateKey.size", "certificate.requestAnnotations", "approver.leaderElection.enabled", "approver.approveOthers",
 }
 
 // A field that somebody adds is documented, has a rule, says what a change of it

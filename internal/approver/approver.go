@@ -5,13 +5,13 @@ package approver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -40,7 +40,11 @@ type Approver struct {
 	certManager         cmclient.Interface
 	kubernetes          kubernetes.Interface
 	rollout             rollout
-	synced              atomic.Bool
+	inbox               *inbox
+	sources             *sources
+	metrics             *metrics
+	denials             *denials
+	complaints          complaints
 }
 
 // New returns an approver. It does not talk to the cluster yet.
@@ -53,62 +57,78 @@ func New(options Options) (*Approver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the Kubernetes client: %w", err)
 	}
+	box := newInbox()
 	a := &Approver{
 		identity: options.Identity, namespace: options.Namespace,
 		config: options.Config, log: options.Log,
 		certManager: certManager, kubernetes: clientset,
+		inbox: box, metrics: newMetrics(box), denials: newDenials(clientset),
+		sources: &sources{
+			inbox: box, requests: certManager.CertmanagerV1().CertificateRequests(""), log: options.Log,
+			running: map[scope]runningSource{},
+		},
 	}
 	a.takeConfig()
 	return a, nil
 }
 
-// follow takes up changes of the configuration until ctx ends. Requests that
-// nobody has decided are looked at again: those for another issuer may be ours
-// now, and those that were put off may be good.
-func (a *Approver) follow(ctx context.Context, box *inbox) {
-	changes, cancel := a.config.Subscribe()
-	defer cancel()
-	for {
-		a.takeConfig()
-		box.putAll()
-		select {
-		case <-ctx.Done():
-			return
-		case <-changes:
-		}
-	}
-}
-
-func (a *Approver) takeConfig() {
-	c := a.config.Current()
-	a.rollout.change(c.Policy(), time.Now(), c.Rollout.GracePeriod)
-}
+// Metrics returns what the approver tells of its decisions, none of it by
+// request, namespace or requester.
+func (a *Approver) Metrics() []prometheus.Collector { return a.metrics.collectors() }
 
 // Run decides requests, while this replica is the leader, until ctx ends. It
 // watches from the beginning, so that a replica that becomes the leader can
 // decide at once.
 func (a *Approver) Run(ctx context.Context) error {
-	box, err := a.watch(ctx)
-	if err != nil {
-		return err
-	}
-	go a.follow(ctx, box)
+	ctx, stop := context.WithCancel(ctx)
+	defer a.denials.start(ctx)()
+	var following sync.WaitGroup
+	following.Go(func() { a.follow(ctx) })
+	defer following.Wait()
+	defer stop()
 	election := a.config.Current().Approver.LeaderElection
 	if !election.Enabled {
-		a.work(ctx, box)
+		a.work(ctx)
 		return nil
 	}
-	return a.elect(ctx, election, func(ctx context.Context) { a.work(ctx, box) })
+	return a.elect(ctx, election, a.work)
 }
 
-// errNotSynced means that the requests of the cluster are not known yet.
-var errNotSynced = errors.New("the API server has not answered to list and watch of CertificateRequests (is cert-manager installed, and may the approver do that?)")
+// follow takes up changes of the configuration until ctx ends, and runs the
+// watches that it asks for. Requests that nobody has decided are looked at
+// again: those that were put off may be good, and those that were left alone
+// may be ours.
+func (a *Approver) follow(ctx context.Context) {
+	changes, cancel := a.config.Subscribe()
+	defer cancel()
+	defer a.sources.ending.Wait()
+	for {
+		a.takeConfig()
+		needed, until := a.rollout.scopes(time.Now())
+		a.sources.set(ctx, needed)
+		a.inbox.putAll()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changes:
+		case <-after(until):
+		}
+	}
+}
+
+// after returns a channel that receives at a time, or never if that is zero.
+func after(t time.Time) <-chan time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(t))
+}
+
+func (a *Approver) takeConfig() {
+	c := a.config.Current()
+	a.rollout.change(c.Policy(), c.Approver.ApproveOthers, time.Now(), c.Rollout.GracePeriod)
+}
 
 // Ready returns nil if this replica could decide requests, whether it is the
-// leader or not.
-func (a *Approver) Ready() error {
-	if !a.synced.Load() {
-		return errNotSynced
-	}
-	return nil
-}
+// leader or not, and otherwise why it could not.
+func (a *Approver) Ready() error { return a.sources.ready() }

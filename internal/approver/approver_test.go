@@ -16,13 +16,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/util/workqueue"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 )
@@ -34,10 +34,16 @@ issuerRef: {name: ca}
 approver: {workers: 2}
 `
 
+// answer is what the API server says to an update.
+type answer struct {
+	code    int
+	message string
+}
+
 // api answers status updates, and nothing else. What a real API server and
 // cert-manager's webhook say is tested in package integration.
 type api struct {
-	answers []int // the HTTP status of each update in turn; 200 after that
+	answers []answer // to each update in turn; 200 after that
 
 	mu      sync.Mutex
 	updates []*cmapi.CertificateRequest
@@ -54,20 +60,23 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.updates = append(a.updates, request)
-	if n := len(a.updates); n <= len(a.answers) && a.answers[n-1] != http.StatusOK {
-		code := a.answers[n-1]
+	if n := len(a.updates); n <= len(a.answers) && a.answers[n-1].code != http.StatusOK {
+		refused := a.answers[n-1]
 		reasons := map[int]metav1.StatusReason{
 			http.StatusNotFound: metav1.StatusReasonNotFound, http.StatusForbidden: metav1.StatusReasonForbidden,
-			http.StatusConflict: metav1.StatusReasonConflict,
+			http.StatusConflict: metav1.StatusReasonConflict, http.StatusInternalServerError: metav1.StatusReasonInternalError,
+			http.StatusTooManyRequests: metav1.StatusReasonTooManyRequests,
 		}
-		w.WriteHeader(code)
-		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":%d,"reason":%q,"message":"request %s"}`, code, reasons[code], request.Name)
+		w.WriteHeader(refused.code)
+		fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":%d,"reason":%q,"message":%q}`,
+			refused.code, reasons[refused.code], refused.message+" request "+request.Name)
 		return
 	}
 	_, _ = w.Write(body)
 }
 
-// names lists the requests that were updated, with the condition that was set.
+// names lists the requests that were updated, in order, with the condition that
+// was set.
 func (a *api) names() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -75,7 +84,6 @@ func (a *api) names() []string {
 	for _, update := range a.updates {
 		out = append(out, update.Name+" "+string(update.Status.Conditions[len(update.Status.Conditions)-1].Type))
 	}
-	slices.Sort(out)
 	return out
 }
 
@@ -87,9 +95,11 @@ func newApprover(t *testing.T, a *api) *Approver {
 	check(t, err)
 	approver, err := New(Options{
 		Identity: "a", Namespace: "cert-manager", Config: config.NewHolder(c),
-		REST: &rest.Config{Host: server.URL, QPS: -1}, Log: slog.New(slog.DiscardHandler),
+		REST: &rest.Config{Host: server.URL, QPS: -1}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	check(t, err)
+	needed, _ := approver.rollout.scopes(time.Now())
+	approver.inbox.open(needed[0])
 	return approver
 }
 
@@ -100,120 +110,114 @@ func check(t *testing.T, err error) {
 	}
 }
 
-// newInbox returns an inbox whose watch the test stands in for.
-func newInbox() *inbox {
-	return &inbox{
-		requests: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
-		waiting:  workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[string]()),
-	}
-}
-
-func (b *inbox) see(t *testing.T, request *cmapi.CertificateRequest) {
+// see stands in for the watch.
+func (a *Approver) see(t *testing.T, requests ...*cmapi.CertificateRequest) {
 	t.Helper()
-	check(t, b.requests.Add(request))
-	b.put(request)
+	for _, view := range a.inbox.views {
+		for _, request := range requests {
+			check(t, view.Update(request))
+		}
+	}
 }
 
 // named returns a request for an issuer, of which a policy can say nothing good.
 func named(name, issuer string) *cmapi.CertificateRequest {
 	request := requestWith("", "")
-	request.Name = name
+	request.Name, request.UID = name, types.UID(name)
 	request.Spec.IssuerRef = cmmeta.IssuerReference{Name: issuer, Kind: "ClusterIssuer", Group: "cert-manager.io"}
 	return request
 }
 
-func TestInbox(t *testing.T) {
-	t.Parallel()
-	box := newInbox()
-	box.put("not a request")
-	box.put(cache.DeletedFinalStateUnknown{Key: "x"})
-	box.put(requestWith(approved, cmmeta.ConditionTrue))
-	box.put(requestWith(denied, cmmeta.ConditionTrue))
-	if n := box.waiting.Len(); n != 0 {
-		t.Errorf("%d wait that nobody need decide", n)
-	}
-	for range 3 {
-		box.see(t, requestWith("", ""))
-	}
-	if n := box.waiting.Len(); n != 1 {
-		t.Errorf("%d wait, want 1", n)
-	}
-	if got := box.get("sandbox/web-0-x2b4"); got == nil || got.Name != "web-0-x2b4" {
-		t.Errorf("got %v", got)
-	}
-	if got := box.get("sandbox/gone"); got != nil {
-		t.Errorf("got %v, want nothing", got)
-	}
+func decidedNow(request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
+	request = request.DeepCopy()
+	request.Status.Conditions = requestWith(denied, cmmeta.ConditionTrue).Status.Conditions
+	return request
 }
 
 func TestWorkDecidesWhatIsItsOwn(t *testing.T) {
 	t.Parallel()
 	a := &api{}
-	box := newInbox()
 	approver := newApprover(t, a)
-	box.see(t, named("ours", "ca"))
-	box.see(t, named("theirs", "other"))
-	box.waiting.Add("sandbox/gone")
+	waiting := newQueue()
+	defer approver.inbox.serve(waiting)()
 	already := named("already", "ca")
-	box.see(t, already)
-	already = already.DeepCopy()
-	already.Status.Conditions = requestWith(denied, cmmeta.ConditionTrue).Status.Conditions
-	check(t, box.requests.Update(already)) // decided while it waited
-	for range 4 {
-		if !approver.workOne(t.Context(), box) {
-			t.Fatal("the inbox is closed")
+	approver.see(t, named("ours", "ca"), named("theirs", "other"), already)
+	approver.see(t, decidedNow(already)) // while it waited
+	for range waiting.Len() {
+		if !approver.workOne(t.Context(), waiting) {
+			t.Fatal("the queue is closed")
 		}
 	}
 	if got, want := a.names(), []string{"ours Denied"}; !slices.Equal(got, want) {
 		t.Errorf("updated %q, want %q", got, want)
 	}
-	if original := box.get("sandbox/ours"); len(original.Status.Conditions) != 0 {
-		t.Error("what the watch holds was changed")
+	if undecided, queued := approver.inbox.undecided(); undecided != 0 || queued != 0 {
+		t.Errorf("%d are kept and %d queued, want none", undecided, queued)
 	}
 }
 
-func TestDecideOnWhatTheServerSays(t *testing.T) {
+// Whoever has waited longest is first, and no request is decided twice however
+// often it changes.
+func TestWorkBeginsWithTheOldest(t *testing.T) {
 	t.Parallel()
-	for _, row := range []struct {
-		name     string
-		answer   int
-		fragment string // of the error; empty for none
-	}{
-		{"done", http.StatusOK, ""},
-		{"gone meanwhile", http.StatusNotFound, ""},
-		{"changed meanwhile", http.StatusConflict, "request ours"},
-		{"not allowed", http.StatusForbidden, `the verb "approve" on signers.cert-manager.io`},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			approver := newApprover(t, &api{answers: []int{row.answer}})
-			_, err := approver.decide(t.Context(), named("ours", "ca"))
-			if row.fragment == "" {
-				check(t, err)
-			} else if err == nil || !strings.Contains(err.Error(), row.fragment) {
-				t.Errorf("got %v, want %q", err, row.fragment)
-			}
-		})
+	a := &api{}
+	approver := newApprover(t, a)
+	start := time.Now()
+	created := func(name string, age time.Duration) *cmapi.CertificateRequest {
+		request := named(name, "ca")
+		request.CreationTimestamp = metav1.NewTime(start.Add(-age))
+		return request
+	}
+	waiting := newQueue()
+	defer approver.inbox.serve(waiting)()
+	approver.see(t, created("young", 0), created("old", time.Hour), created("oldest", 2*time.Hour), created("as-young", 0))
+	approver.see(t, created("old", time.Hour), created("young", 0)) // somebody has annotated them
+	for waiting.Len() > 0 {
+		approver.workOne(t.Context(), waiting)
+	}
+	if got, want := a.names(), []string{"oldest Denied", "old Denied", "young Denied", "as-young Denied"}; !slices.Equal(got, want) {
+		t.Errorf("updated %q, want %q", got, want)
 	}
 }
 
 func TestWorkTriesAgainAndEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	a := &api{answers: []int{http.StatusConflict, http.StatusForbidden}}
-	box := newInbox()
+	a := &api{answers: []answer{{code: http.StatusInternalServerError}, {code: http.StatusForbidden}, {code: http.StatusConflict}}}
 	approver := newApprover(t, a)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	box.see(t, named("ours", "ca"))
+	approver.see(t, named("ours", "ca"))
 	ended := make(chan struct{})
-	go func() { defer close(ended); approver.work(ctx, box) }()
-	for len(a.names()) < 3 {
+	go func() { defer close(ended); approver.work(ctx) }()
+	for len(a.names()) < 4 {
 		check(t, t.Context().Err())
 	}
 	stop()
 	<-ended
-	if n := len(a.names()); n != 3 {
-		t.Errorf("%d updates, want 3", n)
+	if n := len(a.names()); n != 4 {
+		t.Errorf("%d updates, want 4", n)
+	}
+}
+
+// A replica that stands by keeps what waits, and no queue of it.
+func TestStandByQueuesNothing(t *testing.T) {
+	t.Parallel()
+	a := &api{}
+	approver := newApprover(t, a)
+	first, second := named("first", "ca"), named("second", "ca")
+	approver.see(t, first, second, decidedNow(first))
+	if undecided, queued := approver.inbox.undecided(); undecided != 1 || queued != 0 {
+		t.Errorf("%d are kept and %d queued, want 1 and 0", undecided, queued)
+	}
+	waiting := newQueue()
+	stop := approver.inbox.serve(waiting)
+	if n := waiting.Len(); n != 1 {
+		t.Errorf("%d are queued when it leads, want 1", n)
+	}
+	stop()
+	approver.see(t, named("third", "ca"))
+	if n := waiting.Len(); n != 1 {
+		t.Errorf("%d are queued when it leads no more, want 1", n)
 	}
 }
 
@@ -223,6 +227,4 @@ func TestNotReadyBeforeTheWatchIs(t *testing.T) {
 	if err := approver.Ready(); !errors.Is(err, errNotSynced) {
 		t.Errorf("got %v, want errNotSynced", err)
 	}
-	approver.synced.Store(true)
-	check(t, approver.Ready())
 }

@@ -5,8 +5,6 @@ package approver
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -22,86 +20,100 @@ import (
 // ConditionReason is the reason in the conditions that this approver sets.
 const ConditionReason = "spiffe.csi.cert-manager.io"
 
-// work decides what is in the inbox, with the configured number of workers,
-// until ctx ends, and returns when no decision is under way any more.
-func (a *Approver) work(ctx context.Context, box *inbox) {
-	defer context.AfterFunc(ctx, box.waiting.ShutDown)()
+const (
+	// updateTimeout is how long writing a decision may take. An admission
+	// webhook may take 30 s.
+	updateTimeout = 40 * time.Second
+	// afterConflict is when a request that somebody else has written to is looked
+	// at again at the latest. The watch will most likely have brought it by then.
+	afterConflict = time.Second
+)
+
+// work decides what waits, with the configured number of workers, until ctx
+// ends, and returns when no decision is under way any more.
+func (a *Approver) work(ctx context.Context) {
+	a.metrics.leader.Set(1)
+	defer a.metrics.leader.Set(0)
+	waiting := newQueue()
+	defer a.inbox.serve(waiting)()
+	defer context.AfterFunc(ctx, waiting.ShutDown)()
 	var workers sync.WaitGroup
 	defer workers.Wait()
 	for range a.config.Current().Approver.Workers {
 		workers.Go(func() {
-			for a.workOne(ctx, box) {
+			for a.workOne(ctx, waiting) {
 			}
 		})
 	}
 }
 
-// workOne takes one request from the inbox. It returns false when there will be
+// workOne takes one request from the queue. It returns false when there will be
 // no more.
-func (a *Approver) workOne(ctx context.Context, box *inbox) bool {
-	key, closed := box.waiting.Get()
+func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
+	next, closed := waiting.Get()
 	if closed {
 		return false
 	}
-	defer box.waiting.Done(key)
-	request := box.get(key)
-	if request == nil || decided(request) {
-		box.waiting.Forget(key)
+	defer waiting.Done(next)
+	e, ok := a.inbox.get(next.uid)
+	if !ok { // It has been decided, or is gone.
+		waiting.Forget(next)
 		return true
 	}
-	again, err := a.decide(ctx, request)
-	switch {
+	switch again, err := a.decide(ctx, e); {
+	case apierrors.IsConflict(err):
+		waiting.AddAfter(next, afterConflict)
 	case err != nil && ctx.Err() == nil:
-		level := slog.LevelError
-		if apierrors.IsConflict(err) { // somebody else wrote to it first
-			level = slog.LevelDebug
-		}
-		a.log.Log(ctx, level, "deciding failed; it will be tried again", "request", key, "error", err)
-		box.waiting.AddRateLimited(key)
+		a.complain(e.request, err)
+		waiting.AddRateLimited(next)
 		return true
 	case again > 0:
-		box.waiting.AddAfter(key, again)
+		waiting.AddAfter(next, again)
 	}
-	box.waiting.Forget(key)
+	waiting.Forget(next)
 	return true
 }
 
 // decide asks the policy and carries out what it says. A decision that has to
 // wait is to be made again after the returned time, or when the configuration
 // changes.
-func (a *Approver) decide(ctx context.Context, request *cmapi.CertificateRequest) (again time.Duration, err error) {
-	now := time.Now()
+func (a *Approver) decide(ctx context.Context, e entry) (again time.Duration, err error) {
+	request, now := e.request, time.Now()
 	known, grace := a.rollout.at(now)
 	// The clocks of API server and approver may differ.
 	patience := min(request.CreationTimestamp.Add(grace).Sub(now), grace)
 	decision := known.Decide(request.Annotations[policy.AnnotationHash], patience > 0, request.Spec)
 	switch decision.Verdict {
 	case policy.Ignore:
+		a.leaveAlone(request, decision)
 		return 0, nil
 	case policy.Defer:
-		a.log.Info("put off: made under a policy that is not known here; it may be on its way, or the driver is behind", "request", request.Namespace+"/"+request.Name,
-			"user", request.Spec.Username, "atMost", patience, "message", decision.Message())
+		a.metrics.decisions.WithLabelValues(outcomeDeferred).Inc()
+		a.log.Info("put off: made under a policy that is not known here; it may be on its way, or the driver is behind",
+			append(about(request, decision), "atMost", patience)...)
 		return patience, nil
 	default:
-		return 0, a.carryOut(ctx, request, decision)
+		return 0, a.carryOut(ctx, e, decision)
 	}
 }
 
-// carryOut writes a decision into the request.
-func (a *Approver) carryOut(ctx context.Context, request *cmapi.CertificateRequest, decision policy.Decision) error {
-	updated := request.DeepCopy()
+// carryOut writes a decision into the request, and tells of it.
+func (a *Approver) carryOut(ctx context.Context, e entry, decision policy.Decision) error {
+	updated := e.request.DeepCopy()
 	setCondition(updated, decision)
-	_, err := a.certManager.CertmanagerV1().CertificateRequests(request.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	_, err := a.certManager.CertmanagerV1().CertificateRequests(updated.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
 	switch {
-	case apierrors.IsNotFound(err):
-		return nil
-	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w: the approver needs the verb \"approve\" on signers.cert-manager.io for this issuer, and \"update\" on certificaterequests/status", err)
+	case apierrors.IsNotFound(err): // It is gone.
 	case err != nil:
+		err = explainUpdate(e.request, err)
+		a.metrics.failures.WithLabelValues(failureClass(err)).Inc()
 		return err
+	default:
+		a.tell(e, decision)
 	}
-	a.log.Info("decided", "request", request.Namespace+"/"+request.Name, "verdict", decision.Verdict.String(),
-		"user", request.Spec.Username, "spiffeID", decision.ID.String(), "message", decision.Message())
+	a.inbox.forget(e.request.UID)
 	return nil
 }
 

@@ -5,12 +5,14 @@ package approver
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
@@ -24,7 +26,7 @@ const (
 // requestWith returns a request with one condition, or none.
 func requestWith(kind cmapi.CertificateRequestConditionType, status cmmeta.ConditionStatus) *cmapi.CertificateRequest {
 	request := &cmapi.CertificateRequest{}
-	request.Namespace, request.Name = "sandbox", "web-0-x2b4"
+	request.Namespace, request.Name, request.UID = "sandbox", "web-0-x2b4", "web-0-x2b4"
 	if kind != "" {
 		request.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: kind, Status: status}}
 	}
@@ -92,4 +94,71 @@ func many(n int) []error {
 		out = append(out, errors.New("a reason of some length"))
 	}
 	return out
+}
+
+// What becomes of a request when the API server answers to its decision.
+func TestDecideOnWhatTheServerSays(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name   string
+		answer answer
+		is     func(error) bool // of the error; nil if there is to be none
+		class  string
+		waits  bool // whether the request is still to be decided
+	}{
+		{"done", answer{code: http.StatusOK}, nil, "", false},
+		{"gone meanwhile", answer{code: http.StatusNotFound}, nil, "", false},
+		{"changed meanwhile", answer{code: http.StatusConflict}, apierrors.IsConflict, "conflict", true},
+		{"too many requests", answer{code: http.StatusTooManyRequests}, apierrors.IsTooManyRequests, "throttled", true},
+		{"may not update", answer{code: http.StatusForbidden}, wraps(errMayNotUpdate), "missing_right", true},
+		{
+			"may not approve", answer{http.StatusForbidden, `status.conditions: Forbidden: user "x" does not have permissions to set approved/denied conditions for issuer {ca ClusterIssuer cert-manager.io}`},
+			wraps(errMayNotApprove), "missing_right", true,
+		},
+		{"no such kind of issuer", answer{http.StatusForbidden, "spec.issuerRef: Forbidden: referenced signer resource does not exist: {ca Foo bar}"}, wraps(errNoSigner), "no_signer", true},
+		{"webhook away", answer{http.StatusInternalServerError, `failed calling webhook "webhook.cert-manager.io": connection refused`}, wraps(errWebhook), "webhook", true},
+		{"broken", answer{code: http.StatusInternalServerError}, apierrors.IsInternalError, "other", true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			approver := newApprover(t, &api{answers: []answer{row.answer}})
+			approver.see(t, named("ours", "ca"))
+			e, _ := approver.inbox.get("ours")
+			_, err := approver.decide(t.Context(), e)
+			if row.is == nil {
+				check(t, err)
+			} else if err == nil || !row.is(err) {
+				t.Errorf("got %v", err)
+			}
+			if err != nil && failureClass(err) != row.class {
+				t.Errorf("class %s, want %s", failureClass(err), row.class)
+			}
+			if _, waits := approver.inbox.get("ours"); waits != row.waits {
+				t.Errorf("waits: %t, want %t", waits, row.waits)
+			}
+		})
+	}
+}
+
+func wraps(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+// The message names the very rule that is missing.
+func TestMissingRightIsNamed(t *testing.T) {
+	t.Parallel()
+	refused := errors.New("user does not have permissions to set approved/denied conditions")
+	for _, row := range []struct{ kind, group, want string }{
+		{"ClusterIssuer", "cert-manager.io", "resourceNames: [clusterissuers.cert-manager.io/ca]"},
+		{"Issuer", "cert-manager.io", "resourceNames: [issuers.cert-manager.io/sandbox.ca]"},
+		{"", "", "resourceNames: [issuers.cert-manager.io/sandbox.ca]"},
+		{"VaultIssuer", "example.org", "resourceNames: [vaultissuers.example.org/ca]"},
+	} {
+		request := named("ours", "ca")
+		request.Spec.IssuerRef.Kind, request.Spec.IssuerRef.Group = row.kind, row.group
+		want := "the approver's ClusterRole lacks the rule {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve], " + row.want + "}"
+		if err := explainUpdate(request, refused); !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", row.kind, err)
+		}
+	}
 }

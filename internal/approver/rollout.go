@@ -15,6 +15,8 @@ import (
 type rollout struct {
 	mu      sync.Mutex
 	current policy.Policy
+	// others is set when requests to other issuers are approved as well.
+	others bool
 	// grace is the present grace period.
 	grace   time.Duration
 	earlier []expiring
@@ -32,9 +34,10 @@ type expiring struct {
 // change puts a policy in force. The one before it is honoured for the grace
 // period, the one before or the one now, whichever is longer: a file that makes
 // it shorter must not do so for itself.
-func (r *rollout) change(to policy.Policy, now time.Time, grace time.Duration) {
+func (r *rollout) change(to policy.Policy, others bool, now time.Time, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.others = others
 	hold := max(r.grace, grace)
 	r.grace = grace
 	if to == r.current {
@@ -52,11 +55,34 @@ func (r *rollout) change(to policy.Policy, now time.Time, grace time.Duration) {
 func (r *rollout) at(now time.Time) (known policy.Rollout, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.earlier = slices.DeleteFunc(r.earlier, func(e expiring) bool { return !e.until.After(now) })
-	known, grace = policy.Rollout{Current: r.current}, r.grace
+	r.expire(now)
+	known, grace = policy.Rollout{Current: r.current, Others: r.others}, r.grace
 	for _, e := range r.earlier {
 		known.Earlier = append(known.Earlier, e.policy)
 		grace = max(grace, e.grace)
 	}
 	return known, grace
+}
+
+// scopes returns which requests are to be watched from a time on, and when that
+// changes by itself: zero if it does not.
+func (r *rollout) scopes(now time.Time) (needed []scope, until time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expire(now)
+	for _, e := range r.earlier {
+		needed = append(needed, scope{e.policy.IssuerRef.Defaulted()})
+		if until.IsZero() || e.until.Before(until) {
+			until = e.until
+		}
+	}
+	if r.others {
+		return []scope{{}}, until
+	}
+	return append(needed, scope{r.current.IssuerRef.Defaulted()}), until
+}
+
+// expire needs the lock.
+func (r *rollout) expire(now time.Time) {
+	r.earlier = slices.DeleteFunc(r.earlier, func(e expiring) bool { return !e.until.After(now) })
 }

@@ -4,7 +4,6 @@
 package approver
 
 import (
-	"net/http"
 	"testing"
 	"time"
 
@@ -18,10 +17,10 @@ func TestRolloutHonoursWhatWasInForce(t *testing.T) {
 	start := time.Now()
 	a, b, c := policy.Policy{Duration: 1}, policy.Policy{Duration: 2}, policy.Policy{Duration: 3}
 	var r rollout
-	r.change(a, start, time.Minute)
-	r.change(a, start, time.Minute)
-	r.change(b, start.Add(10*time.Second), time.Minute)
-	r.change(c, start.Add(20*time.Second), time.Minute)
+	r.change(a, false, start, time.Minute)
+	r.change(a, false, start, time.Minute)
+	r.change(b, false, start.Add(10*time.Second), time.Minute)
+	r.change(c, false, start.Add(20*time.Second), time.Minute)
 	for name, test := range map[string]struct {
 		after   time.Duration
 		earlier []policy.Policy
@@ -42,7 +41,7 @@ func TestRolloutHonoursWhatWasInForce(t *testing.T) {
 			}
 		}
 	}
-	r.change(a, start.Add(30*time.Second), time.Minute)
+	r.change(a, false, start.Add(30*time.Second), time.Minute)
 	if got, _ := r.at(start.Add(31 * time.Second)); got.Current != a || len(got.Earlier) != 2 {
 		t.Errorf("after the first has come back: %+v", got)
 	}
@@ -64,12 +63,14 @@ func TestUnknownStampIsPutOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			api := &api{answers: []int{http.StatusOK}}
+			api := &api{}
 			approver := newApprover(t, api)
 			request := named("ours", "ca")
 			request.Annotations = map[string]string{policy.AnnotationHash: test.stamp}
 			request.CreationTimestamp = metav1.NewTime(time.Now().Add(-test.age))
-			again, err := approver.decide(t.Context(), request)
+			approver.see(t, request)
+			e, _ := approver.inbox.get("ours")
+			again, err := approver.decide(t.Context(), e)
 			check(t, err)
 			if grace := 2 * time.Minute; again > grace {
 				t.Errorf("put off for %s, more than the grace period", again)
@@ -87,12 +88,12 @@ func TestShorterGracePeriodIsForLaterChanges(t *testing.T) {
 	start := time.Now()
 	a, b, c := policy.Policy{Duration: 1}, policy.Policy{Duration: 2}, policy.Policy{Duration: 3}
 	var r rollout
-	r.change(a, start, time.Minute)
-	r.change(b, start, 0)
+	r.change(a, false, start, time.Minute)
+	r.change(b, false, start, 0)
 	if known, grace := r.at(start.Add(59 * time.Second)); len(known.Earlier) != 1 || grace != time.Minute {
 		t.Errorf("%d earlier policies and %s of patience, want the old grace period", len(known.Earlier), grace)
 	}
-	r.change(c, start.Add(2*time.Minute), 0)
+	r.change(c, false, start.Add(2*time.Minute), 0)
 	if known, grace := r.at(start.Add(2 * time.Minute)); len(known.Earlier) != 0 || grace != 0 {
 		t.Errorf("%d earlier policies and %s of patience, want none", len(known.Earlier), grace)
 	}

@@ -26,10 +26,14 @@ type bench struct {
 	cluster  *testkit.Cluster
 	config   *config.Config
 	programs []*testkit.Program
-	kubelet  *testkit.Kubelet
-	floor    *floor
-	workload testkit.Workload
-	pods     int
+	access   testkit.Installation
+	// approver runs, or is nil.
+	approver      *testkit.Program
+	startApprover func() error
+	kubelet       *testkit.Kubelet
+	floor         *floor
+	workload      testkit.Workload
+	pods          int
 }
 
 func newBench(ctx context.Context) (*bench, error) {
@@ -59,7 +63,7 @@ func (b *bench) install(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	floorIssuer := name + "-floor"
+	floorIssuer := name + floorSuffix
 	for _, issuer := range []string{name, floorIssuer} {
 		if err := b.cluster.CreateClusterIssuer(ctx, issuer, ca); err != nil {
 			return err
@@ -77,6 +81,9 @@ func (b *bench) install(ctx context.Context, name string) error {
 	b.floor, err = newFloor(ctx, b, floorIssuer)
 	return err
 }
+
+// floorSuffix ends the name of the floor's issuer.
+const floorSuffix = "-floor"
 
 func (b *bench) writeConfig(issuer string) error {
 	path := filepath.Join(b.dir, "config.yaml")
@@ -96,15 +103,18 @@ approver: {httpAddress: "", leaderElection: {leaseName: csi-driver-spiffe-approv
 }
 
 func (b *bench) start(ctx context.Context, name string) error {
-	made, err := b.cluster.Install(ctx, ".", "-"+name, "clusterissuers.cert-manager.io/"+name)
+	made, err := b.cluster.Install(ctx, ".", "-"+name, "clusterissuers.cert-manager.io/"+name, "clusterissuers.cert-manager.io/"+name+floorSuffix)
 	if err != nil {
 		return err
 	}
-	approver, err := testkit.StartProgram("bin", b.dir, "csi-driver-spiffe-approver", made.Approver, "--identity", "bench", "--namespace", testkit.InstallNamespace)
-	if err != nil {
+	b.access = made
+	b.startApprover = func() (err error) {
+		b.approver, err = testkit.StartProgram("bin", b.dir, "csi-driver-spiffe-approver", made.Approver, "--identity", "bench", "--namespace", testkit.InstallNamespace)
 		return err
 	}
-	b.programs = append(b.programs, approver)
+	if err := b.startApprover(); err != nil {
+		return err
+	}
 	socket := filepath.Join(b.dir, "csi.sock")
 	program, err := testkit.StartProgram("bin", b.dir, "csi-driver-spiffe", made.Driver, "--node-name", b.node, "--csi-socket", socket)
 	if err != nil {
@@ -136,11 +146,22 @@ func (b *bench) requests(ctx context.Context, count int) ([]*csi.NodePublishVolu
 	return requests, nil
 }
 
+// stopApprover stops the approver if it runs.
+func (b *bench) stopApprover() error {
+	if b.approver == nil {
+		return nil
+	}
+	stopping := b.approver
+	b.approver = nil
+	return stopping.Stop()
+}
+
 func (b *bench) cleanUp() error {
 	var errs []error
 	for _, program := range b.programs {
 		errs = append(errs, program.Stop())
 	}
+	errs = append(errs, b.stopApprover())
 	errs = append(errs, testkit.UnmountAll(filepath.Join(b.dir, "kubelet"), filepath.Join(b.dir, "tmpfs")))
 	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
 }

@@ -45,24 +45,35 @@ func newFloor(ctx context.Context, b *bench, issuer string) (*floor, error) {
 	if err != nil {
 		return nil, err
 	}
+	// With the approver's own rights, for the API server treats administrators
+	// differently.
+	approver, err := cmclient.NewForConfig(b.access.Approver)
+	if err != nil {
+		return nil, err
+	}
 	account, err := spiffe.NewServiceAccount(b.workload.Namespace, b.workload.ServiceAccount)
 	if err != nil {
 		return nil, err
 	}
 	f := &floor{
 		namespace: b.workload.Namespace, policy: b.config.Policy(), account: account,
-		requester: requester, approver: b.cluster.CertManager, signed: map[string]chan struct{}{},
+		requester: requester, approver: approver, signed: map[string]chan struct{}{},
 	}
 	f.policy.IssuerRef.Name = issuer
-	return f, f.watch(ctx)
+	see := func(request *cmapi.CertificateRequest) { f.see(ctx, request) }
+	return f, watchRequests(ctx, f.approver, f.namespace, "spec.issuerRef.name="+issuer, see)
 }
 
-func (f *floor) watch(ctx context.Context) error {
-	factory := cminformers.NewSharedInformerFactoryWithOptions(f.approver, 0, cminformers.WithNamespace(f.namespace))
+// watchRequests calls see, until ctx ends, for each state of the requests of a
+// namespace that a field selector lets through. It returns when those that are
+// there have been seen.
+func watchRequests(ctx context.Context, client cmclient.Interface, namespace, selector string, see func(*cmapi.CertificateRequest)) error {
+	factory := cminformers.NewSharedInformerFactoryWithOptions(client, 0, cminformers.WithNamespace(namespace),
+		cminformers.WithTweakListOptions(func(options *metav1.ListOptions) { options.FieldSelector = selector }))
 	informer := factory.Certmanager().V1().CertificateRequests().Informer()
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { f.see(ctx, obj.(*cmapi.CertificateRequest)) },
-		UpdateFunc: func(_, obj any) { f.see(ctx, obj.(*cmapi.CertificateRequest)) },
+		AddFunc:    func(obj any) { see(obj.(*cmapi.CertificateRequest)) },
+		UpdateFunc: func(_, obj any) { see(obj.(*cmapi.CertificateRequest)) },
 	})
 	if err != nil {
 		return err
@@ -82,7 +93,8 @@ func (f *floor) see(ctx context.Context, request *cmapi.CertificateRequest) {
 	switch {
 	case !ours:
 	case !apiutil.CertificateRequestIsApproved(request):
-		go f.approve(ctx, request.DeepCopy())
+		// It fails when two states of one request were seen before the approval.
+		go func() { _ = f.approve(ctx, request) }()
 	case len(request.Status.Certificate) > 0:
 		f.mu.Lock()
 		defer f.mu.Unlock()
@@ -93,10 +105,11 @@ func (f *floor) see(ctx context.Context, request *cmapi.CertificateRequest) {
 	}
 }
 
-func (f *floor) approve(ctx context.Context, request *cmapi.CertificateRequest) {
+func (f *floor) approve(ctx context.Context, request *cmapi.CertificateRequest) error {
+	request = request.DeepCopy()
 	apiutil.SetCertificateRequestCondition(request, cmapi.CertificateRequestConditionApproved, cmmeta.ConditionTrue, "bench", "floor")
-	// It fails when two states of one request were seen before the approval.
-	_, _ = f.approver.CertmanagerV1().CertificateRequests(f.namespace).UpdateStatus(ctx, request, metav1.UpdateOptions{})
+	_, err := f.approver.CertmanagerV1().CertificateRequests(f.namespace).UpdateStatus(ctx, request, metav1.UpdateOptions{})
+	return err
 }
 
 // prepare makes a request, with its key, that only has to be created.
@@ -121,10 +134,7 @@ func (f *floor) prepare() (*cmapi.CertificateRequest, error) {
 
 // issue creates a prepared request and returns when it is signed.
 func (f *floor) issue(ctx context.Context, request *cmapi.CertificateRequest) error {
-	signed := make(chan struct{})
-	f.mu.Lock()
-	f.signed[request.Name] = signed
-	f.mu.Unlock()
+	signed := f.expect(request.Name)
 	if _, err := f.requester.CertmanagerV1().CertificateRequests(f.namespace).Create(ctx, request, metav1.CreateOptions{}); err != nil {
 		return err
 	}
@@ -134,4 +144,14 @@ func (f *floor) issue(ctx context.Context, request *cmapi.CertificateRequest) er
 	case <-ctx.Done():
 		return fmt.Errorf("request %s of the floor was not signed: %w", request.Name, context.Cause(ctx))
 	}
+}
+
+// expect has the floor approve a request that is about to be created. The
+// channel is closed when it is signed.
+func (f *floor) expect(name string) <-chan struct{} {
+	signed := make(chan struct{})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.signed[name] = signed
+	return signed
 }

@@ -13,24 +13,46 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 )
 
 func main() {
-	oneByOne := flag.Int("one-by-one", 20, "publishes one after another")
-	atOnce := flag.Int("at-once", 110, "publishes at the same time, as on a node that has just started")
+	var s sizes
+	flag.StringVar(&s.only, "only", "", "what to measure, comma-separated: publish, decisions, backlog, memory (default all)")
+	flag.IntVar(&s.oneByOne, "one-by-one", 20, "publish: one after another")
+	flag.IntVar(&s.atOnce, "at-once", 110, "publish: at the same time, as on a node that has just started")
+	flag.IntVar(&s.decisions, "decisions", 200, "decisions: requests, one after another")
+	flag.IntVar(&s.backlog, "backlog", 2000, "backlog: requests that wait when the approver starts")
+	flag.IntVar(&s.rounds, "rounds", 2, "backlog: how many times")
+	flag.IntVar(&s.foreign, "foreign", 20000, "memory: requests of others")
 	flag.Parse()
-	if err := run(*oneByOne, *atOnce); err != nil {
+	if err := run(s); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(oneByOne, atOnce int) (err error) {
+// sizes are how much is measured.
+type sizes struct {
+	only                                                  string
+	oneByOne, atOnce, decisions, backlog, rounds, foreign int
+}
+
+func (s sizes) wants(what string) bool {
+	return s.only == "" || slices.Contains(strings.Split(s.only, ","), what)
+}
+
+// progress says what takes long.
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
+
+func run(s sizes) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	b, err := newBench(ctx)
@@ -42,16 +64,50 @@ func run(oneByOne, atOnce int) (err error) {
 			err = cleanUp
 		}
 	}()
+	return errors.Join(b.latencies(ctx, s), b.approverAlone(ctx, s))
+}
+
+// latencies measures how long pods, and those who ask themselves, wait.
+func (b *bench) latencies(ctx context.Context, s sizes) error {
 	var rows []row
-	single, err := b.measureOneByOne(ctx, oneByOne)
-	if err != nil {
-		return err
+	for _, m := range []struct {
+		what    string
+		measure func() (row, error)
+	}{
+		{"publish", func() (row, error) { return b.measureOneByOne(ctx, s.oneByOne) }},
+		{"publish", func() (row, error) { return b.measureAtOnce(ctx, s.atOnce) }},
+		{"decisions", func() (row, error) { return b.measureDecisions(ctx, s.decisions) }},
+	} {
+		if !s.wants(m.what) {
+			continue
+		}
+		measured, err := m.measure()
+		if err != nil {
+			return err
+		}
+		rows = append(rows, measured)
 	}
-	rows = append(rows, single)
-	burst, err := b.measureAtOnce(ctx, atOnce)
-	if err != nil {
-		return err
+	if len(rows) > 0 {
+		printTable(os.Stdout, rows)
 	}
-	printTable(os.Stdout, append(rows, burst))
+	return nil
+}
+
+// approverAlone measures what only approvers do.
+func (b *bench) approverAlone(ctx context.Context, s sizes) error {
+	if s.wants("backlog") {
+		result, err := b.measureBacklog(ctx, s.backlog, s.rounds)
+		if err != nil {
+			return err
+		}
+		result.print(os.Stdout)
+	}
+	if s.wants("memory") {
+		result, err := b.measureMemory(ctx, s.foreign)
+		if err != nil {
+			return err
+		}
+		result.print(os.Stdout)
+	}
 	return nil
 }

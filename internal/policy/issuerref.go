@@ -26,7 +26,7 @@ type IssuerRef struct {
 // String returns "KIND.GROUP/NAME" with the defaults filled in, such as
 // "ClusterIssuer.cert-manager.io/my-ca".
 func (r IssuerRef) String() string {
-	r = r.defaulted()
+	r = r.Defaulted()
 	return fmt.Sprintf("%s.%s/%s", r.Kind, r.Group, r.Name)
 }
 
@@ -34,10 +34,11 @@ func (r IssuerRef) String() string {
 // for the API server. A nameless r is referred to by nothing.
 func (r IssuerRef) Names(ref cmmeta.IssuerReference) bool {
 	other := IssuerRef{Name: ref.Name, Kind: ref.Kind, Group: ref.Group}
-	return r.Name != "" && r.defaulted() == other.defaulted()
+	return r.Name != "" && r.Defaulted() == other.Defaulted()
 }
 
-func (r IssuerRef) defaulted() IssuerRef {
+// Defaulted returns the reference with Kind and Group filled in.
+func (r IssuerRef) Defaulted() IssuerRef {
 	if r.Kind == "" {
 		r.Kind = cmapi.IssuerKind
 	}

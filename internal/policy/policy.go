@@ -87,7 +87,7 @@ func Usages() []cmapi.KeyUsage {
 // What id is follows from csrPEM. It is a parameter so that a later policy can
 // give different IDs different issuers or lifetimes.
 func (p Policy) CertificateRequestSpec(_ spiffeid.ID, csrPEM []byte) cmapi.CertificateRequestSpec {
-	ref := p.IssuerRef.defaulted()
+	ref := p.IssuerRef.Defaulted()
 	return cmapi.CertificateRequestSpec{
 		Duration:  &metav1.Duration{Duration: p.Duration},
 		IssuerRef: cmmeta.IssuerReference{Name: ref.Name, Kind: ref.Kind, Group: ref.Group},
@@ -116,7 +116,7 @@ func (p Policy) IdentityHash() string {
 // every process and version as long as the same is demanded. It is for telling
 // policies apart in labels and logs; nothing may be allowed because of it.
 func (p Policy) Hash() string {
-	ref := p.IssuerRef.defaulted()
+	ref := p.IssuerRef.Defaulted()
 	demanded := fmt.Sprintf("policy/v1 %q %q %q %q %q %d %d %q",
 		p.TrustDomain.String(), ref.Name, ref.Kind, ref.Group,
 		string(p.Key.Algorithm), p.Key.Size, p.Duration.Nanoseconds(), Usages())

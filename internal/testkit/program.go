@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -66,6 +67,42 @@ func (p *Program) Stop() error {
 	case <-time.After(20 * time.Second):
 		return fmt.Errorf("%s did not stop within 20 s (%w)", p.Name, p.command.Process.Kill())
 	}
+}
+
+// Kill ends the program as an out-of-memory kill does, and returns when it has
+// ended.
+func (p *Program) Kill() error {
+	err := p.command.Process.Kill()
+	p.exited <- <-p.exited // for Stop, which finds it ended
+	return err
+}
+
+// Memory is what a process has of it, in bytes.
+type Memory struct {
+	// Resident is what it has now, and Peak the most that it ever had.
+	Resident, Peak uint64
+}
+
+// Memory reads from the kernel what the program has (proc_pid_status(5)).
+func (p *Program) Memory() (Memory, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.command.Process.Pid))
+	if err != nil {
+		return Memory{}, err
+	}
+	var m Memory
+	for line := range strings.Lines(string(data)) {
+		var kib uint64
+		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &kib); err == nil {
+			m.Resident = kib << 10
+		}
+		if _, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); err == nil {
+			m.Peak = kib << 10
+		}
+	}
+	if m.Resident == 0 || m.Peak == 0 {
+		return Memory{}, fmt.Errorf("/proc/%d/status tells no memory", p.command.Process.Pid)
+	}
+	return m, nil
 }
 
 // WriteKubeconfig writes how a ServiceAccount reaches the cluster.

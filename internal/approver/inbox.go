@@ -1,0 +1,120 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	"sync"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// inbox holds the requests that wait for a decision, each with the watch that
+// found it, and tells them to the queue when there is one: a replica that is
+// not the leader only holds them.
+type inbox struct {
+	mu    sync.Mutex
+	views map[scope]*view
+	queue *queue
+}
+
+// entry is a request that waits. It is replaced, never changed.
+type entry struct {
+	request *cmapi.CertificateRequest
+	// seen is when the watch first showed it.
+	seen time.Time
+}
+
+func (e entry) item() item {
+	return item{uid: e.request.UID, created: e.request.CreationTimestamp.Unix()}
+}
+
+func newInbox() *inbox { return &inbox{views: map[scope]*view{}} }
+
+// serve has what waits, and all that comes from now on, go to a queue, until
+// the returned function is called.
+func (b *inbox) serve(q *queue) (stop func()) {
+	b.mu.Lock()
+	b.queue = q
+	b.mu.Unlock()
+	b.putAll()
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.queue = nil
+	}
+}
+
+// putAll puts all that waits into the queue.
+func (b *inbox) putAll() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.views {
+		for _, e := range v.waiting {
+			b.put(e)
+		}
+	}
+}
+
+// put needs the lock.
+func (b *inbox) put(e entry) {
+	if b.queue != nil {
+		b.queue.Add(e.item())
+	}
+}
+
+// get returns a request as the watch last showed it, if it still waits.
+func (b *inbox) get(uid types.UID) (entry, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.views {
+		if e, ok := v.waiting[uid]; ok {
+			return e, true
+		}
+	}
+	return entry{}, false
+}
+
+// forget drops a request that has been decided, without waiting for the watch
+// to show that.
+func (b *inbox) forget(uid types.UID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.views {
+		delete(v.waiting, uid)
+	}
+}
+
+// undecided counts the requests that wait, and queued those of them that are in
+// the queue.
+func (b *inbox) undecided() (undecided, queued int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.views {
+		undecided += len(v.waiting)
+	}
+	if b.queue != nil {
+		queued = b.queue.Len()
+	}
+	return undecided, queued
+}
+
+// open returns the view of a scope, for its source to fill.
+func (b *inbox) open(s scope) *view {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	v := &view{inbox: b, scope: s, waiting: map[types.UID]entry{}}
+	b.views[s] = v
+	return v
+}
+
+// close drops a view. Its source may still be about to write to it.
+func (b *inbox) close(v *view) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.views[v.scope] == v {
+		delete(b.views, v.scope)
+	}
+}

@@ -1,0 +1,136 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+// The values of the label outcome.
+const (
+	outcomeApproved      = "approved"
+	outcomeDenied        = "denied"
+	outcomeApprovedOther = "approved_other"
+	outcomeDeferred      = "deferred"
+	outcomeLeftAlone     = "left_alone"
+)
+
+// metrics has no label that a requester could put something into.
+type metrics struct {
+	inbox     *inbox
+	decisions *prometheus.CounterVec
+	denials   *prometheus.CounterVec
+	failures  *prometheus.CounterVec
+	duration  prometheus.Histogram
+	age       prometheus.Histogram
+	leader    prometheus.Gauge
+}
+
+func newMetrics(box *inbox) *metrics {
+	const prefix = "csi_driver_spiffe_approver_"
+	counter := func(name, help, label string, values ...string) *prometheus.CounterVec {
+		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, []string{label})
+		for _, value := range values { // so that what has not happened yet is 0, and not absent
+			vector.WithLabelValues(value)
+		}
+		return vector
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets})
+	}
+	return &metrics{
+		inbox: box,
+		decisions: counter("decisions_total", "Decisions by outcome. What was deferred is decided again; what was left alone is not decided here.",
+			"outcome", outcomeApproved, outcomeDenied, outcomeApprovedOther, outcomeDeferred, outcomeLeftAlone),
+		denials: counter("denial_reasons_total", "Reasons of denials. A denial may have several.", "reason", reasonNames()...),
+		failures: counter("decision_failures_total", "Decisions that could not be written, and are tried again, by cause.",
+			"cause", "missing_right", "no_signer", "webhook", "conflict", "throttled", "other"),
+		duration: histogram("decision_duration_seconds", "Time from when the watch showed a request to when its decision was written.",
+			[]float64{.002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300}),
+		age: histogram("decision_age_seconds", "Age of a request when its decision was written. Kubernetes notes the time of creation in whole seconds.",
+			[]float64{1, 2, 5, 10, 30, 60, 300, 3600}),
+		leader: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: prefix + "leader", Help: "Whether this replica decides (1) or stands by (0).",
+		}),
+	}
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	gauge := func(name, help string, value func() int) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "csi_driver_spiffe_approver_" + name, Help: help},
+			func() float64 { return float64(value()) })
+	}
+	return []prometheus.Collector{
+		m.decisions, m.denials, m.failures, m.duration, m.age, m.leader,
+		gauge("undecided_requests", "Requests that are to be decided here and are not yet, whatever they wait for.",
+			func() int { undecided, _ := m.inbox.undecided(); return undecided }),
+		gauge("queue_depth", "Requests that wait for a worker. It is 0 for a replica that stands by.",
+			func() int { _, queued := m.inbox.undecided(); return queued }),
+	}
+}
+
+// observe counts a decision that has been written.
+func (m *metrics) observe(e entry, decision policy.Decision) {
+	outcome := outcomeDenied
+	switch {
+	case decision.Verdict == policy.Approve && decision.ID.IsZero():
+		outcome = outcomeApprovedOther
+	case decision.Verdict == policy.Approve:
+		outcome = outcomeApproved
+	}
+	m.decisions.WithLabelValues(outcome).Inc()
+	for _, class := range reasonClasses(decision) {
+		m.denials.WithLabelValues(class).Inc()
+	}
+	m.duration.Observe(time.Since(e.seen).Seconds())
+	m.age.Observe(max(time.Since(e.request.CreationTimestamp.Time), 0).Seconds())
+}
+
+// classes are the reasons of denials as the metrics name them.
+func classes() []struct {
+	name   string
+	reason error
+} {
+	return []struct {
+		name   string
+		reason error
+	}{
+		{"username", policy.ErrUsername},
+		{"is_ca", policy.ErrIsCA},
+		{"duration", policy.ErrDuration},
+		{"usages", policy.ErrUsages},
+		{"request", policy.ErrRequest},
+		{"key", policy.ErrKey},
+		{"trust_domain", policy.ErrTrustDomain},
+		{"identity", policy.ErrIdentity},
+		{"policy", policy.ErrPolicy},
+	}
+}
+
+func reasonNames() []string {
+	names := []string{"other"}
+	for _, class := range classes() {
+		names = append(names, class.name)
+	}
+	return names
+}
+
+// reasonClasses names the reasons of a decision, each once.
+func reasonClasses(decision policy.Decision) []string {
+	var found []string
+	for _, class := range classes() {
+		if errors.Is(errors.Join(decision.Reasons...), class.reason) {
+			found = append(found, class.name)
+		}
+	}
+	if len(found) == 0 && len(decision.Reasons) > 0 {
+		found = append(found, "other")
+	}
+	return found
+}

@@ -1,0 +1,38 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+// slim returns of a request what a decision needs. Most of one, as it comes from
+// the API server, is who owns which of its fields.
+//
+// What is left can be written back: an update of the status takes nothing but
+// the status from what it is given.
+func slim(request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
+	kept := &cmapi.CertificateRequest{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: request.Namespace, Name: request.Name, UID: request.UID,
+			ResourceVersion: request.ResourceVersion, CreationTimestamp: request.CreationTimestamp,
+		},
+		Spec:   request.Spec,
+		Status: request.Status,
+	}
+	kept.Spec.UID, kept.Spec.Groups, kept.Spec.Extra = "", nil, nil
+	if stamp, ok := request.Annotations[policy.AnnotationHash]; ok {
+		kept.Annotations = map[string]string{policy.AnnotationHash: stamp}
+	}
+	return kept
+}
+
+// decided reports whether an approver has spoken, which is final.
+func decided(request *cmapi.CertificateRequest) bool {
+	return apiutil.CertificateRequestIsApproved(request) || apiutil.CertificateRequestIsDenied(request)
+}

@@ -1,0 +1,71 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+
+	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
+)
+
+// sources are the watches that run now. Which are needed changes with the
+// configuration.
+type sources struct {
+	inbox    *inbox
+	requests cmclient.CertificateRequestInterface
+	log      *slog.Logger
+
+	mu      sync.Mutex
+	running map[scope]runningSource
+	ending  sync.WaitGroup
+}
+
+type runningSource struct {
+	*source
+	stop context.CancelFunc
+}
+
+// set starts the sources that are needed and not there, and ends those that are
+// not needed any more.
+func (s *sources) set(ctx context.Context, needed []scope) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, scope := range needed {
+		if _, ok := s.running[scope]; !ok {
+			s.start(ctx, scope)
+		}
+	}
+	for scope, running := range s.running {
+		if !slices.Contains(needed, scope) {
+			running.stop()
+			s.inbox.close(running.view)
+			delete(s.running, scope)
+		}
+	}
+}
+
+func (s *sources) start(ctx context.Context, scope scope) {
+	ctx, stop := context.WithCancel(ctx)
+	started := runningSource{&source{view: s.inbox.open(scope), requests: s.requests, log: s.log}, stop}
+	s.running[scope] = started
+	s.ending.Go(func() { started.run(ctx) })
+}
+
+// ready returns nil when what all of them have found is there.
+func (s *sources) ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.running) == 0 {
+		return errNotSynced
+	}
+	for _, running := range s.running {
+		if err := running.ready(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,82 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+// about says in a log which request a decision is about, and what it says.
+func about(request *cmapi.CertificateRequest, decision policy.Decision) []any {
+	return []any{
+		"request", request.Namespace + "/" + request.Name, "verdict", decision.Verdict.String(),
+		"user", shown(request.Spec.Username), "spiffeID", decision.ID.String(),
+		"issuer", shown(policy.IssuerRef(request.Spec.IssuerRef).String()),
+		"reasons", reasonClasses(decision), "message", decision.Message(),
+	}
+}
+
+// shown makes text that a requester may have written fit for a log: in ASCII, in
+// one line, and no longer than any good name.
+func shown(text string) string {
+	quoted := fmt.Sprintf("%+.320q", text)
+	return quoted[1 : len(quoted)-1]
+}
+
+// tell has the log, the metrics and, if it is a denial, an Event say what has
+// been decided.
+func (a *Approver) tell(e entry, decision policy.Decision) {
+	a.log.Info("decided", append(about(e.request, decision), "took", time.Since(e.seen).Round(time.Microsecond))...)
+	a.metrics.observe(e, decision)
+	if decision.Verdict == policy.Deny {
+		a.denials.add(e.request, decision)
+	}
+}
+
+// leaveAlone tells why a request that might have been approved was not.
+func (a *Approver) leaveAlone(request *cmapi.CertificateRequest, decision policy.Decision) {
+	if len(decision.Reasons) == 0 {
+		return
+	}
+	a.metrics.decisions.WithLabelValues(outcomeLeftAlone).Inc()
+	a.log.Info("left alone: it is for another issuer, and not to be approved for approver.approveOthers", about(request, decision)...)
+}
+
+// complain logs that a decision could not be written. When many fail for the
+// same reason, it does so now and then only; the metrics count them.
+func (a *Approver) complain(request *cmapi.CertificateRequest, err error) {
+	if a.complaints.due(failureClass(err), time.Now()) {
+		a.log.Error("writing a decision failed; it is tried again until it works", "request", request.Namespace+"/"+request.Name,
+			"issuer", shown(policy.IssuerRef(request.Spec.IssuerRef).String()), "error", err)
+	}
+}
+
+// betweenComplaints of one class goes at least this long.
+const betweenComplaints = 10 * time.Second
+
+// complaints remembers when there was the last one of each class.
+type complaints struct {
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// due reports whether it is time to complain again.
+func (c *complaints) due(class string, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if last, ok := c.last[class]; ok && now.Sub(last) < betweenComplaints {
+		return false
+	}
+	if c.last == nil {
+		c.last = map[string]time.Time{}
+	}
+	c.last[class] = now
+	return true
+}

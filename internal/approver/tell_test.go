@@ -1,0 +1,100 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+func TestReasonClasses(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name    string
+		reasons []error
+		want    []string
+	}{
+		{"approved", nil, nil},
+		{"one", []error{fmt.Errorf("%w: x", policy.ErrDuration)}, []string{"duration"}},
+		{"repeated", []error{fmt.Errorf("%w: x", policy.ErrRequest), fmt.Errorf("%w: y", policy.ErrRequest)}, []string{"request"}},
+		{"several", []error{policy.ErrIdentity, policy.ErrUsername}, []string{"username", "identity"}},
+		{"none that is known", []error{errors.New("x")}, []string{"other"}},
+	} {
+		if got := reasonClasses(policy.Decision{Reasons: row.reasons}); !slices.Equal(got, row.want) {
+			t.Errorf("%s: %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// One line for a decision, whatever the requester has put into the request.
+func TestDecisionIsOneLineOfTheLog(t *testing.T) {
+	t.Parallel()
+	approver := newApprover(t, &api{})
+	var log bytes.Buffer
+	approver.log = slog.New(slog.NewTextHandler(&log, nil))
+	request := named("ours", "ca")
+	request.Spec.Username = "evil\nlevel=INFO msg=decided verdict=Approve \u202e" + strings.Repeat("x", 5000)
+	approver.see(t, request)
+	e, _ := approver.inbox.get("ours")
+	_, err := approver.decide(t.Context(), e)
+	check(t, err)
+	line := log.String()
+	if strings.Count(line, "\n") != 1 || strings.ContainsFunc(line, func(r rune) bool { return r > '~' }) || len(line) > 4096 {
+		t.Errorf("%d bytes: %.300q", len(line), line)
+	}
+	for _, part := range []string{"msg=decided", "request=sandbox/ours", "verdict=Deny", "user=", "spiffeID=", "issuer=ClusterIssuer.cert-manager.io/ca", "username", "took="} {
+		if !strings.Contains(line, part) {
+			t.Errorf("lacks %s: %s", part, line)
+		}
+	}
+	if n := testutil.ToFloat64(approver.metrics.decisions.WithLabelValues(outcomeDenied)); n != 1 {
+		t.Errorf("%v denials are counted, want 1", n)
+	}
+	if n := testutil.ToFloat64(approver.metrics.denials.WithLabelValues("username")); n != 1 {
+		t.Errorf("%v denials are counted for the user name, want 1", n)
+	}
+}
+
+// What fails for thousands of requests is not told thousands of times.
+func TestComplaints(t *testing.T) {
+	t.Parallel()
+	var c complaints
+	start := time.Now()
+	for _, row := range []struct {
+		name, class string
+		after       time.Duration
+		want        bool
+	}{
+		{"the first", "webhook", 0, true},
+		{"the same", "webhook", time.Second, false},
+		{"another", "missing_right", time.Second, true},
+		{"the same, later", "webhook", betweenComplaints, true},
+		{"the same again", "webhook", betweenComplaints + 1, false},
+	} {
+		if got := c.due(row.class, start.Add(row.after)); got != row.want {
+			t.Errorf("%s: %t, want %t", row.name, got, row.want)
+		}
+	}
+}
+
+func TestMetricsAreWellFormed(t *testing.T) {
+	t.Parallel()
+	for _, collector := range newMetrics(newInbox()).collectors() {
+		problems, err := testutil.CollectAndLint(collector)
+		check(t, err)
+		for _, problem := range problems {
+			t.Errorf("%s: %s", problem.Metric, problem.Text)
+		}
+	}
+}

@@ -1,0 +1,145 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+func ours() scope {
+	return scope{policy.IssuerRef{Name: "ca", Kind: "ClusterIssuer", Group: "cert-manager.io"}}
+}
+
+// kept are the requests that a view holds, sorted.
+func (v *view) kept() []types.UID { return slices.Sorted(maps.Keys(v.waiting)) }
+
+func TestViewKeepsWhatWaitsAndNothingElse(t *testing.T) {
+	t.Parallel()
+	v := newInbox().open(ours())
+	a, b := named("a", "ca"), named("b", "ca")
+	for _, request := range []*cmapi.CertificateRequest{a, b, named("theirs", "other"), decidedNow(named("old", "ca"))} {
+		check(t, v.Add(request))
+	}
+	if got := v.kept(); !slices.Equal(got, []types.UID{"a", "b"}) {
+		t.Errorf("kept %q", got)
+	}
+	check(t, v.Update(decidedNow(a)))
+	check(t, v.Delete(b))
+	check(t, v.Delete(named("never-seen", "ca")))
+	if got := v.kept(); len(got) != 0 {
+		t.Errorf("kept %q, want nothing", got)
+	}
+	if v.hasSynced() {
+		t.Error("it has synced before the first list")
+	}
+}
+
+func TestViewReplace(t *testing.T) {
+	t.Parallel()
+	v := newInbox().open(ours())
+	gone, stays := named("gone", "ca"), named("stays", "ca")
+	check(t, v.Add(gone))
+	check(t, v.Add(stays))
+	seen := v.waiting["stays"].seen
+	transform := v.Transformer()
+	var objects []any
+	for _, request := range []*cmapi.CertificateRequest{stays, named("new", "ca"), named("theirs", "other"), decidedNow(named("old", "ca"))} {
+		object, err := transform(request)
+		check(t, err)
+		objects = append(objects, object)
+	}
+	if objects[2] != (unwanted{}) || objects[3] != (unwanted{}) {
+		t.Errorf("of requests that are not kept, %v and %v are", objects[2], objects[3])
+	}
+	check(t, v.Replace(objects, "7"))
+	if got := v.kept(); !slices.Equal(got, []types.UID{"new", "stays"}) {
+		t.Errorf("kept %q", got)
+	}
+	if !v.waiting["stays"].seen.Equal(seen) {
+		t.Error("a request counts as seen for the first time again")
+	}
+	if !v.hasSynced() {
+		t.Error("it has not synced")
+	}
+}
+
+// A request that is made again under the same name is another one.
+func TestViewTellsRequestsOfOneNameApart(t *testing.T) {
+	t.Parallel()
+	box := newInbox()
+	v := box.open(ours())
+	first, second := named("web-0", "ca"), named("web-0", "ca")
+	second.UID = "another"
+	check(t, v.Add(second))
+	check(t, v.Delete(first))
+	if _, ok := box.get("another"); !ok {
+		t.Error("the deletion of the first one took the second away")
+	}
+}
+
+func TestViewRefusesOtherObjects(t *testing.T) {
+	t.Parallel()
+	v := newInbox().open(ours())
+	for name, err := range map[string]error{"Add": v.Add("x"), "Update": v.Update(nil), "Delete": v.Delete(7)} {
+		if err == nil {
+			t.Errorf("%s takes what is no CertificateRequest", name)
+		}
+	}
+}
+
+// A view that was closed while its watch was still writing is not looked at.
+func TestClosedViewIsForgotten(t *testing.T) {
+	t.Parallel()
+	box := newInbox()
+	before := box.open(ours())
+	after := box.open(ours()) // the issuer has been configured again
+	box.close(before)
+	check(t, before.Add(named("late", "ca")))
+	check(t, after.Add(named("ours", "ca")))
+	if _, ok := box.get("late"); ok {
+		t.Error("a request of a closed view waits")
+	}
+	if _, ok := box.get("ours"); !ok {
+		t.Error("closing the old view closed the new one")
+	}
+}
+
+func TestSlimKeepsWhatADecisionNeeds(t *testing.T) {
+	t.Parallel()
+	request := named("ours", "ca")
+	request.Annotations = map[string]string{policy.AnnotationHash: "0123456789abcdef", "large": "x"}
+	request.Labels = map[string]string{"a": "b"}
+	request.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "x"}}
+	request.OwnerReferences = []metav1.OwnerReference{{Name: "x"}}
+	request.ResourceVersion = "7"
+	request.Spec.Request, request.Spec.Username, request.Spec.Groups = []byte("pem"), "system:serviceaccount:a:b", []string{"x"}
+	request.Spec.IsCA, request.Spec.Usages = true, policy.Usages()
+	request.Spec.Duration = &metav1.Duration{Duration: 1}
+	request.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: ready, Status: cmmeta.ConditionFalse}}
+	got := slim(request)
+	if got.ManagedFields != nil || got.Labels != nil || got.OwnerReferences != nil || len(got.Annotations) != 1 || got.Spec.Groups != nil {
+		t.Errorf("kept more: %+v", got)
+	}
+	if got.Name != request.Name || got.Namespace != request.Namespace || got.UID != request.UID || got.ResourceVersion != "7" ||
+		got.Annotations[policy.AnnotationHash] != "0123456789abcdef" || len(got.Status.Conditions) != 1 {
+		t.Errorf("lost of the object: %+v", got)
+	}
+	want, spec := request.Spec, got.Spec
+	if spec.Username != want.Username || string(spec.Request) != "pem" || !spec.IsCA || len(spec.Usages) != 4 ||
+		spec.Duration.Duration != 1 || spec.IssuerRef != want.IssuerRef {
+		t.Errorf("lost of the spec: %+v", spec)
+	}
+	if request.Labels == nil || request.Spec.Groups == nil {
+		t.Error("the request itself was changed")
+	}
+}
