@@ -20,7 +20,7 @@ TESTFLAGS   ?=
 ifneq ($(origin KUBECONFIG),command line)
 override KUBECONFIG :=
 endif
-unexport KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG
+unexport KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG CSI_DRIVER_SPIFFE_TEST_DEVCLUSTER CSI_DRIVER_SPIFFE_TEST_PROGRAMS
 
 MODULE  := github.com/csi-driver-spiffe/csi-driver-spiffe
 BIN     := $(CURDIR)/bin
@@ -97,11 +97,12 @@ clean: ## Remove ./bin, with all that was built and cached in this clone
 ##@ Test
 
 .PHONY: test
-test: $(DEVCLUSTER) ## Every test, with the race detector, on a real cluster
+test: $(DEVCLUSTER) build ## Every test, with the race detector, on a real cluster
 	@command -v gcc >/dev/null || command -v cc >/dev/null || { echo 'The race detector needs a C compiler: install gcc.' >&2; exit 1; }
 	@status=0; \
 	echo '== $(MODULE)'; \
 	$(CLUSTER) $(AS_ROOT) bash -c 'exec env -u KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG="$$KUBECONFIG" "$$@"' - \
+	  $(if $(DEVCLUSTER),CSI_DRIVER_SPIFFE_TEST_DEVCLUSTER=$(BIN)/devcluster) CSI_DRIVER_SPIFFE_TEST_PROGRAMS=$(BIN) \
 	  CGO_ENABLED=1 internal/tools/gotest.sh bin/test.log -race -timeout 20m $(TESTFLAGS) ./... || status=1; \
 	if [[ -n '$(DEVCLUSTER)' ]]; then \
 	  echo '== $(MODULE)/internal/devcluster'; \

@@ -45,6 +45,7 @@ type Approver struct {
 	metrics             *metrics
 	denials             *denials
 	complaints          complaints
+	pacer               pacer
 }
 
 // New returns an approver. It does not talk to the cluster yet.

@@ -103,7 +103,12 @@ func (a *Approver) carryOut(ctx context.Context, e entry, decision policy.Decisi
 	setCondition(updated, decision)
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	_, err := a.certManager.CertmanagerV1().CertificateRequests(updated.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
+	leave, err := a.pacer.enter(ctx, signer(updated))
+	if err != nil {
+		return err
+	}
+	_, err = a.certManager.CertmanagerV1().CertificateRequests(updated.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
+	leave(err == nil)
 	switch {
 	case apierrors.IsNotFound(err): // It is gone.
 	case err != nil:

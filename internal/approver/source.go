@@ -6,6 +6,7 @@ package approver
 import (
 	"context"
 	"log/slog"
+	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -74,7 +75,14 @@ func (s *source) list(ctx context.Context, options metav1.ListOptions) (runtime.
 }
 
 func (s *source) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	return ask(ctx, s, options, s.requests.Watch)
+	return ask(ctx, s, options, func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		w, err := s.requests.Watch(ctx, options)
+		if err == nil && reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()) {
+			// client-go makes one up when connections end without an answer.
+			return nil, errNoAnswer
+		}
+		return w, err
+	})
 }
 
 // ask asks the API server, until it gets an answer that is not about the state

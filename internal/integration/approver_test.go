@@ -120,10 +120,16 @@ func TestApproverLeavesOtherIssuersAlone(t *testing.T) {
 	foreign.IssuerRef.Name = "another"
 	untouched := w.request(foreign)
 	w.decision(w.request(w.spec("example-app"))) // made later, so the other one has been seen by now
-	request, err := w.CertManager.CertmanagerV1().CertificateRequests(w.workload.Namespace).Get(t.Context(), untouched, metav1.GetOptions{})
+	w.requireUndecided(untouched)
+}
+
+// requireUndecided asserts that a request has been left alone up to now.
+func (w *world) requireUndecided(name string) {
+	w.t.Helper()
+	request, err := w.CertManager.CertmanagerV1().CertificateRequests(w.workload.Namespace).Get(w.t.Context(), name, metav1.GetOptions{})
 	w.check(err)
 	if apiutil.CertificateRequestIsApproved(request) || apiutil.CertificateRequestIsDenied(request) {
-		t.Errorf("the request was decided: %+v", request.Status.Conditions)
+		w.t.Errorf("%s was decided: %+v", name, request.Status.Conditions)
 	}
 }
 

@@ -127,7 +127,13 @@ func (w *world) publishOnce(name string) {
 // allowSigner lets the world's approver approve for another ClusterIssuer.
 func (w *world) allowSigner(issuer string) {
 	w.t.Helper()
-	_, err := w.Install(w.t.Context(), repository, "-"+w.issuer, "clusterissuers.cert-manager.io/"+w.issuer, "clusterissuers.cert-manager.io/"+issuer)
+	w.allowSigners("clusterissuers.cert-manager.io/"+w.issuer, "clusterissuers.cert-manager.io/"+issuer)
+}
+
+// allowSigners lets the world's approver approve for these signers and no others.
+func (w *world) allowSigners(signers ...string) {
+	w.t.Helper()
+	_, err := w.Install(w.t.Context(), repository, "-"+w.issuer, signers...)
 	w.check(err)
 }
 

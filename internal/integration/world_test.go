@@ -71,10 +71,16 @@ func newWorld(t *testing.T, settings ...setting) *world {
 func prepare(t *testing.T, settings ...setting) *world {
 	t.Helper()
 	t.Parallel()
+	return prepareOn(t, testkit.Require(t), settings...)
+}
+
+// prepareOn is prepare on a cluster, in a test that has called t.Parallel.
+func prepareOn(t *testing.T, cluster *testkit.Cluster, settings ...setting) *world {
+	t.Helper()
 	ctx := t.Context()
 	name := testkit.UniqueName("it")
 	w := &world{
-		Cluster: testkit.Require(t), t: t, log: &log{}, issuer: name, dir: t.TempDir(), node: name,
+		Cluster: cluster, t: t, log: &log{}, issuer: name, dir: t.TempDir(), node: name,
 		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
 	}
 	var err error
@@ -224,10 +230,10 @@ func (w *world) check(err error) {
 // eventually waits for a condition that something else brings about.
 func (w *world) eventually(what string, condition func() bool) {
 	w.t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(90 * time.Second)
 	for !condition() {
 		if time.Now().After(deadline) {
-			w.t.Fatalf("did not come about in 30 s: %s", what)
+			w.t.Fatalf("did not come about in 90 s: %s", what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

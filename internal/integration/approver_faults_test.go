@@ -1,0 +1,173 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/approver"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+)
+
+// gate has the approver reach the API server through a gate.
+func (w *world) gate() *testkit.Gate {
+	w.t.Helper()
+	gate, err := testkit.NewGate(w.installation.Approver)
+	w.check(err)
+	w.t.Cleanup(func() { _ = gate.Close() })
+	w.installation.Approver = gate.Through(w.installation.Approver)
+	return gate
+}
+
+// logged waits until the daemons have logged something.
+func (w *world) logged(text string) {
+	w.t.Helper()
+	w.eventually("the log says: "+text, func() bool { return strings.Contains(w.log.String(), text) })
+}
+
+func TestApproverOutlivesTheAPIServer(t *testing.T) {
+	w := prepare(t)
+	gate := w.gate()
+	w.startApprover()
+	w.requireApproved(w.request(w.spec("example-app")))
+	gate.Shut()
+	w.logged("CertificateRequests cannot be watched")
+	good, bad := w.request(w.spec("example-app")), w.request(w.spec("somebody-else"))
+	gate.Open()
+	w.requireApproved(good)
+	w.requireDenied(bad)
+	w.logged("CertificateRequests are watched again")
+}
+
+func TestApproverStartsBeforeTheAPIServer(t *testing.T) {
+	w := prepare(t)
+	gate := w.gate()
+	gate.Shut()
+	w.startApprover()
+	w.logged("CertificateRequests cannot be watched")
+	waiting := w.request(w.spec("example-app"))
+	gate.Open()
+	w.requireApproved(waiting)
+}
+
+// Connections are cut again and again while requests come in.
+func TestApproverLosesNothingWhenItsWatchIsCut(t *testing.T) {
+	w := prepare(t)
+	gate := w.gate()
+	w.startApprover()
+	var good, bad []string
+	for range 15 {
+		good = append(good, w.request(w.spec("example-app")))
+		gate.Cut()
+		bad = append(bad, w.request(w.spec("somebody-else")))
+	}
+	for i := range good {
+		w.requireApproved(good[i])
+		w.requireDenied(bad[i])
+	}
+}
+
+// A webhook that does not answer, in the way of nobody but this test.
+func TestApproverWaitsForTheWebhook(t *testing.T) {
+	w := prepare(t)
+	hooks := w.Kubernetes.AdmissionregistrationV1().ValidatingWebhookConfigurations()
+	_, err := hooks.Create(t.Context(), &admissionv1.ValidatingWebhookConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Name: w.issuer},
+		Webhooks: []admissionv1.ValidatingWebhook{{
+			Name: "webhook.cert-manager.io", ClientConfig: admissionv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1/validate")},
+			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": w.workload.Namespace}},
+			Rules: []admissionv1.RuleWithOperations{{
+				Operations: []admissionv1.OperationType{admissionv1.Update},
+				Rule:       admissionv1.Rule{APIGroups: []string{"cert-manager.io"}, APIVersions: []string{"v1"}, Resources: []string{"certificaterequests/status"}},
+			}},
+			SideEffects: ptr.To(admissionv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
+		}},
+	}, metav1.CreateOptions{})
+	w.check(err)
+	name := w.request(w.spec("example-app"))
+	requests := w.CertManager.CertmanagerV1().CertificateRequests(w.workload.Namespace)
+	w.eventually("the API server asks the webhook", func() bool {
+		request, err := requests.Get(t.Context(), name, metav1.GetOptions{})
+		w.check(err)
+		_, err = requests.UpdateStatus(t.Context(), request, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
+		return err != nil
+	})
+	w.startApprover()
+	w.logged("is cert-manager-webhook running?")
+	w.requireUndecided(name)
+	w.check(hooks.Delete(t.Context(), w.issuer, metav1.DeleteOptions{}))
+	w.requireApproved(name)
+}
+
+// Each right that the manifests give, taken away and given back, with the
+// message that names it in between.
+func TestApproverNamesTheMissingRight(t *testing.T) {
+	for name, row := range map[string]struct{ resource, message string }{
+		"approve": {"signers", "lacks the rule {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve], resourceNames: [clusterissuers.cert-manager.io/"},
+		"update":  {"certificaterequests/status", "lacks the rule {apiGroups: [cert-manager.io], resources: [certificaterequests/status], verbs: [update]}"},
+		"watch":   {"certificaterequests", "lacks the rule {apiGroups: [cert-manager.io], resources: [certificaterequests], verbs: [list, watch]}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := prepare(t)
+			restore := w.dropRule(row.resource)
+			w.startApprover()
+			waiting := w.request(w.spec("example-app"))
+			w.logged(row.message)
+			restore()
+			w.requireApproved(waiting)
+		})
+	}
+}
+
+// dropRule takes from the approver the rule about a resource.
+func (w *world) dropRule(resource string) (restore func()) {
+	w.t.Helper()
+	roles := w.Kubernetes.RbacV1().ClusterRoles()
+	role, err := roles.Get(w.t.Context(), "csi-driver-spiffe-approver-"+w.issuer, metav1.GetOptions{})
+	w.check(err)
+	all := role.Rules
+	var kept []rbacv1.PolicyRule
+	for _, rule := range all {
+		if rule.Resources[0] != resource {
+			kept = append(kept, rule)
+		}
+	}
+	if len(kept) != len(all)-1 {
+		w.t.Fatalf("%d rules of %d are not about %s", len(kept), len(all), resource)
+	}
+	role.Rules = kept
+	role, err = roles.Update(w.t.Context(), role, metav1.UpdateOptions{})
+	w.check(err)
+	return func() {
+		role.Rules = all
+		_, err := roles.Update(w.t.Context(), role, metav1.UpdateOptions{})
+		w.check(err)
+	}
+}
+
+// A denial is an Event of the request, with every reason.
+func TestDenialIsAnEvent(t *testing.T) {
+	w := prepare(t)
+	w.startApprover()
+	spec := w.spec("somebody-else")
+	spec.IsCA = true
+	name := w.request(spec)
+	message := w.decision(name).Message
+	w.eventually("the Event", func() bool {
+		events, err := w.Kubernetes.EventsV1().Events(w.workload.Namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "regarding.name=" + name})
+		w.check(err)
+		for _, event := range events.Items {
+			if event.Reason == approver.EventReason && event.Type == "Warning" && event.Note == message && event.ReportingController == "csi-driver-spiffe-approver" {
+				return true
+			}
+		}
+		return false
+	})
+}
