@@ -93,14 +93,18 @@ func (b *bench) productBacklog(ctx context.Context, count int) (rate float64, fi
 	return rate, seen.first.Sub(began), err
 }
 
-// createMany creates requests that nobody decides yet.
+// createMany creates requests that nobody decides yet, each with a key of its own.
 func (b *bench) createMany(ctx context.Context, issuer string, count int) ([]*cmapi.CertificateRequest, error) {
+	return b.create(ctx, issuer, count, b.floor.prepare)
+}
+
+func (b *bench) create(ctx context.Context, issuer string, count int, prepare func() (*cmapi.CertificateRequest, error)) ([]*cmapi.CertificateRequest, error) {
 	created := make([]*cmapi.CertificateRequest, count)
 	var group errgroup.Group
 	group.SetLimit(16)
 	for i := range created {
 		group.Go(func() error {
-			request, err := b.floor.prepare()
+			request, err := prepare()
 			if err != nil {
 				return err
 			}

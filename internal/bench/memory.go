@@ -11,6 +11,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
@@ -29,10 +31,18 @@ func (b *bench) measureMemory(ctx context.Context, foreign int) (memory, error) 
 		return result, err
 	}
 	progress("%d requests for another issuer", foreign)
-	const other = "nobody"
+	example, err := b.floor.prepare()
+	if err != nil {
+		return result, err
+	}
+	alike := func() (*cmapi.CertificateRequest, error) {
+		request := example.DeepCopy()
+		request.Name = testkit.UniqueName("foreign")
+		return request, nil
+	}
 	for made := 0; made < foreign; {
 		step := min(2000, foreign-made)
-		if _, err := b.createMany(ctx, other, step); err != nil {
+		if _, err := b.create(ctx, "nobody", step, alike); err != nil {
 			return result, err
 		}
 		made += step

@@ -74,7 +74,7 @@ func Require(t testing.TB) *Cluster {
 }
 
 // UniqueName returns prefix with a random end, for an object of a test's own.
-func UniqueName(prefix string) string { return prefix + "-" + utilrand.String(6) }
+func UniqueName(prefix string) string { return prefix + "-" + utilrand.String(8) }
 
 // As returns how the API is reached with a bearer token and nothing else.
 func (c *Cluster) As(token string) *rest.Config {
