@@ -7,7 +7,10 @@
 // The cluster is real, kube-apiserver and cert-manager, and is reached by a
 // kubeconfig with the rights of an administrator; see [Connect] and, in tests,
 // [Require]. What is made in it carries names of its own, so that tests run side by
-// side.
+// side. A test that changes what all share, such as a CustomResourceDefinition,
+// gets a cluster of its own from [RequireOwn]; one that kills the daemons has them
+// as processes, [StartProgram]; one that takes the API server away puts a [Gate]
+// in front of it.
 //
 // The [Kubelet] is not real, since a kubelet needs a container runtime. It does
 // what the kubelet does with an inline CSI volume: reads the Pod and the
