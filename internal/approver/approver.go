@@ -13,6 +13,7 @@ import (
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
+	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
@@ -38,7 +39,7 @@ type Approver struct {
 	config              *config.Holder
 	log                 *slog.Logger
 	certManager         cmclient.Interface
-	kubernetes          kubernetes.Interface
+	leases              coordination.LeasesGetter
 	rollout             rollout
 	inbox               *inbox
 	sources             *sources
@@ -58,17 +59,25 @@ func New(options Options) (*Approver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the Kubernetes client: %w", err)
 	}
-	box := newInbox()
+	// Whatever limit there is on requests, the Lease must not wait for it.
+	unlimited := rest.CopyConfig(options.REST)
+	unlimited.QPS, unlimited.RateLimiter = -1, nil
+	leases, err := coordination.NewForConfig(unlimited)
+	if err != nil {
+		return nil, fmt.Errorf("building the client for the Lease: %w", err)
+	}
 	a := &Approver{
 		identity: options.Identity, namespace: options.Namespace,
 		config: options.Config, log: options.Log,
-		certManager: certManager, kubernetes: clientset,
-		inbox: box, metrics: newMetrics(box), denials: newDenials(clientset),
-		sources: &sources{
-			inbox: box, requests: certManager.CertmanagerV1().CertificateRequests(""), log: options.Log,
-			running: map[scope]runningSource{},
-		},
+		certManager: certManager, leases: leases,
 	}
+	a.inbox = newInbox(a.rollout.isOurs)
+	a.sources = &sources{
+		inbox: a.inbox, requests: certManager.CertmanagerV1().CertificateRequests(""), log: options.Log,
+		running: map[scope]runningSource{},
+	}
+	a.metrics = newMetrics(a.inbox, a.sources)
+	a.denials = newDenials(clientset, a.metrics.eventsDropped)
 	a.takeConfig()
 	return a, nil
 }

@@ -4,6 +4,7 @@
 package approver
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -20,11 +22,14 @@ import (
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
 )
 
 const testConfig = `apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1
@@ -44,6 +49,8 @@ type answer struct {
 // cert-manager's webhook say is tested in package integration.
 type api struct {
 	answers []answer // to each update in turn; 200 after that
+	// refuseKind is a kind of issuer that does not exist.
+	refuseKind string
 
 	mu      sync.Mutex
 	updates []*cmapi.CertificateRequest
@@ -60,6 +67,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.updates = append(a.updates, request)
+	if a.refuseKind != "" && request.Spec.IssuerRef.Kind == a.refuseKind {
+		w.WriteHeader(http.StatusForbidden)
+		fmt.Fprint(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":403,"reason":"Forbidden","message":"referenced signer resource does not exist"}`)
+		return
+	}
 	if n := len(a.updates); n <= len(a.answers) && a.answers[n-1].code != http.StatusOK {
 		refused := a.answers[n-1]
 		reasons := map[int]metav1.StatusReason{
@@ -85,6 +97,16 @@ func (a *api) names() []string {
 		out = append(out, update.Name+" "+string(update.Status.Conditions[len(update.Status.Conditions)-1].Type))
 	}
 	return out
+}
+
+// tried counts the updates of requests whose names begin so.
+func (a *api) tried(prefix string) (count int) {
+	for _, name := range a.names() {
+		if strings.HasPrefix(name, prefix) {
+			count++
+		}
+	}
+	return count
 }
 
 func newApprover(t *testing.T, a *api) *Approver {
@@ -196,6 +218,98 @@ func TestWorkTriesAgainAndEndsWithItsContext(t *testing.T) {
 	<-ended
 	if n := len(a.names()); n != 4 {
 		t.Errorf("%d updates, want 4", n)
+	}
+}
+
+// A leader that stops leaves what waits to the next one.
+func TestStoppedLeaderDecidesNothingMore(t *testing.T) {
+	t.Parallel()
+	a := &api{}
+	approver := newApprover(t, a)
+	waiting := newQueue()
+	defer approver.inbox.serve(waiting)()
+	approver.see(t, named("a", "ca"), named("b", "ca"))
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	for waiting.Len() > 0 {
+		approver.workOne(ctx, waiting)
+	}
+	if undecided, _ := approver.inbox.undecided(); undecided != 2 || len(a.names()) != 0 {
+		t.Errorf("%d are kept and %d updated, want 2 and 0", undecided, len(a.names()))
+	}
+	if n := testutil.ToFloat64(approver.metrics.failures.WithLabelValues("other")); n != 0 {
+		t.Errorf("%v failures are counted", n)
+	}
+}
+
+// Somebody's requests for issuers that do not exist are refused again and again;
+// requests for SVIDs do not wait for them.
+func TestOthersDoNotHoldUpSVIDs(t *testing.T) {
+	t.Parallel()
+	a := &api{refuseKind: "Nope"}
+	approver := newApprover(t, a)
+	approver.config.Set(withOthers(t))
+	approver.takeConfig()
+	needed, _ := approver.rollout.scopes(time.Now())
+	approver.inbox.open(needed[0])
+	for i := range 500 {
+		bad := named("bad-"+strconv.Itoa(i), "ca")
+		bad.Spec.IssuerRef.Kind, bad.Spec.Request = "Nope", webRequest(t)
+		bad.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Hour))
+		approver.see(t, bad)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	ended := make(chan struct{})
+	go func() { defer close(ended); approver.work(ctx) }()
+	for a.tried("bad-") == 0 {
+		check(t, t.Context().Err())
+	}
+	approver.see(t, named("ours", "ca"))
+	for a.tried("ours") == 0 {
+		check(t, t.Context().Err())
+	}
+	stop()
+	<-ended
+	if n := a.tried("bad-"); n > 100 {
+		t.Errorf("%d decisions were refused meanwhile: the signer has not rested", n)
+	}
+}
+
+func withOthers(t *testing.T) *config.Config {
+	t.Helper()
+	c, err := config.Parse("test.yaml", []byte(strings.Replace(testConfig, "workers: 2", "workers: 2, approveOthers: true", 1)))
+	check(t, err)
+	return c
+}
+
+// webRequest is a CSR for a DNS name.
+func webRequest(t *testing.T) []byte {
+	t.Helper()
+	key, err := csr.KeySpec{Algorithm: csr.Ed25519}.Generate()
+	check(t, err)
+	return csrtest.Good(key).With(csrtest.Names(csrtest.Element(0x82, []byte("www.example.org")))).PEM()
+}
+
+// What is left alone is not kept, for there may be very much of it.
+func TestLeftAloneIsNotKept(t *testing.T) {
+	t.Parallel()
+	approver := newApprover(t, &api{})
+	approver.config.Set(withOthers(t))
+	approver.takeConfig()
+	needed, _ := approver.rollout.scopes(time.Now())
+	approver.inbox.open(needed[0])
+	waiting := newQueue()
+	defer approver.inbox.serve(waiting)()
+	unreadable := named("theirs", "other")
+	unreadable.Spec.Request = bytes.Repeat([]byte("x"), 1<<20)
+	approver.see(t, unreadable)
+	if e, _ := approver.inbox.get("theirs"); len(e.request.Spec.Request) > csr.MaxSize+1 {
+		t.Errorf("%d bytes of it are kept", len(e.request.Spec.Request))
+	}
+	approver.workOne(t.Context(), waiting)
+	if undecided, _ := approver.inbox.undecided(); undecided != 0 {
+		t.Errorf("%d are kept", undecided)
 	}
 }
 

@@ -5,6 +5,7 @@ package approver
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -55,14 +56,18 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 		return false
 	}
 	defer waiting.Done(next)
+	if ctx.Err() != nil { // What is left is for the next leader.
+		return true
+	}
 	e, ok := a.inbox.get(next.uid)
 	if !ok { // It has been decided, or is gone.
 		waiting.Forget(next)
 		return true
 	}
-	switch again, err := a.decide(ctx, e); {
+	switch again, err := a.decide(ctx, e, waiting); {
 	case apierrors.IsConflict(err):
 		waiting.AddAfter(next, afterConflict)
+	case apierrors.IsNotFound(err): // It is gone.
 	case err != nil && ctx.Err() == nil:
 		a.complain(e.request, err)
 		waiting.AddRateLimited(next)
@@ -77,7 +82,7 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 // decide asks the policy and carries out what it says. A decision that has to
 // wait is to be made again after the returned time, or when the configuration
 // changes.
-func (a *Approver) decide(ctx context.Context, e entry) (again time.Duration, err error) {
+func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again time.Duration, err error) {
 	request, now := e.request, time.Now()
 	known, grace := a.rollout.at(now)
 	// The clocks of API server and approver may differ.
@@ -93,7 +98,28 @@ func (a *Approver) decide(ctx context.Context, e entry) (again time.Duration, er
 			append(about(request, decision), "atMost", patience)...)
 		return patience, nil
 	default:
-		return 0, a.carryOut(ctx, e, decision)
+		kind, name := signer(request)
+		turn, after := a.pacer.enter(kind, name, e.item(), now)
+		if turn == nil { // If after is zero, it comes back when another is through.
+			return after, nil
+		}
+		err := a.carryOut(ctx, e, decision)
+		for _, parked := range turn.leave(outcomeOf(err), time.Now()) {
+			waiting.Add(parked)
+		}
+		return 0, err
+	}
+}
+
+// outcomeOf says what the pacer is to make of an error.
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil:
+		return written
+	case errors.Is(err, errMayNotApprove) || errors.Is(err, errNoSigner) || errors.Is(err, errWebhook):
+		return refused
+	default:
+		return failed
 	}
 }
 
@@ -103,14 +129,11 @@ func (a *Approver) carryOut(ctx context.Context, e entry, decision policy.Decisi
 	setCondition(updated, decision)
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	leave, err := a.pacer.enter(ctx, signer(updated))
-	if err != nil {
-		return err
-	}
-	_, err = a.certManager.CertmanagerV1().CertificateRequests(updated.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
-	leave(err == nil)
+	_, err := a.certManager.CertmanagerV1().CertificateRequests(updated.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
 	switch {
-	case apierrors.IsNotFound(err): // It is gone.
+	case apierrors.IsNotFound(err):
+		a.inbox.forget(e.request.UID)
+		return err
 	case err != nil:
 		err = explainUpdate(e.request, err)
 		a.metrics.failures.WithLabelValues(failureClass(err)).Inc()

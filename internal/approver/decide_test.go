@@ -107,7 +107,7 @@ func TestDecideOnWhatTheServerSays(t *testing.T) {
 		waits  bool // whether the request is still to be decided
 	}{
 		{"done", answer{code: http.StatusOK}, nil, "", false},
-		{"gone meanwhile", answer{code: http.StatusNotFound}, nil, "", false},
+		{"gone meanwhile", answer{code: http.StatusNotFound}, apierrors.IsNotFound, "other", false},
 		{"changed meanwhile", answer{code: http.StatusConflict}, apierrors.IsConflict, "conflict", true},
 		{"too many requests", answer{code: http.StatusTooManyRequests}, apierrors.IsTooManyRequests, "throttled", true},
 		{"may not update", answer{code: http.StatusForbidden}, wraps(errMayNotUpdate), "missing_right", true},
@@ -124,7 +124,7 @@ func TestDecideOnWhatTheServerSays(t *testing.T) {
 			approver := newApprover(t, &api{answers: []answer{row.answer}})
 			approver.see(t, named("ours", "ca"))
 			e, _ := approver.inbox.get("ours")
-			_, err := approver.decide(t.Context(), e)
+			_, err := approver.decide(t.Context(), e, newQueue())
 			if row.is == nil {
 				check(t, err)
 			} else if err == nil || !row.is(err) {
@@ -156,7 +156,7 @@ func TestMissingRightIsNamed(t *testing.T) {
 	} {
 		request := named("ours", "ca")
 		request.Spec.IssuerRef.Kind, request.Spec.IssuerRef.Group = row.kind, row.group
-		want := "the approver's ClusterRole lacks the rule {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve], " + row.want + "}"
+		want := "the approver's ClusterRole lacks, or cert-manager's webhook could not ask the API server about, the rule {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve], " + row.want + "}"
 		if err := explainUpdate(request, refused); !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s: %v", row.kind, err)
 		}

@@ -30,7 +30,7 @@ func (a *Approver) elect(ctx context.Context, c config.LeaderElection, lead func
 		Name: c.LeaseName,
 		Lock: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: a.namespace, Name: c.LeaseName},
-			Client:     a.kubernetes.CoordinationV1(),
+			Client:     a.leases,
 			LockConfig: resourcelock.ResourceLockConfig{Identity: a.identity},
 		},
 		LeaseDuration: c.LeaseDuration, RenewDeadline: c.RenewDeadline, RetryPeriod: c.RetryPeriod,

@@ -7,10 +7,12 @@ import (
 	"context"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
@@ -23,11 +25,23 @@ const EventReason = "Denied"
 type denials struct {
 	broadcaster events.EventBroadcaster
 	recorder    events.EventRecorder
+	limit       flowcontrol.RateLimiter
+	dropped     prometheus.Counter
 }
 
-func newDenials(client kubernetes.Interface) *denials {
+// How many Events there may be in a second, and at once. Whoever floods the
+// approver with wrong requests should not have it flood the API server.
+const (
+	eventsPerSecond = 10
+	eventsAtOnce    = 100
+)
+
+func newDenials(client kubernetes.Interface, dropped prometheus.Counter) *denials {
 	broadcaster := events.NewBroadcaster(&events.EventSinkImpl{Interface: client.EventsV1()})
-	return &denials{broadcaster, broadcaster.NewRecorder(scheme.Scheme, "csi-driver-spiffe-approver")}
+	return &denials{
+		broadcaster, broadcaster.NewRecorder(scheme.Scheme, "csi-driver-spiffe-approver"),
+		flowcontrol.NewTokenBucketRateLimiter(eventsPerSecond, eventsAtOnce), dropped,
+	}
 }
 
 // start makes Events until ctx ends or stop is called.
@@ -38,6 +52,10 @@ func (d *denials) start(ctx context.Context) (stop func()) {
 }
 
 func (d *denials) add(request *cmapi.CertificateRequest, decision policy.Decision) {
+	if !d.limit.TryAccept() {
+		d.dropped.Inc()
+		return
+	}
 	regarding := &corev1.ObjectReference{
 		APIVersion: cmapi.SchemeGroupVersion.String(), Kind: cmapi.CertificateRequestKind,
 		Namespace: request.Namespace, Name: request.Name, UID: request.UID, ResourceVersion: request.ResourceVersion,

@@ -11,6 +11,7 @@ import (
 	"github.com/cert-manager/cert-manager/pkg/apis/certmanager"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
@@ -28,7 +29,7 @@ var (
 	// errMayNotWatch, errMayNotUpdate and errMayNotApprove are for a missing right.
 	errMayNotWatch   = errors.New("the approver's ClusterRole lacks " + rule("certificaterequests", "list, watch", ""))
 	errMayNotUpdate  = errors.New("the approver's ClusterRole lacks " + rule("certificaterequests/status", "update", ""))
-	errMayNotApprove = errors.New("the approver's ClusterRole lacks")
+	errMayNotApprove = errors.New("the approver's ClusterRole lacks, or cert-manager's webhook could not ask the API server about,")
 	// errNoSigner is for an issuerRef of a kind that does not exist.
 	errNoSigner = errors.New("the API server knows no issuers of this kind and group")
 	// errWebhook is for when cert-manager's webhook does not answer.
@@ -61,9 +62,10 @@ func explainWatch(err error) error {
 // and webhook tell by the text alone which of the rights it was.
 func explainUpdate(request *cmapi.CertificateRequest, err error) error {
 	const approve, noKind, webhook = "permissions to set approved/denied conditions", "referenced signer resource does not exist", "failed calling webhook"
+	_, name := signer(request)
 	switch text := fmt.Sprint(err); {
 	case strings.Contains(text, approve):
-		return fmt.Errorf("%w %s: %w", errMayNotApprove, rule("signers", "approve", signer(request)), err)
+		return fmt.Errorf("%w %s: %w", errMayNotApprove, rule("signers", "approve", name), err)
 	case strings.Contains(text, noKind):
 		return fmt.Errorf("%w: %w", errNoSigner, err)
 	case strings.Contains(text, webhook):
@@ -75,16 +77,20 @@ func explainUpdate(request *cmapi.CertificateRequest, err error) error {
 	}
 }
 
-// signer names the issuer of a request as the right to approve does:
-// cert-manager.io/docs/usage/certificaterequest, "RBAC Syntax". The plural of an
-// external issuer's kind, and whether it is namespaced, are guesses.
-func signer(request *cmapi.CertificateRequest) string {
+// signer names the issuer of a request as the right to approve does, and its
+// kind: cert-manager.io/docs/usage/certificaterequest, "RBAC Syntax". The plural
+// of an external issuer's kind, and whether it is namespaced, are guesses. What
+// no object can be called, a requester has made up: it must not become advice.
+func signer(request *cmapi.CertificateRequest) (kind, name string) {
 	ref := policy.IssuerRef(request.Spec.IssuerRef).Defaulted()
-	name := ref.Name
-	if ref.Kind == cmapi.IssuerKind {
-		name = request.Namespace + "." + name
+	kind = strings.ToLower(ref.Kind) + "s." + ref.Group
+	if len(validation.IsDNS1123Subdomain(ref.Name)) > 0 || len(validation.IsDNS1123Subdomain(kind)) > 0 {
+		return "(no such kind)", "(no such issuer)"
 	}
-	return strings.ToLower(ref.Kind) + "s." + ref.Group + "/" + name
+	if ref.Kind == cmapi.IssuerKind {
+		return kind, kind + "/" + request.Namespace + "." + ref.Name
+	}
+	return kind, kind + "/" + ref.Name
 }
 
 // failureClass is the label of a failure in the metrics.

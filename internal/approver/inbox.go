@@ -8,6 +8,7 @@ import (
 	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -15,6 +16,8 @@ import (
 // found it, and tells them to the queue when there is one: a replica that is
 // not the leader only holds them.
 type inbox struct {
+	isOurs func(cmmeta.IssuerReference) bool
+
 	mu    sync.Mutex
 	views map[scope]*view
 	queue *queue
@@ -25,13 +28,18 @@ type entry struct {
 	request *cmapi.CertificateRequest
 	// seen is when the watch first showed it.
 	seen time.Time
+	// other is set if the request is not for an SVID.
+	other bool
 }
 
 func (e entry) item() item {
-	return item{uid: e.request.UID, created: e.request.CreationTimestamp.Unix()}
+	return item{uid: e.request.UID, created: e.request.CreationTimestamp.Unix(), other: e.other}
 }
 
-func newInbox() *inbox { return &inbox{views: map[scope]*view{}} }
+// newInbox returns an empty inbox. isOurs tells whether a request is for an SVID.
+func newInbox(isOurs func(cmmeta.IssuerReference) bool) *inbox {
+	return &inbox{isOurs: isOurs, views: map[scope]*view{}}
+}
 
 // serve has what waits, and all that comes from now on, go to a queue, until
 // the returned function is called.

@@ -23,16 +23,19 @@ const (
 
 // metrics has no label that a requester could put something into.
 type metrics struct {
-	inbox     *inbox
-	decisions *prometheus.CounterVec
-	denials   *prometheus.CounterVec
-	failures  *prometheus.CounterVec
-	duration  prometheus.Histogram
-	age       prometheus.Histogram
-	leader    prometheus.Gauge
+	inbox   *inbox
+	sources *sources
+	// eventsDropped counts denials without an Event.
+	eventsDropped prometheus.Counter
+	decisions     *prometheus.CounterVec
+	denials       *prometheus.CounterVec
+	failures      *prometheus.CounterVec
+	duration      prometheus.Histogram
+	age           prometheus.Histogram
+	leader        prometheus.Gauge
 }
 
-func newMetrics(box *inbox) *metrics {
+func newMetrics(box *inbox, watches *sources) *metrics {
 	const prefix = "csi_driver_spiffe_approver_"
 	counter := func(name, help, label string, values ...string) *prometheus.CounterVec {
 		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, []string{label})
@@ -45,7 +48,10 @@ func newMetrics(box *inbox) *metrics {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets})
 	}
 	return &metrics{
-		inbox: box,
+		inbox: box, sources: watches,
+		eventsDropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "events_dropped_total", Help: "Denials that got no Event because there were too many at a time.",
+		}),
 		decisions: counter("decisions_total", "Decisions by outcome. What was deferred is decided again; what was left alone is not decided here.",
 			"outcome", outcomeApproved, outcomeDenied, outcomeApprovedOther, outcomeDeferred, outcomeLeftAlone),
 		denials: counter("denial_reasons_total", "Reasons of denials. A denial may have several.", "reason", reasonNames()...),
@@ -67,7 +73,13 @@ func (m *metrics) collectors() []prometheus.Collector {
 			func() float64 { return float64(value()) })
 	}
 	return []prometheus.Collector{
-		m.decisions, m.denials, m.failures, m.duration, m.age, m.leader,
+		m.decisions, m.denials, m.failures, m.duration, m.age, m.leader, m.eventsDropped,
+		gauge("watching", "Whether CertificateRequests are watched (1), or the API server does not let it (0).", func() int {
+			if m.sources.ready() != nil {
+				return 0
+			}
+			return 1
+		}),
 		gauge("undecided_requests", "Requests that are to be decided here and are not yet, whatever they wait for.",
 			func() int { undecided, _ := m.inbox.undecided(); return undecided }),
 		gauge("queue_depth", "Requests that wait for a worker. It is 0 for a replica that stands by.",

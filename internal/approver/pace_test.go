@@ -4,69 +4,112 @@
 package approver
 
 import (
-	"context"
-	"errors"
+	"slices"
 	"strconv"
 	"testing"
-	"testing/synctest"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// One goes ahead, and the others follow when it has come back well.
-func TestPacer(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		var p pacer
-		enter := func() func(bool) {
-			leave, err := p.enter(t.Context(), "ca")
-			check(t, err)
-			return leave
-		}
-		first := enter()
-		entered := make(chan func(bool), 3)
-		for range 3 {
-			go func() { entered <- enter() }()
-		}
-		synctest.Wait()
-		if len(entered) != 0 {
-			t.Fatal("others have not waited for the first")
-		}
-		first(false)
-		synctest.Wait()
-		if len(entered) != 1 {
-			t.Fatalf("%d go ahead after a failure, want another one", len(entered))
-		}
-		(<-entered)(true)
-		synctest.Wait()
-		if len(entered) != 2 {
-			t.Fatalf("%d follow, want all", len(entered))
-		}
-		for range 10 {
-			enter() // None of these leaves, and none waits for another.
-		}
-		time.Sleep(rememberedFor)
-		ahead := enter()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := p.enter(ctx, "ca"); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("got %v, want it to wait for the one that has gone ahead again", err)
-		}
-		if _, err := p.enter(ctx, "another"); err != nil && ctx.Err() == nil {
-			t.Errorf("another signer waits as well: %v", err)
-		}
-		ahead(true)
-	})
+// course is a pacer with a clock of its own.
+type course struct {
+	*testing.T
+	pacer pacer
+	now   time.Time
 }
 
-func TestPacerForgetsSigners(t *testing.T) {
-	t.Parallel()
-	var p pacer
-	start := time.Now()
-	for i := range 10 * manySigners {
-		_, leave := p.try(strconv.Itoa(i), start.Add(time.Duration(i)*time.Second))
-		leave(true)
+func (c *course) enter(kind, signer, name string) *turn {
+	t, _ := c.pacer.enter(kind, signer, item{uid: types.UID(name)}, c.now)
+	return t
+}
+
+// mustPark asserts that a decision has no turn until another has left.
+func (c *course) mustPark(kind, signer, name string) {
+	c.Helper()
+	if t, after := c.pacer.enter(kind, signer, item{uid: types.UID(name)}, c.now); t != nil || after != 0 {
+		c.Fatalf("%s: turn %v, after %s; want it parked", name, t, after)
 	}
-	if n := len(p.signers); n > manySigners {
-		t.Errorf("%d signers are known, want at most %d", n, manySigners)
+}
+
+func (c *course) mustRest(kind, signer string, want time.Duration) {
+	c.Helper()
+	if t, after := c.pacer.enter(kind, signer, item{}, c.now); t != nil || after != want {
+		c.Fatalf("turn %v, after %s; want it to rest for %s", t, after, want)
+	}
+}
+
+// One goes ahead, and the others follow when it has come back well.
+func TestPacerSendsOneAhead(t *testing.T) {
+	t.Parallel()
+	c := &course{T: t, now: time.Now()}
+	first := c.enter("kind", "ca", "1")
+	c.mustPark("kind", "ca", "2")
+	c.mustPark("kind", "ca", "3")
+	again := first.leave(failed, c.now)
+	if !slices.Equal(again, []item{{uid: "2"}, {uid: "3"}}) {
+		t.Fatalf("%v are tried again", again)
+	}
+	second := c.enter("kind", "ca", "2") // the first one did not find out
+	c.mustPark("kind", "ca", "3")
+	second.leave(written, c.now)
+	for range 10 {
+		if c.enter("kind", "ca", "x") == nil {
+			t.Fatal("one has to wait though the webhook knows the answer")
+		}
+	}
+	c.now = c.now.Add(rememberedFor)
+	c.enter("kind", "ca", "4")
+	c.mustPark("kind", "ca", "5")
+}
+
+// The webhook's first question is about a kind, the second about one issuer.
+func TestPacerKnowsKindsAndIssuers(t *testing.T) {
+	t.Parallel()
+	c := &course{T: t, now: time.Now()}
+	first := c.enter("issuers", "a.ca", "1")
+	c.mustPark("issuers", "b.ca", "2")
+	if c.enter("clusterissuers", "ca", "3") == nil {
+		t.Error("a decision for another kind has to wait")
+	}
+	first.leave(written, c.now)
+	if c.enter("issuers", "b.ca", "2") == nil {
+		t.Error("nobody may ask about another issuer")
+	}
+	c.mustPark("issuers", "b.ca", "4")
+	if c.enter("issuers", "c.ca", "5") == nil || c.enter("issuers", "a.ca", "6") == nil {
+		t.Error("decisions for other issuers have to wait")
+	}
+}
+
+// An issuer whose decisions are refused rests, longer each time, and no other
+// does.
+func TestPacerHasRefusedSignersRest(t *testing.T) {
+	t.Parallel()
+	c := &course{T: t, now: time.Now()}
+	for rest := firstRest; rest < lastRest; rest *= 2 {
+		c.enter("kind", "bad", "1").leave(refused, c.now)
+		c.mustRest("kind", "bad", rest)
+		c.enter("kind", "good", "2").leave(written, c.now)
+		c.now = c.now.Add(rest)
+	}
+	c.enter("kind", "bad", "1").leave(refused, c.now)
+	c.mustRest("kind", "bad", lastRest)
+	c.now = c.now.Add(lastRest)
+	c.enter("kind", "bad", "1").leave(written, c.now)
+	if c.enter("kind", "bad", "2") == nil {
+		t.Error("it rests after its decision was written")
+	}
+}
+
+func TestPacerForgets(t *testing.T) {
+	t.Parallel()
+	c := &course{T: t, now: time.Now()}
+	for i := range 10 * manyPaces {
+		c.enter("kind", strconv.Itoa(i), "x").leave(outcome(i%3), c.now)
+		c.now = c.now.Add(time.Minute)
+	}
+	if n := len(c.pacer.paces); n > manyPaces {
+		t.Errorf("%d are known, want at most %d", n, manyPaces)
 	}
 }

@@ -15,7 +15,7 @@ import (
 // other.
 const (
 	firstRetry = 5 * time.Millisecond
-	lastRetry  = 30 * time.Second
+	lastRetry  = 10 * time.Second
 )
 
 // item names a request in the queue. It is the same for every version of the
@@ -26,9 +26,12 @@ type item struct {
 	// created is in seconds since 1970, which is how precisely Kubernetes notes
 	// it.
 	created int64
+	// other is set if the request is not for an SVID, but approved for
+	// approver.approveOthers.
+	other bool
 }
 
-// queue hands out the oldest request first.
+// queue hands out requests for SVIDs first, and the oldest of them.
 type queue struct {
 	workqueue.TypedRateLimitingInterface[item]
 }
@@ -76,6 +79,9 @@ type places []place
 func (p places) Len() int      { return len(p) }
 func (p places) Swap(i, j int) { p[i], p[j] = p[j], p[i] }
 func (p places) Less(i, j int) bool {
+	if p[i].item.other != p[j].item.other {
+		return p[j].item.other
+	}
 	if p[i].item.created != p[j].item.created {
 		return p[i].item.created < p[j].item.created
 	}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
@@ -17,6 +19,9 @@ type rollout struct {
 	current policy.Policy
 	// others is set when requests to other issuers are approved as well.
 	others bool
+	// generation counts the changes, among them that an earlier policy is not
+	// honoured any more.
+	generation int
 	// grace is the present grace period.
 	grace   time.Duration
 	earlier []expiring
@@ -37,6 +42,9 @@ type expiring struct {
 func (r *rollout) change(to policy.Policy, others bool, now time.Time, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.others != others || r.current != to {
+		r.generation++
+	}
 	r.others = others
 	hold := max(r.grace, grace)
 	r.grace = grace
@@ -71,18 +79,33 @@ func (r *rollout) scopes(now time.Time) (needed []scope, until time.Time) {
 	defer r.mu.Unlock()
 	r.expire(now)
 	for _, e := range r.earlier {
-		needed = append(needed, scope{e.policy.IssuerRef.Defaulted()})
+		needed = append(needed, scope{issuer: e.policy.IssuerRef.Defaulted()})
 		if until.IsZero() || e.until.Before(until) {
 			until = e.until
 		}
 	}
 	if r.others {
-		return []scope{{}}, until
+		// What is left alone is not kept, and may have to be looked at again: so
+		// there is another watch after each change.
+		return []scope{{generation: r.generation}}, until
 	}
-	return append(needed, scope{r.current.IssuerRef.Defaulted()}), until
+	return append(needed, scope{issuer: r.current.IssuerRef.Defaulted()}), until
+}
+
+// isOurs reports whether a request is to the issuer of SVIDs, or to one that was
+// that within the grace period.
+func (r *rollout) isOurs(ref cmmeta.IssuerReference) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.current.IssuerRef.Names(ref) ||
+		slices.ContainsFunc(r.earlier, func(e expiring) bool { return e.policy.IssuerRef.Names(ref) })
 }
 
 // expire needs the lock.
 func (r *rollout) expire(now time.Time) {
+	before := len(r.earlier)
 	r.earlier = slices.DeleteFunc(r.earlier, func(e expiring) bool { return !e.until.After(now) })
+	if len(r.earlier) != before {
+		r.generation++
+	}
 }

@@ -16,14 +16,18 @@ import (
 // zero, those for any.
 type scope struct {
 	issuer policy.IssuerRef
+	// generation tells one watch on the requests for any issuer from the next.
+	generation int
 }
 
+func (s scope) isAny() bool { return s.issuer == policy.IssuerRef{} }
+
 func (s scope) includes(ref cmmeta.IssuerReference) bool {
-	return s == scope{} || s.issuer.Names(ref)
+	return s.isAny() || s.issuer.Names(ref)
 }
 
 func (s scope) String() string {
-	if s == (scope{}) {
+	if s.isAny() {
 		return "all issuers"
 	}
 	return s.issuer.String()
@@ -35,7 +39,7 @@ func (s scope) String() string {
 // a kind or group may be left out in a request for its default, and a selector
 // can ask for one value only.
 func (s scope) selector() string {
-	if s == (scope{}) {
+	if s.isAny() {
 		return ""
 	}
 	const name, kind, group = "spec.issuerRef.name", "spec.issuerRef.kind", "spec.issuerRef.group"

@@ -26,7 +26,7 @@ func TestSelector(t *testing.T) {
 		{"external", policy.IssuerRef{Name: "ca", Kind: "VaultIssuer", Group: "example.org"}, "spec.issuerRef.name=ca,spec.issuerRef.kind=VaultIssuer,spec.issuerRef.group=example.org"},
 		{"any", policy.IssuerRef{}, ""},
 	} {
-		if got := (scope{row.ref}).selector(); got != row.want {
+		if got := (scope{issuer: row.ref}).selector(); got != row.want {
 			t.Errorf("%s: %q, want %q", row.name, got, row.want)
 		}
 	}
@@ -34,7 +34,7 @@ func TestSelector(t *testing.T) {
 
 func TestScopeIncludes(t *testing.T) {
 	t.Parallel()
-	issuer := scope{policy.IssuerRef{Name: "ca", Kind: "Issuer", Group: "cert-manager.io"}}
+	issuer := scope{issuer: policy.IssuerRef{Name: "ca", Kind: "Issuer", Group: "cert-manager.io"}}
 	for _, row := range []struct {
 		name  string
 		scope scope
@@ -75,11 +75,11 @@ func TestScopesFollowTheConfiguration(t *testing.T) {
 		}
 	}
 	r.change(a, false, start, time.Minute)
-	expect("at first", start, time.Time{}, scope{a.IssuerRef})
+	expect("at first", start, time.Time{}, scope{issuer: a.IssuerRef})
 	r.change(b, false, start, time.Minute)
-	expect("after a change", start, start.Add(time.Minute), scope{a.IssuerRef}, scope{b.IssuerRef})
+	expect("after a change", start, start.Add(time.Minute), scope{issuer: a.IssuerRef}, scope{issuer: b.IssuerRef})
 	r.change(b, true, start, time.Minute)
-	expect("with others", start, start.Add(time.Minute), scope{})
+	expect("with others", start, start.Add(time.Minute), scope{generation: 3})
 	r.change(b, false, start, time.Minute)
-	expect("after the grace period", start.Add(time.Minute), time.Time{}, scope{b.IssuerRef})
+	expect("after the grace period", start.Add(time.Minute), time.Time{}, scope{issuer: b.IssuerRef})
 }

@@ -4,10 +4,13 @@
 package approver
 
 import (
+	"slices"
+
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
@@ -26,6 +29,10 @@ func slim(request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
 		Status: request.Status,
 	}
 	kept.Spec.UID, kept.Spec.Groups, kept.Spec.Extra = "", nil, nil
+	if size := csr.MaxSize + 1; len(kept.Spec.Request) > size {
+		// It is too large with this much of it already.
+		kept.Spec.Request = slices.Clone(kept.Spec.Request[:size])
+	}
 	if stamp, ok := request.Annotations[policy.AnnotationHash]; ok {
 		kept.Annotations = map[string]string{policy.AnnotationHash: stamp}
 	}

@@ -37,8 +37,9 @@ type source struct {
 	log      *slog.Logger
 
 	mu sync.Mutex
-	// failure is why the watch does not work now, or nil.
+	// failure is why the watch does not work now, or nil, and since when.
 	failure error
+	since   time.Time
 	// unselected is set when the API server has refused to select.
 	unselected bool
 }
@@ -94,7 +95,7 @@ func ask[T any](ctx context.Context, s *source, options metav1.ListOptions, call
 	_ = patience().Until(ctx, true, true, func(ctx context.Context) (done bool, _ error) {
 		answer, err = call(ctx, selected)
 		if selected.FieldSelector != "" && apierrors.IsBadRequest(err) {
-			if answer, err = call(ctx, options); err == nil {
+			if answer, err = call(ctx, unselected(options)); err == nil {
 				s.noteUnselected()
 			}
 		}
@@ -104,9 +105,22 @@ func ask[T any](ctx context.Context, s *source, options metav1.ListOptions, call
 	return answer, err
 }
 
+// unselected are the options for all requests. A list comes in pages then, which
+// it does not if it is from the cache of the API server, where version 0 has it
+// come from.
+func unselected(options metav1.ListOptions) metav1.ListOptions {
+	if options.Limit > 0 && options.ResourceVersion == "0" {
+		options.ResourceVersion, options.ResourceVersionMatch = "", ""
+	}
+	return options
+}
+
 // isPassing tells an error that is about the state of the API server, or of
 // the way there, from its answer to what was asked.
 func isPassing(err error) bool {
+	if apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
+		return false // It looks like a time-out, but a reflector has to ask for another version.
+	}
 	var status apierrors.APIStatus
 	return !asStatus(err, &status) || apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)
@@ -124,6 +138,9 @@ func (s *source) note(ctx context.Context, err error) {
 	defer s.mu.Unlock()
 	before := s.failure
 	s.failure = explainWatch(err)
+	if before == nil {
+		s.since = time.Now()
+	}
 	switch {
 	case s.failure == nil && before != nil:
 		s.log.Info("CertificateRequests are watched again", "issuer", s.view.scope.String())
@@ -143,12 +160,16 @@ func (s *source) noteUnselected() {
 	s.unselected = true
 }
 
+// longFailure is how long a watch may fail before the replica is not ready. It
+// goes on with what it has seen until then.
+const longFailure = time.Minute
+
 // ready returns nil when the view is that of the cluster.
 func (s *source) ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.view.hasSynced():
+	case s.view.hasSynced() && (s.failure == nil || time.Since(s.since) < longFailure):
 		return nil
 	case s.failure != nil:
 		return s.failure

@@ -41,6 +41,7 @@ func (s *sources) set(ctx context.Context, needed []scope) {
 	}
 	for scope, running := range s.running {
 		if !slices.Contains(needed, scope) {
+			s.log.Info("CertificateRequests are no longer watched", "issuer", scope.String())
 			running.stop()
 			s.inbox.close(running.view)
 			delete(s.running, scope)
@@ -52,6 +53,7 @@ func (s *sources) start(ctx context.Context, scope scope) {
 	ctx, stop := context.WithCancel(ctx)
 	started := runningSource{&source{view: s.inbox.open(scope), requests: s.requests, log: s.log}, stop}
 	s.running[scope] = started
+	s.log.Info("CertificateRequests are watched from now on", "issuer", scope.String())
 	s.ending.Go(func() { started.run(ctx) })
 }
 

@@ -5,6 +5,7 @@ package approver
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +31,13 @@ func shown(text string) string {
 	return quoted[1 : len(quoted)-1]
 }
 
+// shownError is shown for what the API server has said, which may repeat what it
+// was told.
+func shownError(err error) string {
+	quoted := fmt.Sprintf("%+.1024q", err.Error())
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}
+
 // tell has the log, the metrics and, if it is a denial, an Event say what has
 // been decided.
 func (a *Approver) tell(e entry, decision policy.Decision) {
@@ -47,14 +55,17 @@ func (a *Approver) leaveAlone(request *cmapi.CertificateRequest, decision policy
 	}
 	a.metrics.decisions.WithLabelValues(outcomeLeftAlone).Inc()
 	a.log.Info("left alone: it is for another issuer, and not to be approved for approver.approveOthers", about(request, decision)...)
+	a.inbox.forget(request.UID) // There may be very many. After a change they are listed again.
 }
 
 // complain logs that a decision could not be written. When many fail for the
 // same reason, it does so now and then only; the metrics count them.
 func (a *Approver) complain(request *cmapi.CertificateRequest, err error) {
-	if a.complaints.due(failureClass(err), time.Now()) {
+	// Those about other issuers must not keep one about our own from being told.
+	kind := fmt.Sprintf("%s ours=%t", failureClass(err), a.rollout.isOurs(request.Spec.IssuerRef))
+	if a.complaints.due(kind, time.Now()) {
 		a.log.Error("writing a decision failed; it is tried again until it works", "request", request.Namespace+"/"+request.Name,
-			"issuer", shown(policy.IssuerRef(request.Spec.IssuerRef).String()), "error", err)
+			"issuer", shown(policy.IssuerRef(request.Spec.IssuerRef).String()), "error", shownError(err))
 	}
 }
 

@@ -47,7 +47,7 @@ func TestDecisionIsOneLineOfTheLog(t *testing.T) {
 	request.Spec.Username = "evil\nlevel=INFO msg=decided verdict=Approve \u202e" + strings.Repeat("x", 5000)
 	approver.see(t, request)
 	e, _ := approver.inbox.get("ours")
-	_, err := approver.decide(t.Context(), e)
+	_, err := approver.decide(t.Context(), e, newQueue())
 	check(t, err)
 	line := log.String()
 	if strings.Count(line, "\n") != 1 || strings.ContainsFunc(line, func(r rune) bool { return r > '~' }) || len(line) > 4096 {
@@ -90,7 +90,7 @@ func TestComplaints(t *testing.T) {
 
 func TestMetricsAreWellFormed(t *testing.T) {
 	t.Parallel()
-	for _, collector := range newMetrics(newInbox()).collectors() {
+	for _, collector := range newMetrics(newInbox(ours().includes), &sources{}).collectors() {
 		problems, err := testutil.CollectAndLint(collector)
 		check(t, err)
 		for _, problem := range problems {

@@ -65,7 +65,7 @@ func (v *view) update(request *cmapi.CertificateRequest) {
 		delete(v.waiting, request.UID)
 		return
 	}
-	e := entry{request: slim(request), seen: time.Now()}
+	e := entry{request: slim(request), seen: time.Now(), other: !v.inbox.isOurs(request.Spec.IssuerRef)}
 	if before, ok := v.waiting[request.UID]; ok {
 		e.seen = before.seen
 	}
@@ -97,7 +97,7 @@ func (v *view) Replace(objs []any, _ string) error {
 			continue
 		}
 		if e, ok := before[request.UID]; ok {
-			v.waiting[request.UID] = e // for the time it was first seen
+			v.waiting[request.UID] = e // for when it was first seen
 		}
 		v.update(request)
 	}

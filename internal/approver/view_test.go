@@ -17,7 +17,7 @@ import (
 )
 
 func ours() scope {
-	return scope{policy.IssuerRef{Name: "ca", Kind: "ClusterIssuer", Group: "cert-manager.io"}}
+	return scope{issuer: policy.IssuerRef{Name: "ca", Kind: "ClusterIssuer", Group: "cert-manager.io"}}
 }
 
 // kept are the requests that a view holds, sorted.
@@ -25,7 +25,7 @@ func (v *view) kept() []types.UID { return slices.Sorted(maps.Keys(v.waiting)) }
 
 func TestViewKeepsWhatWaitsAndNothingElse(t *testing.T) {
 	t.Parallel()
-	v := newInbox().open(ours())
+	v := newInbox(ours().includes).open(ours())
 	a, b := named("a", "ca"), named("b", "ca")
 	for _, request := range []*cmapi.CertificateRequest{a, b, named("theirs", "other"), decidedNow(named("old", "ca"))} {
 		check(t, v.Add(request))
@@ -46,7 +46,7 @@ func TestViewKeepsWhatWaitsAndNothingElse(t *testing.T) {
 
 func TestViewReplace(t *testing.T) {
 	t.Parallel()
-	v := newInbox().open(ours())
+	v := newInbox(ours().includes).open(ours())
 	gone, stays := named("gone", "ca"), named("stays", "ca")
 	check(t, v.Add(gone))
 	check(t, v.Add(stays))
@@ -76,7 +76,7 @@ func TestViewReplace(t *testing.T) {
 // A request that is made again under the same name is another one.
 func TestViewTellsRequestsOfOneNameApart(t *testing.T) {
 	t.Parallel()
-	box := newInbox()
+	box := newInbox(ours().includes)
 	v := box.open(ours())
 	first, second := named("web-0", "ca"), named("web-0", "ca")
 	second.UID = "another"
@@ -89,7 +89,7 @@ func TestViewTellsRequestsOfOneNameApart(t *testing.T) {
 
 func TestViewRefusesOtherObjects(t *testing.T) {
 	t.Parallel()
-	v := newInbox().open(ours())
+	v := newInbox(ours().includes).open(ours())
 	for name, err := range map[string]error{"Add": v.Add("x"), "Update": v.Update(nil), "Delete": v.Delete(7)} {
 		if err == nil {
 			t.Errorf("%s takes what is no CertificateRequest", name)
@@ -100,7 +100,7 @@ func TestViewRefusesOtherObjects(t *testing.T) {
 // A view that was closed while its watch was still writing is not looked at.
 func TestClosedViewIsForgotten(t *testing.T) {
 	t.Parallel()
-	box := newInbox()
+	box := newInbox(ours().includes)
 	before := box.open(ours())
 	after := box.open(ours()) // the issuer has been configured again
 	box.close(before)

@@ -11,20 +11,22 @@ import (
 
 // Object identifiers, in the dotted form in which messages show them.
 const (
-	extensionRequest = "1.2.840.113549.1.9.14" // RFC 2985, section 5.4.2
-	subjectAltName   = "2.5.29.17"             // RFC 5280, section 4.2.1.6
-	keyUsage         = "2.5.29.15"             // RFC 5280, section 4.2.1.3
-	extKeyUsage      = "2.5.29.37"             // RFC 5280, section 4.2.1.12
-	serverAuth       = "1.3.6.1.5.5.7.3.1"
-	clientAuth       = "1.3.6.1.5.5.7.3.2"
+	extensionRequest  = "1.2.840.113549.1.9.14" // RFC 2985, section 5.4.2
+	challengePassword = "1.2.840.113549.1.9.7"  // RFC 2985, section 5.4.1
+	unstructuredName  = "1.2.840.113549.1.9.2"  // RFC 2985, section 5.4.3
+	subjectAltName    = "2.5.29.17"             // RFC 5280, section 4.2.1.6
+	keyUsage          = "2.5.29.15"             // RFC 5280, section 4.2.1.3
+	extKeyUsage       = "2.5.29.37"             // RFC 5280, section 4.2.1.12
+	serverAuth        = "1.3.6.1.5.5.7.3.1"
+	clientAuth        = "1.3.6.1.5.5.7.3.2"
 )
 
 // nameOID adds the name of what is met most often to its identifier, for messages.
 func nameOID(oid string) string {
 	switch oid {
-	case "1.2.840.113549.1.9.7":
+	case challengePassword:
 		return oid + " (challengePassword)"
-	case "1.2.840.113549.1.9.2":
+	case unstructuredName:
 		return oid + " (unstructuredName)"
 	case "1.3.6.1.4.1.311.2.1.14":
 		return oid + " (Microsoft's extension request)"

@@ -38,11 +38,44 @@ func CheckOther(pemBytes []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %+.200q", ErrDER, err.Error())
 	}
+	if err := checkOtherAttributes(request.RawTBSCertificateRequest); err != nil {
+		return err
+	}
 	for _, extension := range request.Extensions {
 		if extension.Id.Equal(oidSubjectAltName()) {
 			if err := checkNameTags(extension.Value); err != nil {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// checkOtherAttributes lets through one extensionRequest with one value, which
+// crypto/x509 reads, and attributes that are text. What others hold, an issuer
+// may read in its own way.
+func checkOtherAttributes(info cryptobyte.String) error {
+	var inner, list cryptobyte.String
+	if !info.ReadASN1(&inner, asn1.SEQUENCE) || !inner.SkipASN1(asn1.INTEGER) || !inner.SkipASN1(asn1.SEQUENCE) ||
+		!inner.SkipASN1(asn1.SEQUENCE) || !inner.ReadASN1(&list, asn1.Tag(0).ContextSpecific().Constructed()) {
+		return fmt.Errorf("%w: info must be version, subject, public key and attributes", ErrDER)
+	}
+	seen := false
+	for !list.Empty() {
+		var attribute, values, value cryptobyte.String
+		var tag asn1.Tag
+		ok := list.ReadASN1(&attribute, asn1.SEQUENCE)
+		oid := readOID(&attribute)
+		if !ok || oid == "" || !attribute.ReadASN1(&values, asn1.SET) || !values.ReadAnyASN1Element(&value, &tag) || !values.Empty() {
+			return fmt.Errorf("%w: an attribute must be an identifier and one value", ErrDER)
+		}
+		switch {
+		case oid == extensionRequest && seen:
+			return fmt.Errorf("%w: %s", ErrRepeatedAttribute, nameOID(oid))
+		case oid == extensionRequest:
+			seen = true
+		case oid != challengePassword && oid != unstructuredName:
+			return fmt.Errorf("%w: %s", ErrAttribute, nameOID(oid))
 		}
 	}
 	return nil

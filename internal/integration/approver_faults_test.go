@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -110,7 +111,7 @@ func TestApproverWaitsForTheWebhook(t *testing.T) {
 // message that names it in between.
 func TestApproverNamesTheMissingRight(t *testing.T) {
 	for name, row := range map[string]struct{ resource, message string }{
-		"approve": {"signers", "lacks the rule {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve], resourceNames: [clusterissuers.cert-manager.io/"},
+		"approve": {"signers", "the rule {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve], resourceNames: [clusterissuers.cert-manager.io/"},
 		"update":  {"certificaterequests/status", "lacks the rule {apiGroups: [cert-manager.io], resources: [certificaterequests/status], verbs: [update]}"},
 		"watch":   {"certificaterequests", "lacks the rule {apiGroups: [cert-manager.io], resources: [certificaterequests], verbs: [list, watch]}"},
 	} {
@@ -145,11 +146,33 @@ func (w *world) dropRule(resource string) (restore func()) {
 	role.Rules = kept
 	role, err = roles.Update(w.t.Context(), role, metav1.UpdateOptions{})
 	w.check(err)
+	w.eventually("the right is gone", func() bool { return !w.approverMay(resource) })
 	return func() {
 		role.Rules = all
 		_, err := roles.Update(w.t.Context(), role, metav1.UpdateOptions{})
 		w.check(err)
 	}
+}
+
+// approverMay asks the API server, which learns of rules by and by.
+func (w *world) approverMay(resource string) bool {
+	w.t.Helper()
+	resource, sub, _ := strings.Cut(resource, "/")
+	attributes := &authorizationv1.ResourceAttributes{Group: "cert-manager.io", Resource: resource, Subresource: sub, Verb: "update"}
+	switch {
+	case resource == "signers":
+		attributes.Verb, attributes.Name = "approve", "clusterissuers.cert-manager.io/"+w.issuer
+	case sub == "":
+		attributes.Verb = "watch"
+	}
+	review, err := w.Kubernetes.AuthorizationV1().SubjectAccessReviews().Create(w.t.Context(), &authorizationv1.SubjectAccessReview{
+		Spec: authorizationv1.SubjectAccessReviewSpec{
+			User:               "system:serviceaccount:" + testkit.InstallNamespace + ":csi-driver-spiffe-approver-" + w.issuer,
+			ResourceAttributes: attributes,
+		},
+	}, metav1.CreateOptions{})
+	w.check(err)
+	return review.Status.Allowed
 }
 
 // A denial is an Event of the request, with every reason.

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,6 +91,7 @@ func TestApproverIsSentOnlyItsOwn(t *testing.T) {
 func TestApproverThroughTheAgesOfCertManager(t *testing.T) {
 	t.Parallel()
 	w := prepareOn(t, testkit.RequireOwn(t))
+	got := w.listen()
 	crd := w.takeCRDAway()
 	w.startApprover()
 	w.eventually("the log says what is missing", func() bool {
@@ -112,10 +112,18 @@ func TestApproverThroughTheAgesOfCertManager(t *testing.T) {
 	}
 	w.requireUndecided(theirs)
 
+	if !got.contains(theirs) {
+		t.Error("the API server has selected, though it cannot")
+	}
+
 	w.takeCRDAway()
 	w.createCRD(crd)
-	w.requestWhenPossible(foreign)
-	w.requireApproved(w.request(w.spec("example-app")))
+	theirs = w.requestWhenPossible(foreign)
+	own := w.request(w.spec("example-app"))
+	w.requireApproved(own)
+	if !got.contains(own) || got.contains(theirs) {
+		t.Error("the API server can select again, and is not asked to")
+	}
 }
 
 func crds() schema.GroupVersionResource {
@@ -227,10 +235,9 @@ func TestApproverFollowsTheIssuer(t *testing.T) {
 	w.requireUndecided(early)
 
 	w.ofApprover.Set(w.changedConfig("issuerRef: {name: " + second + "}"))
-	changed := time.Now()
 	w.requireApproved(early)
 	w.requireApproved(w.request(to(w.issuer)))
-	pause(time.Until(changed.Add(4*time.Second)), nil)
+	w.logged("are no longer watched")
 	late := w.request(to(w.issuer))
 	w.requireApproved(w.request(to(second)))
 	w.requireUndecided(late)

@@ -1,0 +1,172 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+func certificateRequests() schema.GroupResource {
+	return schema.GroupResource{Group: "cert-manager.io", Resource: "certificaterequests"}
+}
+
+func tooLarge() error {
+	err := apierrors.NewTimeoutError("Too large resource version: 1000000, current: 7", 1)
+	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
+	return err
+}
+
+// What asking again may mend is asked again; what the caller has to know is not.
+func TestIsPassing(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"connection refused", errors.New("dial tcp: connection refused"), true},
+		{"no answer", errNoAnswer, true},
+		{"too many requests", apierrors.NewTooManyRequests("", 1), true},
+		{"internal error", apierrors.NewInternalError(errors.New("etcd")), true},
+		{"unavailable", apierrors.NewServiceUnavailable("starting"), true},
+		{"time-out", apierrors.NewTimeoutError("x", 1), true},
+		{"version too large", tooLarge(), false},
+		{"version too old", apierrors.NewResourceExpired("x"), false},
+		{"forbidden", apierrors.NewForbidden(certificateRequests(), "", errors.New("x")), false},
+		{"not there", apierrors.NewNotFound(certificateRequests(), ""), false},
+		{"bad request", apierrors.NewBadRequest("x"), false},
+	} {
+		if got := isPassing(row.err); got != row.want {
+			t.Errorf("%s: %t, want %t", row.name, got, row.want)
+		}
+	}
+}
+
+// answers stands in for the API server's answers to list and watch, in turn. The
+// real ones are in package integration.
+type answers struct {
+	cmclient.CertificateRequestInterface
+	errs  []error
+	asked []metav1.ListOptions
+}
+
+func (a *answers) next(options metav1.ListOptions) error {
+	a.asked = append(a.asked, options)
+	if n := len(a.asked); n <= len(a.errs) {
+		return a.errs[n-1]
+	}
+	return nil
+}
+
+func (a *answers) List(_ context.Context, options metav1.ListOptions) (*cmapi.CertificateRequestList, error) {
+	if err := a.next(options); err != nil {
+		return nil, err
+	}
+	return &cmapi.CertificateRequestList{Items: []cmapi.CertificateRequest{*named("ours", "ca"), *named("theirs", "other"), *decidedNow(named("old", "ca"))}}, nil
+}
+
+func (a *answers) Watch(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	if err := a.next(options); errors.Is(err, errNoAnswer) {
+		return watch.NewEmptyWatch(), nil
+	} else if err != nil {
+		return nil, err
+	}
+	return watch.NewFake(), nil
+}
+
+func newSource(t *testing.T, errs ...error) (*source, *answers, *strings.Builder) {
+	t.Helper()
+	a, log := &answers{errs: errs}, &strings.Builder{}
+	return &source{view: newInbox(ours().includes).open(ours()), requests: a, log: slog.New(slog.NewTextHandler(log, nil))}, a, log
+}
+
+func TestSourceListsWhatIsWanted(t *testing.T) {
+	t.Parallel()
+	s, a, log := newSource(t, errors.New("connection refused"), apierrors.NewServiceUnavailable("starting"))
+	list, err := s.list(t.Context(), metav1.ListOptions{Limit: 500, ResourceVersion: "0"})
+	check(t, err)
+	if items := list.(*cmapi.CertificateRequestList).Items; len(items) != 1 || items[0].Name != "ours" {
+		t.Errorf("%d items", len(items))
+	}
+	for _, options := range a.asked {
+		if options.FieldSelector != "spec.issuerRef.name=ca,spec.issuerRef.kind=ClusterIssuer" || options.ResourceVersion != "0" {
+			t.Errorf("asked for %+v", options)
+		}
+	}
+	if len(a.asked) != 3 || strings.Count(log.String(), "cannot be watched") != 2 || !strings.Contains(log.String(), "watched again") {
+		t.Errorf("asked %d times: %s", len(a.asked), log)
+	}
+}
+
+// An old server does not select; then requests come in pages, which they do not
+// from its cache.
+func TestSourceFallsBack(t *testing.T) {
+	t.Parallel()
+	refusal := &apierrors.StatusError{ErrStatus: metav1.Status{Code: http.StatusBadRequest, Reason: metav1.StatusReasonBadRequest, Message: "field label not supported: spec.issuerRef.name"}}
+	s, a, log := newSource(t, refusal, nil, refusal, nil)
+	for range 2 {
+		_, err := s.list(t.Context(), metav1.ListOptions{Limit: 500, ResourceVersion: "0"})
+		check(t, err)
+	}
+	got := make([]string, len(a.asked))
+	for i, options := range a.asked {
+		got[i] = options.FieldSelector + "@" + options.ResourceVersion
+	}
+	const selector = "spec.issuerRef.name=ca,spec.issuerRef.kind=ClusterIssuer@0"
+	if want := []string{selector, "@", selector, "@"}; !slices.Equal(got, want) {
+		t.Errorf("asked for %q, want %q", got, want)
+	}
+	if n := strings.Count(log.String(), "cannot select CertificateRequests"); n != 1 {
+		t.Errorf("told %d times, want once: %s", n, log)
+	}
+}
+
+// What a reflector has to act upon gets to it at once.
+func TestSourceHandsAnswersOn(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name  string
+		err   error
+		is    func(error) bool
+		ready error
+	}{
+		{"version too large", tooLarge(), apierrors.IsTimeout, errNotSynced},
+		{"version too old", apierrors.NewResourceExpired("x"), apierrors.IsResourceExpired, errNotSynced},
+		{"forbidden", apierrors.NewForbidden(certificateRequests(), "", errors.New("x")), apierrors.IsForbidden, errMayNotWatch},
+		{"no such resource", apierrors.NewNotFound(certificateRequests(), ""), apierrors.IsNotFound, errNoCRDs},
+	} {
+		s, a, _ := newSource(t, row.err)
+		if _, err := s.watch(t.Context(), metav1.ListOptions{ResourceVersion: "7"}); !row.is(err) || len(a.asked) != 1 {
+			t.Errorf("%s: %v after asking %d times", row.name, err, len(a.asked))
+		}
+		if err := s.ready(); !errors.Is(err, row.ready) {
+			t.Errorf("%s: ready: %v, want %v", row.name, err, row.ready)
+		}
+	}
+}
+
+// client-go makes up a watch that has ended when there was no answer.
+func TestSourceTellsNoAnswer(t *testing.T) {
+	t.Parallel()
+	s, a, log := newSource(t, errNoAnswer)
+	w, err := s.watch(t.Context(), metav1.ListOptions{})
+	check(t, err)
+	w.Stop()
+	if len(a.asked) != 2 || !strings.Contains(log.String(), errNoAnswer.Error()) {
+		t.Errorf("asked %d times: %s", len(a.asked), log)
+	}
+}
