@@ -30,13 +30,16 @@ type Rollout struct {
 // Decide decides about a request that carries the stamp: the [Policy.Hash] of
 // the policy that it was made under, as it claims, or nothing.
 //
-// A request that Current or one of Earlier approves is approved. A request to
-// an issuer other than Current's is ignored otherwise, with Others unset or while
-// the issuer is that of one of Earlier. With Others, it is approved if it can be
-// read and holds no SPIFFE ID, nor anything that might be taken for one; if not,
-// it is ignored with the reason. What is left is wrong as far as is known. It is denied, unless it has a stamp that is not known and
-// patient is set: then the driver may have seen a change that has not arrived
-// here, and the verdict is [Defer].
+// A request that Current or one of Earlier approves is approved.
+//
+// A request to an issuer other than Current's is ignored otherwise. But if
+// Others is set, and the issuer is not that of one of Earlier either, it is
+// approved if it can be read and holds nothing that might be taken for a SPIFFE
+// ID; if not, it is ignored with the reason.
+//
+// What is left is wrong as far as is known. It is denied, unless it has a stamp
+// that is not known and patient is set: then the driver may have seen a change
+// that has not arrived here, and the verdict is [Defer].
 //
 // The stamp is written by the requester. It can put a denial off, never cause
 // an approval: approvals do not depend on it.
