@@ -66,6 +66,30 @@ func FuzzEvaluateSigned(f *testing.F) {
 	})
 }
 
+// FuzzIssue makes requests that are good but for at most one place, so that much
+// of what it makes is approved and signed.
+func FuzzIssue(f *testing.F) {
+	for shape := range uint8(shapes) {
+		f.Add("sandbox", "example-app", shape, uint8(0), []byte{})
+	}
+	for _, file := range requests(f) {
+		like := made{}.like(file.Request.Spec)
+		for place, data := range [][]byte{
+			nil, []byte(like.uri), []byte(like.username), []byte(like.usages), like.subject, like.names, like.extensions, like.attributes,
+		} {
+			if len(data) > 0 && len(data) < 4<<10 {
+				f.Add("sandbox", "example-app", uint8(0), uint8(place), data)
+			}
+		}
+	}
+	issue := newIssue(f)
+	f.Fuzz(func(t *testing.T, namespace, account string, shape, place uint8, data []byte) {
+		m := made{namespace: asName(namespace, "-"), account: asName(account, "-."), duration: time.Hour, shape: goodShape(shape)}
+		m.put(place, data)
+		issue.requireSound(t, m.spec())
+	})
+}
+
 // What fuzzing asserts of approvals is empty unless there are some: the targets'
 // seeds reach them in many shapes.
 func TestFuzzTargetsReachApproval(t *testing.T) {

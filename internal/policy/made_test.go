@@ -36,6 +36,53 @@ type made struct {
 // shapes is the number of shapes.
 const shapes = 1 << 6
 
+// goodShape is the nearest shape that a good request can have: the extension
+// with the name is critical, and there are both or neither of those with usages.
+func goodShape(shape uint8) uint8 {
+	shape &^= 1
+	if shape&2 != 0 {
+		return shape | 4
+	}
+	return shape &^ 4
+}
+
+// put puts data in one of the places of a request.
+func (m *made) put(place uint8, data []byte) {
+	switch place {
+	case 1:
+		m.uri = string(data)
+	case 2:
+		m.username = string(data)
+	case 3:
+		m.usages = string(data)
+	case 4:
+		m.subject = data
+	case 5:
+		m.names = data
+	case 6:
+		m.extensions = data
+	case 7:
+		m.attributes = data
+	case 8:
+		m.duration += time.Duration(len(data))
+	case 9:
+		m.isCA = len(data) > 0
+	}
+}
+
+// asName makes a name of any text, as Kubernetes has them, with the punctuation
+// that is allowed within. Now and then it is too long, or has dots in a row.
+func asName(text, punctuation string) string {
+	letters := "abcdefghijklmnopqrstuvwxyz0123456789" + punctuation
+	name := []byte(text)
+	for i, b := range name {
+		if !strings.Contains(letters, string(rune(b))) {
+			name[i] = letters[int(b)%len(letters)]
+		}
+	}
+	return "a" + strings.Trim(string(name), punctuation)
+}
+
 func (m made) spec() cmapi.CertificateRequestSpec {
 	spec := newSpec(newPolicy(), m.request())
 	spec.Username = "system:serviceaccount:" + m.namespace + ":" + m.account
