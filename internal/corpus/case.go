@@ -57,7 +57,7 @@ func Cases(keys csrtest.Keys) []Case {
 	cases := slices.Concat(
 		in.good(), in.goodKeys(), in.pem(), in.der(), in.subject(), in.subjectForms(),
 		in.key(), in.keyForms(), in.keyRSA(), in.keyOfOtherKind(), in.signature(), in.signatureForms(), in.attributes(),
-		in.extensions(), in.extensionForms(), in.usageExtensions(), in.sanTypes(), in.sanForms(), in.uri(), in.uriLookAlikes(),
+		in.extensions(), in.extensionForms(), in.usageExtensions(), in.sanTypes(), in.sanForms(), in.uri(), in.uriPath(), in.uriLookAlikes(),
 		in.identity(), in.trustDomain(), in.username(), in.usernameForms(), in.usages(), in.duration(), in.isCA(), in.issuer(),
 	)
 	slices.SortFunc(cases, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })

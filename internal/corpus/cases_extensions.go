@@ -76,7 +76,7 @@ func (in maker) extensionForms() []Case {
 		in.csr("extension-san-twice-second-dns", is(csr.ErrRepeatedExtension), "A second subject alternative name extension, with a DNS name.", extensionField,
 			csrtest.Extend(false, csrtest.Sequence(csrtest.Element(0x82, []byte("kubernetes.default.svc"))), 2, 5, 29, 17)),
 		in.csr("extension-key-usage-twice", is(csr.ErrRepeatedExtension), "Key usage twice.", extensionField,
-			bothUsages(), bothPurposes(), bothUsages()),
+			bothUsages(), bothPurposes(), csrtest.Extend(true, keyUsages(5, 0xa0), 2, 5, 29, 15)),
 		in.csr("extension-key-usage-twice-second-ca", is(csr.ErrRepeatedExtension), "A second key usage, with keyCertSign.", extensionField,
 			bothUsages(), bothPurposes(), csrtest.Extend(true, keyUsages(2, 0xa4), 2, 5, 29, 15)),
 		in.csr("extension-ext-key-usage-twice", is(csr.ErrRepeatedExtension), "Extended key usage twice.", extensionField,

@@ -5,11 +5,10 @@ package corpus
 
 import (
 	"crypto/elliptic"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
 	"math/big"
-
-	"encoding/asn1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"

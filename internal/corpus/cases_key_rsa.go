@@ -9,6 +9,7 @@ import (
 	"encoding/asn1"
 	"fmt"
 	"math/big"
+	"strconv"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
@@ -32,7 +33,7 @@ func (in maker) keyRSA() []Case {
 	var cases []Case
 	for _, bits := range []int{512, 1024, 2040, 2047, 2049, 2056, 8192, 16384} {
 		key := must(x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: csrtest.Odd("modulus", bits), E: 65537}))
-		cases = append(cases, with(fmt.Sprint(bits), fmt.Sprintf("A modulus of %d bits: sizes are 2048, 3072 and 4096.", bits), fips186, is(csr.ErrKey, policy.ErrKey), key))
+		cases = append(cases, with(strconv.Itoa(bits), fmt.Sprintf("A modulus of %d bits: sizes are 2048, 3072 and 4096.", bits), fips186, is(csr.ErrKey, policy.ErrKey), key))
 	}
 	for _, exponent := range []int{3, 17, 65539, 1<<31 - 1} {
 		key := must(x509.MarshalPKIXPublicKey(&rsa.PublicKey{N: good.N, E: exponent}))

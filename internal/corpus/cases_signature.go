@@ -6,9 +6,9 @@ package corpus
 import (
 	"bytes"
 	"crypto"
-	_ "crypto/md5" //nolint:gosec // for requests that are signed badly
+	_ "crypto/md5" // for requests that are signed badly
 	"crypto/rsa"
-	_ "crypto/sha1" //nolint:gosec // likewise
+	_ "crypto/sha1" // likewise
 	"encoding/asn1"
 	"slices"
 

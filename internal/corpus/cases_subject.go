@@ -78,7 +78,7 @@ func (in maker) subjectForms() []Case {
 	form := func(name, why string, subject []byte) Case {
 		return in.csr("subject-"+name, is(csr.ErrSubject), why, noSubject, func(t *csrtest.Template) { t.Subject = subject })
 	}
-	rdn := func(attributes ...[]byte) []byte { return csrtest.Set(attributes...) }
+	rdn := csrtest.Set
 	return []Case{
 		in.csr("subject-system-masters", is(csr.ErrSubject), "The organization that Kubernetes takes for the group of administrators.",
 			noSubject, csrtest.Subject(pkix.Name{Organization: []string{"system:masters"}})),

@@ -20,11 +20,21 @@ const (
 	admin = "spiffe://my.trust.domain/ns/kube-system/sa/admin"
 )
 
-// uri has URIs that are no SPIFFE ID, or none that a workload can have.
+// uriRow is a URI that is no SPIFFE ID, or none that a workload can have.
+type uriRow struct{ name, why, source, uri string }
+
+func (in maker) uris(rows []uriRow) []Case {
+	var cases []Case
+	for _, row := range rows {
+		cases = append(cases, in.csr("uri-"+row.name, is(csr.ErrURI), row.why, row.source, csrtest.Names(csrtest.URI(row.uri))))
+	}
+	return cases
+}
+
+// uri has URIs whose scheme or trust domain is wrong.
 func (in maker) uri() []Case {
 	const path = "/ns/sandbox/sa/example-app"
-	var cases []Case
-	for _, row := range []struct{ name, why, source, uri string }{
+	return in.uris([]uriRow{
 		{"empty", "An empty URI.", idScheme, ""},
 		{"blank", "A space.", idScheme, " "},
 		{"scheme-upper-case", "The scheme in upper case: a reader who compares text sees another ID.", idScheme, "SPIFFE://my.trust.domain" + path},
@@ -55,6 +65,12 @@ func (in maker) uri() []Case {
 		{"user-info", "A user before the trust domain.", idTrustDomain, "spiffe://root@my.trust.domain" + path},
 		{"user-info-empty", "An empty user before the trust domain.", idTrustDomain, "spiffe://@my.trust.domain" + path},
 		{"user-info-is-the-trust-domain", "Our trust domain as the user of another one.", idTrustDomain, "spiffe://my.trust.domain@evil.example" + path},
+	})
+}
+
+// uriPath has URIs whose path is wrong.
+func (in maker) uriPath() []Case {
+	return in.uris([]uriRow{
 		{"escape", "A letter of the path in percent-encoding.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/example%2dapp"},
 		{"escape-slash", "A slash in percent-encoding: to some readers it parts segments.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa%2fexample-app"},
 		{"escape-nul", "A NUL in percent-encoding.", idPath, csrtest.ID + "%00"},
@@ -81,39 +97,32 @@ func (in maker) uri() []Case {
 		{"4-kilobytes", "Twice as long as an ID may be.", idLength, longID(2 * maxID)},
 		{"16-kilobytes", "Long enough to fill logs.", idLength, longID(8 * maxID)},
 		{"all-slashes", "A thousand slashes.", idPath, "spiffe://my.trust.domain" + strings.Repeat("/", 1000)},
-	} {
-		cases = append(cases, in.csr("uri-"+row.name, is(csr.ErrURI), row.why, row.source, csrtest.Names(csrtest.URI(row.uri))))
-	}
-	return cases
+	})
 }
 
 // uriLookAlikes has IDs that look like the requester's to a person.
 func (in maker) uriLookAlikes() []Case {
-	var cases []Case
-	for _, row := range []struct{ name, why, source, uri string }{
-		{"trust-domain-cyrillic", "A Cyrillic letter in the trust domain, U+043E for o.", idTrustDomain, "spiffe://my.trust.d\u043emain/ns/sandbox/sa/example-app"},
-		{"trust-domain-fullwidth", "A full-width letter in the trust domain.", idTrustDomain, "spiffe://\uff4dy.trust.domain/ns/sandbox/sa/example-app"},
-		{"trust-domain-ideographic-dot", "The full stop of another script, which IDNA takes for a dot.", idTrustDomain, "spiffe://my\u3002trust.domain/ns/sandbox/sa/example-app"},
-		{"trust-domain-long-s", "A long s, which is s in upper case.", idTrustDomain, "spiffe://my.tru\u017ft.domain/ns/sandbox/sa/example-app"},
-		{"trust-domain-soft-hyphen", "A hyphen that does not show.", idTrustDomain, "spiffe://my.trust.do\u00admain/ns/sandbox/sa/example-app"},
-		{"path-cyrillic", "A Cyrillic letter in the path, U+0430 for a.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/ex\u0430mple-app"},
-		{"path-greek", "A Greek letter in the path, U+03BF for o.", idPath, "spiffe://my.trust.domain/ns/sandb\u03bfx/sa/example-app"},
-		{"path-dotless-i", "An i without dot, which is I in upper case.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/\u0131"},
-		{"path-kelvin", "The Kelvin sign, which is k in lower case.", idPath, "spiffe://my.trust.domain/ns/\u212aube-system/sa/admin"},
-		{"path-combining", "A letter and an accent, for a letter that has it.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/e\u0301xample-app"},
-		{"path-precomposed", "A letter with an accent.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/\u00e9xample-app"},
-		{"path-division-slash", "A division slash, which parts nothing.", idPath, "spiffe://my.trust.domain/ns/sandbox\u2215sa/example-app"},
-		{"path-hyphen", "A hyphen that is another character than the hyphen-minus.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/example\u2010app"},
-		{"path-zero-width", "A character without width.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/example\u200b-app"},
-		{"path-right-to-left", "A character that turns around what follows it.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/\u202eppa-elpmaxe"},
-		{"path-byte-order-mark", "A byte order mark.", idPath, csrtest.ID + "\ufeff"},
-		{"path-latin-1", "A byte that is no UTF-8.", idPath, csrtest.ID + "\xe9"},
-		{"path-overlong-utf-8", "A slash in overlong UTF-8.", idPath, "spiffe://my.trust.domain/ns/sandbox\xc0\xafsa/example-app"},
-		{"path-utf-16", "The whole in UTF-16.", idScheme, utf16(csrtest.ID)},
-	} {
-		cases = append(cases, in.csr("uri-look-alike-"+row.name, is(csr.ErrURI), row.why, row.source, csrtest.Names(csrtest.URI(row.uri))))
-	}
-	return cases
+	return in.uris([]uriRow{
+		{"look-alike-trust-domain-cyrillic", "A Cyrillic letter in the trust domain, U+043E for o.", idTrustDomain, "spiffe://my.trust.d\u043emain/ns/sandbox/sa/example-app"},
+		{"look-alike-trust-domain-fullwidth", "A full-width letter in the trust domain.", idTrustDomain, "spiffe://\uff4dy.trust.domain/ns/sandbox/sa/example-app"},
+		{"look-alike-trust-domain-ideographic-dot", "The full stop of another script, which IDNA takes for a dot.", idTrustDomain, "spiffe://my\u3002trust.domain/ns/sandbox/sa/example-app"},
+		{"look-alike-trust-domain-long-s", "A long s, which is s in upper case.", idTrustDomain, "spiffe://my.tru\u017ft.domain/ns/sandbox/sa/example-app"},
+		{"look-alike-trust-domain-soft-hyphen", "A hyphen that does not show.", idTrustDomain, "spiffe://my.trust.do\u00admain/ns/sandbox/sa/example-app"},
+		{"look-alike-path-cyrillic", "A Cyrillic letter in the path, U+0430 for a.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/ex\u0430mple-app"},
+		{"look-alike-path-greek", "A Greek letter in the path, U+03BF for o.", idPath, "spiffe://my.trust.domain/ns/sandb\u03bfx/sa/example-app"},
+		{"look-alike-path-dotless-i", "An i without dot, which is I in upper case.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/\u0131"},
+		{"look-alike-path-kelvin", "The Kelvin sign, which is k in lower case.", idPath, "spiffe://my.trust.domain/ns/\u212aube-system/sa/admin"},
+		{"look-alike-path-combining", "A letter and an accent, for a letter that has it.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/e\u0301xample-app"},
+		{"look-alike-path-precomposed", "A letter with an accent.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/\u00e9xample-app"},
+		{"look-alike-path-division-slash", "A division slash, which parts nothing.", idPath, "spiffe://my.trust.domain/ns/sandbox\u2215sa/example-app"},
+		{"look-alike-path-hyphen", "A hyphen that is another character than the hyphen-minus.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/example\u2010app"},
+		{"look-alike-path-zero-width", "A character without width.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/example\u200b-app"},
+		{"look-alike-path-right-to-left", "A character that turns around what follows it.", idPath, "spiffe://my.trust.domain/ns/sandbox/sa/\u202eppa-elpmaxe"},
+		{"look-alike-path-byte-order-mark", "A byte order mark.", idPath, csrtest.ID + "\ufeff"},
+		{"look-alike-path-latin-1", "A byte that is no UTF-8.", idPath, csrtest.ID + "\xe9"},
+		{"look-alike-path-overlong-utf-8", "A slash in overlong UTF-8.", idPath, "spiffe://my.trust.domain/ns/sandbox\xc0\xafsa/example-app"},
+		{"look-alike-path-utf-16", "The whole in UTF-16.", idScheme, utf16(csrtest.ID)},
+	})
 }
 
 func utf16(ascii string) string {

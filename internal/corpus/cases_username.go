@@ -19,30 +19,30 @@ const (
 // username has requesters who are no ServiceAccount and so have no SPIFFE ID.
 // cert-manager's webhook sets spec.username to who creates the request.
 func (in maker) username() []Case {
-	none := func(name, why, source, username string) Case {
-		return in.spec("username-"+name, is(policy.ErrUsername, policy.ErrIdentity), why, source, func(spec *cmapi.CertificateRequestSpec) { spec.Username = username })
+	none := func(name, why, username string) Case {
+		return in.spec("username-"+name, is(policy.ErrUsername, policy.ErrIdentity), why, usernames, func(spec *cmapi.CertificateRequestSpec) { spec.Username = username })
 	}
 	another := func(name, why, username string) Case {
 		return in.spec("username-"+name, is(policy.ErrIdentity), why, ownName, func(spec *cmapi.CertificateRequestSpec) { spec.Username = username })
 	}
 	return []Case{
-		none("empty", "Nobody: the webhook has not seen the request.", usernames, ""),
-		none("blank", "A space.", usernames, " "),
-		none("person", "A person.", usernames, "alice"),
-		none("email", "A person, as OIDC names them.", usernames, "alice@example.org"),
-		none("kubernetes-admin", "The administrator that kubeadm makes.", usernames, "kubernetes-admin"),
-		none("node", "A node, that is, its kubelet.", usernames, "system:node:worker-1"),
-		none("node-called-like-an-account", "A node of an account's name.", usernames, "system:node:sandbox:example-app"),
-		none("anonymous", "Somebody who is not authenticated.", usernames, "system:anonymous"),
-		none("api-server", "The API server itself.", usernames, "system:apiserver"),
-		none("controller-manager", "The controller manager.", usernames, "system:kube-controller-manager"),
-		none("bootstrap-token", "A node that is joining.", usernames, "system:bootstrap:07401b"),
-		none("group-of-service-accounts", "The name of a group.", usernames, "system:serviceaccounts:sandbox"),
-		none("all-service-accounts", "The name of the group of all ServiceAccounts.", usernames, "system:serviceaccounts"),
-		none("spiffe-id", "The SPIFFE ID as a user name.", usernames, "spiffe://my.trust.domain/ns/sandbox/sa/example-app"),
-		none("namespace-and-name", "Namespace and name without the prefix.", usernames, "sandbox:example-app"),
-		none("oidc-prefix", "A ServiceAccount's user name behind the prefix of an OIDC provider.", usernames, "oidc:"+Username),
-		none("of-openshift", "A user with colons in the name.", usernames, "system:serviceaccount-token:sandbox:example-app"),
+		none("empty", "Nobody: the webhook has not seen the request.", ""),
+		none("blank", "A space.", " "),
+		none("person", "A person.", "alice"),
+		none("email", "A person, as OIDC names them.", "alice@example.org"),
+		none("kubernetes-admin", "The administrator that kubeadm makes.", "kubernetes-admin"),
+		none("node", "A node, that is, its kubelet.", "system:node:worker-1"),
+		none("node-called-like-an-account", "A node of an account's name.", "system:node:sandbox:example-app"),
+		none("anonymous", "Somebody who is not authenticated.", "system:anonymous"),
+		none("api-server", "The API server itself.", "system:apiserver"),
+		none("controller-manager", "The controller manager.", "system:kube-controller-manager"),
+		none("bootstrap-token", "A node that is joining.", "system:bootstrap:07401b"),
+		none("group-of-service-accounts", "The name of a group.", "system:serviceaccounts:sandbox"),
+		none("all-service-accounts", "The name of the group of all ServiceAccounts.", "system:serviceaccounts"),
+		none("spiffe-id", "The SPIFFE ID as a user name.", "spiffe://my.trust.domain/ns/sandbox/sa/example-app"),
+		none("namespace-and-name", "Namespace and name without the prefix.", "sandbox:example-app"),
+		none("oidc-prefix", "A ServiceAccount's user name behind the prefix of an OIDC provider.", "oidc:"+Username),
+		none("of-openshift", "A user with colons in the name.", "system:serviceaccount-token:sandbox:example-app"),
 		another("driver", "The driver itself, which asks in the pod's name and never in its own.", "system:serviceaccount:cert-manager:csi-driver-spiffe"),
 		another("other-namespace", "The ServiceAccount of the same name in another namespace.", "system:serviceaccount:other:example-app"),
 		another("other-service-account", "Another ServiceAccount of the namespace.", "system:serviceaccount:sandbox:other"),

@@ -6,6 +6,7 @@ package corpus
 import (
 	"bytes"
 	"encoding/asn1"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"regexp"
@@ -29,7 +30,7 @@ func describe(request []byte) string {
 
 // describeText quotes the lines of text, but for those of base64.
 func describeText(text string) string {
-	if len(text) > 0 && !strings.Contains(text, "-----") {
+	if text != "" && !strings.Contains(text, "-----") {
 		return fmt.Sprintf("  %d bytes: %+.200q\n", len(text), text)
 	}
 	const whole = `^[A-Za-z0-9+/=]{40,}\r?$`
@@ -136,7 +137,7 @@ func shortHex(data []byte) string {
 	if len(data) > 24 {
 		return fmt.Sprintf("%x… (%d bytes)", data[:20], len(data))
 	}
-	return fmt.Sprintf("%x", data)
+	return hex.EncodeToString(data)
 }
 
 func firstLines(text string, most int) string {

@@ -50,8 +50,8 @@ func sentinelsIn(t *testing.T, name string) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for object := range file.Scope.Objects { //nolint:staticcheck // top-level names of one file are all that is wanted
-			if file.Scope.Objects[object].Kind == ast.Var && strings.HasPrefix(object, "Err") && !strings.HasSuffix(path, "_test.go") { //nolint:staticcheck // likewise
+		for object := range file.Scope.Objects {
+			if file.Scope.Objects[object].Kind == ast.Var && strings.HasPrefix(object, "Err") && !strings.HasSuffix(path, "_test.go") {
 				found = append(found, name+"."+object)
 			}
 		}

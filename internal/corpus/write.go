@@ -46,7 +46,7 @@ func Write(dir string, cases []Case) (changed []string, err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return changed, err
 		}
-		if err := os.WriteFile(path, text, 0o644); err != nil { //nolint:gosec // for everybody to read
+		if err := os.WriteFile(path, text, 0o644); err != nil {
 			return changed, err
 		}
 		changed = append(changed, name)

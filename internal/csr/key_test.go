@@ -7,9 +7,9 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"errors"
-	"fmt"
 	"math/big"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
@@ -124,7 +124,7 @@ func TestKeySpecRefusesPointsOfSmallOrder(t *testing.T) {
 		}
 	}
 	for seed := range 200 {
-		key := ed25519.NewKeyFromSeed(csrtest.Bytes(fmt.Sprint(seed), ed25519.SeedSize)).Public()
+		key := ed25519.NewKeyFromSeed(csrtest.Bytes(strconv.Itoa(seed), ed25519.SeedSize)).Public()
 		if !ed25519Spec.Matches(key) {
 			t.Errorf("key %x is refused", key)
 		}

@@ -100,7 +100,7 @@ func rsaKey(name string, bits int, toP, toQ int64) *rsa.PrivateKey {
 // bits set, so that the product of two has all its bits.
 func Odd(name string, bits int) *big.Int {
 	n := new(big.Int).SetBytes(Bytes(name, (bits+7)/8))
-	n.Rsh(n, uint((8-bits%8)%8)) //nolint:gosec // below 8
+	n.Rsh(n, uint((8-bits%8)%8))
 	for _, bit := range []int{0, bits - 1, bits - 2} {
 		n.SetBit(n, bit, 1)
 	}
