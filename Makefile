@@ -160,8 +160,9 @@ fmt: bin/tools/golangci-lint ## Format the code: gofumpt, imports in three group
 	@$(call in_each_module,$(GOLANGCI_LINT) fmt --config $(CURDIR)/.golangci.yml ./...)
 
 .PHONY: generate
-generate: ## Write what is generated from the code: the config reference and config/schema.json
+generate: ## Write what is generated from the code: the config reference, config/schema.json, testdata/requests
 	@CGO_ENABLED=0 go run ./internal/docgen
+	@CGO_ENABLED=0 go run ./internal/corpus/generate
 
 # Each tool is pinned by a module of its own, so that neither another tool nor the daemons share its dependencies.
 bin/tools/%: internal/tools/%/go.mod internal/tools/%/go.sum

@@ -21,10 +21,11 @@
 //     (X.509-SVID standard, section 3.1);
 //   - one critical subject alternative name extension with one name, a URI that
 //     is a SPIFFE ID with a path, written as SPIFFE writes it (section 2);
-//   - no extension besides but key usage and extended key usage, which must be
-//     those of an SVID (sections 4.3 and 4.4); no attribute besides the one
-//     that carries extensions; nothing twice;
-//   - a key that [KeySpec] knows, and a signature by it without SHA-1 or MD5.
+//   - no extension besides but key usage and extended key usage, both or
+//     neither, which must be those of an SVID (sections 4.3 and 4.4); no
+//     attribute besides the one that carries extensions; nothing twice;
+//   - a key that [KeySpec] knows and that is not worthless, and a signature by
+//     it without SHA-1 or MD5.
 //
 // Every refusal wraps a sentinel error of its own, and all that are found are
 // reported. The package does no I/O.

@@ -58,8 +58,10 @@ var (
 	ErrSANType = errors.New("subject alternative name is not a URI")
 	// ErrURI is for a URI that is not the SPIFFE ID of a workload, letter for letter.
 	ErrURI = errors.New("URI is not a workload's SPIFFE ID")
-	// ErrKeyUsage is for key usages other than digitalSignature and keyEncipherment.
+	// ErrKeyUsage is for key usages other than digitalSignature and keyEncipherment,
+	// and for none where there are extended key usages.
 	ErrKeyUsage = errors.New("wrong key usage extension")
-	// ErrExtKeyUsage is for extended key usages other than serverAuth and clientAuth.
+	// ErrExtKeyUsage is for extended key usages other than serverAuth and clientAuth,
+	// and for none where there are key usages.
 	ErrExtKeyUsage = errors.New("wrong extended key usage extension")
 )

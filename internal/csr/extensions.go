@@ -5,6 +5,8 @@ package csr
 
 import (
 	"bytes"
+	"errors"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -33,9 +35,30 @@ func (in *inspection) attributes(list cryptobyte.String) {
 		}
 		seenAttributes[oid] = true
 	}
-	if !seenExtensions[subjectAltName] {
+	if !in.undecodable() {
+		in.absentExtensions(seenExtensions)
+	}
+}
+
+// absentExtensions looks for those that must be there. Usages are asked for
+// beside the request, too, and cert-manager refuses a request whose usages are
+// others than those beside it. Without any it takes those beside it.
+func (in *inspection) absentExtensions(seen map[string]bool) {
+	if !seen[subjectAltName] {
 		in.fault("%w: there must be one, with the SPIFFE ID", ErrNoSAN)
 	}
+	switch {
+	case seen[keyUsage] && !seen[extKeyUsage]:
+		in.fault("%w: there is none, but a key usage extension; there must be both or neither", ErrExtKeyUsage)
+	case seen[extKeyUsage] && !seen[keyUsage]:
+		in.fault("%w: there is none, but an extended key usage extension; there must be both or neither", ErrKeyUsage)
+	}
+}
+
+// undecodable reports whether something could not be read: what was not seen
+// may then be there all the same.
+func (in *inspection) undecodable() bool {
+	return slices.ContainsFunc(in.faults, func(fault error) bool { return errors.Is(fault, ErrDER) })
 }
 
 func (in *inspection) extensionRequest(values cryptobyte.String, seen map[string]bool) {

@@ -15,11 +15,12 @@ import (
 )
 
 func FuzzParse(f *testing.F) {
-	for _, test := range csrtest.Cases(keys()) {
-		if len(test.PEM) < 8<<10 {
-			f.Add(test.PEM)
+	for _, file := range requests(f) {
+		data := file.Request.Spec.Request
+		if len(data) < 8<<10 {
+			f.Add(data)
 		}
-		if block, _ := pem.Decode(test.PEM); block != nil {
+		if block, _ := pem.Decode(data); block != nil && len(block.Bytes) < 8<<10 {
 			f.Add(block.Bytes)
 		}
 	}
@@ -35,14 +36,14 @@ func FuzzParse(f *testing.F) {
 // FuzzParseSigned signs what it made up, so that nothing is refused for the
 // signature before the contents matter.
 func FuzzParseSigned(f *testing.F) {
-	for _, test := range csrtest.Cases(keys()) {
+	for _, file := range requests(f) {
 		var info struct {
 			Version    int
 			Subject    asn1.RawValue
 			PublicKey  asn1.RawValue
 			Attributes asn1.RawValue `asn1:"tag:0"`
 		}
-		block, _ := pem.Decode(test.PEM)
+		block, _ := pem.Decode(file.Request.Spec.Request)
 		if block == nil {
 			continue
 		}
@@ -55,7 +56,7 @@ func FuzzParseSigned(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, version int, subject, attributes, after []byte) {
-		input := csrtest.Good(keys().Main).With(csrtest.Attributes(attributes), func(t *csrtest.Template) {
+		input := csrtest.Good(csrtest.MainKey()).With(csrtest.Attributes(attributes), func(t *csrtest.Template) {
 			t.Version, t.Subject, t.AfterInfo = version, subject, after
 		}).PEM()
 		if request, err := csr.Parse(input); err == nil {

@@ -28,10 +28,6 @@ const (
 	Ed25519 Algorithm = "Ed25519"
 )
 
-// rsaExponent is the one public exponent accepted: every common tool uses it,
-// and it is the smallest that FIPS 186-5, section 5.4, allows.
-const rsaExponent = 65537
-
 // KeySpec says which key an SVID has. Values are comparable.
 type KeySpec struct {
 	// Algorithm is ECDSA, RSA or Ed25519.
@@ -136,27 +132,5 @@ func (k KeySpec) curve() elliptic.Curve {
 		return elliptic.P384()
 	default:
 		return elliptic.P521()
-	}
-}
-
-// checkKey looks at what costs nothing to see: kind, size and, for RSA, that
-// the exponent is the usual one and the modulus odd. That ECDSA points are on
-// their curve has been seen to by crypto/x509.
-func checkKey(pub crypto.PublicKey) error {
-	spec := KeySpecOf(pub)
-	if spec == (KeySpec{}) {
-		return fmt.Errorf("%w: %T, must be of ECDSA, RSA or Ed25519", ErrKey, pub)
-	}
-	if err := spec.Validate(); err != nil {
-		return err
-	}
-	key, ok := pub.(*rsa.PublicKey)
-	switch {
-	case ok && key.E != rsaExponent:
-		return fmt.Errorf("%w: RSA exponent %d, must be %d", ErrKey, key.E, rsaExponent)
-	case ok && key.N.Bit(0) == 0:
-		return fmt.Errorf("%w: RSA modulus is even", ErrKey)
-	default:
-		return nil
 	}
 }

@@ -4,12 +4,16 @@
 package csr_test
 
 import (
+	"crypto/ed25519"
 	"crypto/rsa"
 	"errors"
 	"math/big"
+	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
 )
 
 func TestKeySpec(t *testing.T) {
@@ -74,8 +78,9 @@ func TestKeySpecMatches(t *testing.T) {
 		}
 	}
 	rsa2048 := csr.KeySpec{Algorithm: csr.RSA, Size: 2048}
-	odd := new(big.Int).SetBit(big.NewInt(1), 2047, 1)
+	odd := keys().ByName["rsa-2048"].Public().(*rsa.PublicKey).N
 	even := new(big.Int).Lsh(big.NewInt(1), 2047)
+	divisible := new(big.Int).Mul(csrtest.Odd("factor", 2038), big.NewInt(751))
 	if !rsa2048.Matches(&rsa.PublicKey{N: odd, E: 65537}) {
 		t.Error("refuses modulus and exponent that look right")
 	}
@@ -85,6 +90,7 @@ func TestKeySpecMatches(t *testing.T) {
 		"RSA exponent 3":     &rsa.PublicKey{N: odd, E: 3},
 		"RSA exponent 65539": &rsa.PublicKey{N: odd, E: 65539},
 		"RSA even modulus":   &rsa.PublicKey{N: even, E: 65537},
+		"RSA small factor":   &rsa.PublicKey{N: divisible, E: 65537},
 	} {
 		if rsa2048.Matches(key) {
 			t.Errorf("matches %s", name)
@@ -92,5 +98,35 @@ func TestKeySpecMatches(t *testing.T) {
 	}
 	if (csr.KeySpec{}).Matches(nil) {
 		t.Error("the zero KeySpec matches no key at all")
+	}
+}
+
+// All eight points of small order are refused, however they are written. The
+// neutral element and the points of order 2 and 4 follow from the curve's
+// equation; those of order 8 are the ones that libsodium and others list.
+func TestKeySpecRefusesPointsOfSmallOrder(t *testing.T) {
+	t.Parallel()
+	ed25519Spec := csr.KeySpec{Algorithm: csr.Ed25519}
+	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
+	order8, _ := new(big.Int).SetString("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826", 16)
+	for name, y := range map[string]*big.Int{
+		"neutral element": big.NewInt(1), "p + 1": new(big.Int).Add(p, big.NewInt(1)),
+		"order 2": new(big.Int).Sub(p, big.NewInt(1)), "order 4": big.NewInt(0), "order 4 as p": p,
+		"order 8": order8, "order 8, the other y": new(big.Int).Sub(p, order8),
+	} {
+		for _, sign := range []byte{0, 0x80} {
+			point := y.FillBytes(make([]byte, ed25519.PublicKeySize))
+			slices.Reverse(point)
+			point[31] |= sign
+			if ed25519Spec.Matches(ed25519.PublicKey(point)) {
+				t.Errorf("%s, sign %x: accepted", name, sign)
+			}
+		}
+	}
+	for seed := range 200 {
+		key := ed25519.NewKeyFromSeed(csrtest.Bytes(strconv.Itoa(seed), ed25519.SeedSize)).Public()
+		if !ed25519Spec.Matches(key) {
+			t.Errorf("key %x is refused", key)
+		}
 	}
 }

@@ -68,7 +68,7 @@ func (in *inspection) fault(format string, args ...any) {
 func (in *inspection) secondOpinion(der []byte) {
 	other, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		in.fault("%w: %+.200q", ErrDER, err.Error())
+		in.fault("%w: crypto/x509 cannot read it: %+.200q", ErrDER, err.Error())
 		return
 	}
 	names := len(other.Subject.Names) + len(other.DNSNames) + len(other.EmailAddresses) + len(other.IPAddresses)

@@ -5,6 +5,8 @@ package csr
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/crypto/cryptobyte"
@@ -57,7 +59,10 @@ func (in *inspection) uri(text string) {
 	in.req.ID = id
 }
 
-// checkID refuses what no workload's SVID may have as its ID.
+// checkID refuses what no workload's SVID may have as its ID, and a trust domain
+// that the SPIFFE-ID standard allows but crypto/x509 refuses to read in any
+// certificate, so that no such SVID could be used: one with nothing before,
+// behind or between dots.
 // Source: SPIFFE-ID standard, section 2.3; X.509-SVID standard, section 3.1.
 func checkID(id spiffeid.ID) error {
 	switch {
@@ -67,6 +72,8 @@ func checkID(id spiffeid.ID) error {
 		return fmt.Errorf("%w: %+.120q has no path", ErrURI, id.String())
 	case len(id.String()) > spiffe.MaxIDLength:
 		return fmt.Errorf("%w: it has %d bytes, at most %d are allowed", ErrURI, len(id.String()), spiffe.MaxIDLength)
+	case slices.Contains(strings.Split(id.TrustDomain().Name(), "."), ""):
+		return fmt.Errorf("%w: trust domain %+.120q has an empty label", ErrURI, id.TrustDomain().Name())
 	default:
 		return nil
 	}

@@ -6,8 +6,6 @@ package policy_test
 import (
 	"crypto"
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,13 +16,14 @@ import (
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/corpus"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
 
-// Keys take seconds to make, so all tests share them.
+// Keys are the same for all tests.
 var keys = sync.OnceValue(csrtest.NewKeys)
 
 const username = "system:serviceaccount:sandbox:example-app"
@@ -124,40 +123,27 @@ func requireDenied(t *testing.T, d policy.Decision, want ...error) {
 	}
 }
 
-// Everything that package csr refuses is denied, with its own reason, and the
-// good ones of the corpus are approved.
+// Each request of testdata/requests gets the verdict of its name, for its own
+// reasons and no other.
 func TestEvaluateCorpus(t *testing.T) {
 	t.Parallel()
-	for _, test := range csrtest.Cases(keys()) {
-		t.Run(test.Name, func(t *testing.T) {
+	for _, file := range requests(t) {
+		t.Run(file.Name, func(t *testing.T) {
 			t.Parallel()
-			data, err := os.ReadFile(filepath.Join("..", "..", "testdata", "requests", test.Name+".pem"))
-			if err != nil {
-				t.Fatal(err)
+			d := policy.Evaluate(file.Policy, file.Request.Spec)
+			if d.Verdict != file.Verdict || !slices.EqualFunc(d.Reasons, file.Want, errors.Is) {
+				t.Errorf("got %s with reasons %q,\nwant %s with %q", d.Verdict, d.Reasons, file.Verdict, file.Want)
 			}
-			for _, data := range [][]byte{test.PEM, data} {
-				p := newPolicy()
-				if parsed, _ := csr.Inspect(data); csr.KeySpecOf(parsed.PublicKey).Validate() == nil {
-					p.Key = csr.KeySpecOf(parsed.PublicKey)
-				}
-				requireVerdict(t, policy.Evaluate(p, newSpec(p, data)), test.Want)
-			}
+			requireFit(t, d.Message())
 		})
 	}
 }
 
-func requireVerdict(t *testing.T, d policy.Decision, want []error) {
+func requests(t testing.TB) []corpus.File {
 	t.Helper()
-	if len(want) == 0 && d.Verdict != policy.Approve || len(want) > 0 && d.Verdict != policy.Deny {
-		t.Errorf("got %s: %s", d.Verdict, d.Message())
+	files, err := corpus.Read("../../testdata/requests")
+	if err != nil {
+		t.Fatal(err)
 	}
-	var found []error
-	for _, reason := range d.Reasons {
-		if errors.Is(reason, policy.ErrRequest) {
-			found = append(found, reason)
-		}
-	}
-	if !slices.EqualFunc(found, want, errors.Is) {
-		t.Errorf("reasons are %q, want %q", found, want)
-	}
+	return files
 }

@@ -41,6 +41,7 @@ func layers() []layer {
 		{dir: "cmd", uses: []string{"config", "internal/approver", "internal/daemon", "internal/driver"}},
 
 		// Not part of a daemon; free to use whatever helps.
+		{dir: "internal/corpus", uses: []string{"config", "internal/csr", "internal/policy", "internal/spiffe"}},
 		{dir: "internal/testkit", uses: []string{""}},
 		{dir: "internal/bench", uses: []string{""}},
 		{dir: "internal/demo", uses: []string{""}},

@@ -10,10 +10,9 @@
 //
 //	pem := csrtest.Good(key).With(csrtest.Subject(pkix.Name{CommonName: "x"})).PEM()
 //
-// [Cases] is the collection of them, each with the sentinel errors of package
-// csr that it must be refused with. The files in testdata/requests are made
-// from it: after adding a case, go test ./internal/csr -run TestCorpus -update
-// writes the file that is missing.
+// Keys and signatures follow from names and contents, without any chance, so
+// that the same template gives the same bytes every time. What package corpus
+// makes with this, the files of testdata/requests, can be made again.
 package csrtest
 
 import (
@@ -21,11 +20,11 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"io"
 )
 
 // ID is the SPIFFE ID that good requests ask for. Its ServiceAccount is
@@ -43,12 +42,16 @@ type Template struct {
 	// AfterInfo and AfterSignature are put behind the last element of the
 	// signed part and of the whole.
 	AfterInfo, AfterSignature []byte
+	// Reshape rearranges the elements of the signed part before it is signed.
+	Reshape func(info [][]byte) [][]byte
 	// Key signs, with Hash, and says that it did so with Algorithm.
 	Key       crypto.Signer
 	Hash      crypto.SignerOpts
 	Algorithm []byte // an AlgorithmIdentifier
 	// Spoil flips a bit of the signature.
 	Spoil bool
+	// Signature makes something else of the signature, which is a BIT STRING.
+	Signature func(bitString []byte) []byte
 	// Wrap makes the result from the DER encoded request. If nil, it is one PEM block.
 	Wrap func(der []byte) []byte
 }
@@ -98,15 +101,26 @@ func (t Template) DER() []byte {
 	if attributes == nil {
 		attributes = [][]byte{ExtensionRequest(t.Extensions)}
 	}
-	info := Sequence(
-		must(asn1.Marshal(t.Version)), t.Subject, t.PublicKey,
-		Element(0xa0, attributes...), t.AfterInfo,
-	)
+	elements := [][]byte{
+		must(asn1.Marshal(t.Version)), t.Subject, t.PublicKey, Element(0xa0, attributes...), t.AfterInfo,
+	}
+	if t.Reshape != nil {
+		elements = t.Reshape(elements)
+	}
+	info := Sequence(elements...)
+	signature := Element(0x03, []byte{0}, t.signature(info))
+	if t.Signature != nil {
+		signature = t.Signature(signature)
+	}
+	return Sequence(info, t.Algorithm, signature, t.AfterSignature)
+}
+
+func (t Template) signature(info []byte) []byte {
 	signature := t.sign(info)
 	if t.Spoil {
 		signature[len(signature)-1] ^= 1
 	}
-	return Sequence(info, t.Algorithm, Element(0x03, []byte{0}, signature), t.AfterSignature)
+	return signature
 }
 
 func (t Template) sign(info []byte) []byte {
@@ -116,7 +130,21 @@ func (t Template) sign(info []byte) []byte {
 		h.Write(info)
 		digest = h.Sum(nil)
 	}
-	return must(t.Key.Sign(rand.Reader, digest, t.Hash))
+	// ECDSA is deterministic (RFC 6979) without a random source, RSA-PSS takes
+	// its salt from one, and the others need none.
+	var random io.Reader = zeros{}
+	if _, ok := t.Key.(*ecdsa.PrivateKey); ok {
+		random = nil
+	}
+	return must(t.Key.Sign(random, digest, t.Hash))
+}
+
+// zeros is a random source without any randomness.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
 }
 
 // Block returns der in a PEM block of the right type.

@@ -57,3 +57,23 @@ func PublicKey(der []byte) Mutation { return func(t *Template) { t.PublicKey = d
 
 // Wrapped makes something else of the DER encoding than a PEM block.
 func Wrapped(wrap func(der []byte) []byte) Mutation { return func(t *Template) { t.Wrap = wrap } }
+
+// Reshaped rearranges the elements of the signed part.
+func Reshaped(reshape func(info [][]byte) [][]byte) Mutation {
+	return func(t *Template) { t.Reshape = reshape }
+}
+
+// Signature puts other bytes in the place of the signature's.
+func Signature(change func(signature []byte) []byte) Mutation {
+	return SignatureElement(func(bitString []byte) []byte {
+		var bits asn1.BitString
+		must(asn1.Unmarshal(bitString, &bits))
+		return Element(0x03, []byte{0}, change(bits.Bytes))
+	})
+}
+
+// SignatureElement puts another element in the place of the BIT STRING that
+// holds the signature.
+func SignatureElement(change func(bitString []byte) []byte) Mutation {
+	return func(t *Template) { t.Signature = change }
+}

@@ -1,0 +1,132 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package corpus
+
+import (
+	"crypto"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
+)
+
+// What a good request is about, as testdata/requests/config.yaml has it.
+const (
+	// IssuerName is the ClusterIssuer of every request that is ours to decide.
+	IssuerName = "csi-driver-spiffe-ca"
+	// Username is the requester, who has the SPIFFE ID [csrtest.ID].
+	Username = "system:serviceaccount:sandbox:example-app"
+
+	namespace = "sandbox"
+	duration  = time.Hour
+)
+
+// Case is one CertificateRequest and what must become of it.
+type Case struct {
+	// Name is that of the file, without the ending. It begins with "good-",
+	// "bad-" or "other-", the last for requests to another issuer, and goes on
+	// to say what is the matter.
+	Name string
+	// Why says in sentences what is in the request and what could come of it.
+	Why string
+	// Source is where a standard settles the case. It is empty where none does,
+	// and then Why says why the request is refused all the same.
+	Source string
+	// Want holds the sentinel errors of packages csr and policy that the
+	// request must be denied with: all of them, in this order.
+	Want []error
+	// Key is the key that the policy demands. If zero, it is that of the
+	// configuration file.
+	Key csr.KeySpec
+	// Spec is the request, as it is after cert-manager's webhook saw it.
+	Spec cmapi.CertificateRequestSpec
+}
+
+// Cases returns every case, sorted by name.
+func Cases(keys csrtest.Keys) []Case {
+	in := maker{keys}
+	cases := slices.Concat(
+		in.good(), in.goodKeys(), in.pem(), in.der(), in.subject(), in.subjectForms(),
+		in.key(), in.keyForms(), in.keyRSA(), in.keyOfOtherKind(), in.signature(), in.signatureForms(), in.attributes(),
+		in.extensions(), in.extensionForms(), in.usageExtensions(), in.sanTypes(), in.sanForms(), in.uri(), in.uriPath(), in.uriLookAlikes(),
+		in.identity(), in.trustDomain(), in.username(), in.usernameForms(), in.usages(), in.duration(), in.isCA(), in.issuer(),
+	)
+	slices.SortFunc(cases, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
+	return cases
+}
+
+// maker makes cases with the keys.
+type maker struct{ keys csrtest.Keys }
+
+// is makes lists of errors readable.
+func is(sentinels ...error) []error { return sentinels }
+
+// request is the good CertificateRequest with another PKCS #10 request in it.
+func request(pem []byte) cmapi.CertificateRequestSpec {
+	return cmapi.CertificateRequestSpec{
+		Duration:  &metav1.Duration{Duration: duration},
+		IssuerRef: cmmeta.IssuerReference{Name: IssuerName, Kind: "ClusterIssuer", Group: "cert-manager.io"},
+		Request:   pem,
+		Usages:    policy.Usages(),
+		Username:  Username,
+		Groups:    []string{"system:serviceaccounts", "system:serviceaccounts:sandbox", "system:authenticated"},
+	}
+}
+
+// csr makes a case of the good PKCS #10 request, changed.
+func (in maker) csr(name string, want []error, why, source string, changes ...csrtest.Mutation) Case {
+	return in.csrBy(in.keys.Main, name, want, why, source, changes...)
+}
+
+// csrBy is csr with another key, which the policy then demands.
+func (in maker) csrBy(key crypto.Signer, name string, want []error, why, source string, changes ...csrtest.Mutation) Case {
+	c := Case{
+		Name: verdict(want) + name, Why: why, Source: source, Want: want,
+		Spec: request(csrtest.Good(key).With(changes...).PEM()),
+	}
+	if demanded := csr.KeySpecOf(key.Public()); demanded != csr.KeySpecOf(in.keys.Main.Public()) {
+		c.Key = demanded
+	}
+	return c
+}
+
+// spec makes a case of the good CertificateRequest, changed around the PKCS #10
+// request.
+func (in maker) spec(name string, want []error, why, source string, change func(*cmapi.CertificateRequestSpec)) Case {
+	c := in.csr(name, want, why, source)
+	change(&c.Spec)
+	return c
+}
+
+func verdict(want []error) string {
+	if len(want) > 0 {
+		return "bad-"
+	}
+	return "good-"
+}
+
+// concat joins strings and byte slices.
+func concat(parts ...any) []byte {
+	var joined []byte
+	for _, part := range parts {
+		joined = fmt.Appendf(joined, "%s", part)
+	}
+	return joined
+}
+
+// must panics: a table that cannot be made is itself wrong.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
