@@ -44,8 +44,6 @@ func rule(resource, verbs, name string) string {
 	return fmt.Sprintf("the rule {apiGroups: [%s], resources: [%s], verbs: [%s]%s}", certmanager.GroupName, resource, verbs, name)
 }
 
-func asStatus(err error, status *apierrors.APIStatus) bool { return errors.As(err, status) }
-
 // explainWatch adds to an answer to list or watch what is to be done about it.
 func explainWatch(err error) error {
 	switch {

@@ -111,6 +111,7 @@ func (t *turn) leave(became outcome, now time.Time) (again []item) {
 		rest := min(firstRest<<min(t.signer.refused, 16), lastRest)
 		t.signer.refused++
 		t.signer.resting = now.Add(rest)
+	case failed:
 	}
 	if t.ahead != nil {
 		again, t.ahead.parked, t.ahead.asking = t.ahead.parked, nil, false

@@ -87,7 +87,11 @@ func (p places) Less(i, j int) bool {
 	}
 	return p[i].order < p[j].order
 }
+
+// Push adds a place at the end.
 func (p *places) Push(x any) { *p = append(*p, x.(place)) }
+
+// Pop takes the place at the end.
 func (p *places) Pop() any {
 	last := (*p)[len(*p)-1]
 	*p = (*p)[:len(*p)-1]

@@ -5,6 +5,7 @@ package approver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"reflect"
 	"slices"
@@ -122,7 +123,7 @@ func isPassing(err error) bool {
 		return false // It looks like a time-out, but a reflector has to ask for another version.
 	}
 	var status apierrors.APIStatus
-	return !asStatus(err, &status) || apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err) ||
+	return !errors.As(err, &status) || apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err) ||
 		apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)
 }
 

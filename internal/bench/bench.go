@@ -161,7 +161,6 @@ func (b *bench) cleanUp() error {
 	for _, program := range b.programs {
 		errs = append(errs, program.Stop())
 	}
-	errs = append(errs, b.stopApprover())
-	errs = append(errs, testkit.UnmountAll(filepath.Join(b.dir, "kubelet"), filepath.Join(b.dir, "tmpfs")))
+	errs = append(errs, b.stopApprover(), testkit.UnmountAll(filepath.Join(b.dir, "kubelet"), filepath.Join(b.dir, "tmpfs")))
 	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
 }

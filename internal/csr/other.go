@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -98,7 +99,7 @@ func checkNameTags(san []byte) error {
 		}
 		// otherName, rfc822Name, dNSName, x400Address, directoryName,
 		// ediPartyName, uniformResourceIdentifier, iPAddress, registeredID
-		if !bytes.Contains([]byte{0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88}, []byte{byte(tag)}) {
+		if !slices.Contains([]asn1.Tag{0xa0, 0x81, 0x82, 0xa3, 0xa4, 0xa5, 0x86, 0x87, 0x88}, tag) {
 			return fmt.Errorf("%w: tag 0x%02x, which no name has", ErrSANType, uint8(tag))
 		}
 	}

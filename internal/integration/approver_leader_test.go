@@ -46,12 +46,13 @@ func (w *world) follow() *history {
 func (h *history) see(request *cmapi.CertificateRequest) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := ""
+	var decisions []string
 	for _, kind := range []cmapi.CertificateRequestConditionType{cmapi.CertificateRequestConditionApproved, cmapi.CertificateRequestConditionDenied} {
 		if c := apiutil.GetCertificateRequestCondition(request, kind); c != nil {
-			now += fmt.Sprintf("%s %s at %s: %s\n", c.Type, c.Status, c.LastTransitionTime, c.Message)
+			decisions = append(decisions, fmt.Sprintf("%s %s at %s: %s\n", c.Type, c.Status, c.LastTransitionTime, c.Message))
 		}
 	}
+	now := strings.Join(decisions, "")
 	switch before := h.decisions[request.Name]; {
 	case before != "" && now != before:
 		h.t.Errorf("%s was decided twice:\n%s%s", request.Name, before, now)
