@@ -142,8 +142,12 @@ func TestStoreRecoversWhenItCanBeMounted(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrNotMounted", name, err)
 		}
 	}
+	if err := store.Ready(); !errors.Is(err, volume.ErrNotMounted) {
+		t.Errorf("Ready: got %v, want ErrNotMounted", err)
+	}
 	check(t, os.Remove(root))
 	t.Cleanup(func() { check(t, volume.Unmount(store.Root())) })
 	check(t, store.Write(id, generation(1), volume.Metadata{}))
 	mustHold(t, store, generation(1))
+	check(t, store.Ready())
 }

@@ -61,7 +61,9 @@ type Store struct {
 	// mounting is held while the tmpfs is looked for or mounted.
 	mounting sync.Mutex
 	// device is that of the tmpfs, 0 before it has been seen.
-	device    uint64
+	device uint64
+	// failure is why it could not be mounted when that was last tried.
+	failure   error
 	swappable bool
 
 	mu sync.Mutex

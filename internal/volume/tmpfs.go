@@ -72,15 +72,25 @@ func (s *Store) Ensure() error {
 	if s.device != 0 && unix.Stat(s.root, &seen) == nil && seen.Dev == s.device {
 		return nil
 	}
-	s.device = 0
-	if err := s.mount(); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotMounted, err)
+	s.device, s.failure = 0, nil
+	err := s.mount()
+	if err == nil {
+		err = unix.Stat(s.root, &seen)
 	}
-	if err := unix.Stat(s.root, &seen); err != nil {
-		return fmt.Errorf("%w: %w", ErrNotMounted, err)
+	if err != nil {
+		s.failure = fmt.Errorf("%w: %w", ErrNotMounted, err)
+		return s.failure
 	}
 	s.device = seen.Dev
 	return nil
+}
+
+// Ready returns nil, or why the tmpfs could not be mounted when that was last
+// tried.
+func (s *Store) Ready() error {
+	s.mounting.Lock()
+	defer s.mounting.Unlock()
+	return s.failure
 }
 
 func (s *Store) mount() error {
