@@ -20,6 +20,9 @@ func (s *Store) Mount(id, target string) error {
 		return err
 	}
 	if !there {
+		if err := dropDead(target); err != nil {
+			return err
+		}
 		if err := os.MkdirAll(target, 0o750); err != nil {
 			return fmt.Errorf("making the target path: %w", err)
 		}
@@ -69,6 +72,18 @@ func (s *Store) seenAt(id, target string) (there, readOnly bool, err error) {
 	return true, fs.Flags&unix.ST_RDONLY != 0, nil
 }
 
+// dropDead unmounts a directory that was deleted under its mount. Nothing is left
+// in it, and nothing can be mounted over it.
+func dropDead(target string) error {
+	var seen unix.Stat_t
+	for unix.Stat(target, &seen) == nil && seen.Nlink == 0 {
+		if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmounting %s, whose volume was deleted: %w", target, err)
+		}
+	}
+	return nil
+}
+
 // Unmount removes whatever is mounted at target, and the directory itself. A
 // target that is not mounted, or not there at all, is not an error.
 func Unmount(target string) error {
@@ -91,7 +106,7 @@ func Unmount(target string) error {
 }
 
 func ignoreMissing(err error) error {
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
 	return err
