@@ -13,7 +13,7 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
-// Options say how much is to be done. All fields are required.
+// Options say how much is to be done. All fields but Points are required.
 type Options struct {
 	Cluster *testkit.Cluster
 	// Repository is the root of the repository, and Bin the folder with the
@@ -24,6 +24,8 @@ type Options struct {
 	// Kills is how often the driver is killed at a random moment, and Rounds how
 	// often at each named point.
 	Kills, Rounds int
+	// Points are the named points; none: all that there are.
+	Points []string
 	// Volumes is how many volumes there are at a time.
 	Volumes int
 	// StartVolumes is with how many volumes the start is timed; 0: it is not.
