@@ -30,6 +30,8 @@ type bench struct {
 	floor    *floor
 	workload testkit.Workload
 	pods     int
+	// atStart is what the driver used before anything was published.
+	atStart usage
 }
 
 func newBench(ctx context.Context) (*bench, error) {
@@ -116,7 +118,11 @@ func (b *bench) start(ctx context.Context, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return b.kubelet.WaitForDriver(ctx)
+	if err := b.kubelet.WaitForDriver(ctx); err != nil {
+		return err
+	}
+	b.atStart, err = readUsage(b.programs[1].PID())
+	return err
 }
 
 // requests prepares what the kubelet has ready before it calls the driver: the

@@ -18,19 +18,22 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
 
 func main() {
 	oneByOne := flag.Int("one-by-one", 20, "publishes one after another")
 	atOnce := flag.Int("at-once", 110, "publishes at the same time, as on a node that has just started")
+	idleVolumes := flag.Int("idle-volumes", 250, "volumes with which the driver is left alone; 0: it is not")
+	idle := flag.Duration("idle", time.Minute, "for how long it is left alone")
 	flag.Parse()
-	if err := run(*oneByOne, *atOnce); err != nil {
+	if err := run(*oneByOne, *atOnce, *idleVolumes, *idle); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(oneByOne, atOnce int) (err error) {
+func run(oneByOne, atOnce, idleVolumes int, idle time.Duration) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	b, err := newBench(ctx)
@@ -48,10 +51,20 @@ func run(oneByOne, atOnce int) (err error) {
 		return err
 	}
 	rows = append(rows, single)
+	work, err := b.startWork()
+	if err != nil {
+		return err
+	}
 	burst, err := b.measureAtOnce(ctx, atOnce)
 	if err != nil {
 		return err
 	}
+	if err := work.print(os.Stdout, atOnce); err != nil {
+		return err
+	}
 	printTable(os.Stdout, append(rows, burst))
+	if idleVolumes > 0 {
+		return b.measureIdle(ctx, os.Stdout, idleVolumes, idle)
+	}
 	return nil
 }

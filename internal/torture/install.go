@@ -24,12 +24,6 @@ const (
 	killableProgram = "killable"
 )
 
-// lifetime of documents. They are renewed after 12 to 13.4 s.
-const (
-	lifetime     = 20 * time.Second
-	firstRenewal = 11 * time.Second // with a second for timestamps without fractions
-)
-
 // torture is one run.
 type torture struct {
 	Options
@@ -68,7 +62,7 @@ func (t *torture) install(ctx context.Context) error {
 	if t.installation, err = t.Cluster.Install(ctx, t.Repository, "-"+t.name, "clusterissuers.cert-manager.io/"+t.name); err != nil {
 		return err
 	}
-	if err := t.configure(lifetime); err != nil {
+	if err := t.configure(t.Lifetime); err != nil {
 		return err
 	}
 	t.approver, err = testkit.StartProgram(t.Bin, t.Dir, "csi-driver-spiffe-approver", t.installation.Approver,

@@ -64,7 +64,7 @@ func (t *torture) live(ctx context.Context, s *slot) {
 			}
 		}
 		t.publishUntilDone(ctx, s)
-		stays := time.Now().Add(3*time.Second + rand.N(30*time.Second))
+		stays := time.Now().Add(3*time.Second + rand.N(2*t.Lifetime))
 		for time.Now().Before(stays) && ctx.Err() == nil {
 			t.call(ctx, s, t.publish)
 			t.sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond))

@@ -15,10 +15,6 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
-// timeForStep is how long a step may take to come about. Every volume is renewed
-// in that time.
-const timeForStep = lifetime
-
 // killAtNamedPoints kills the driver after each step that it makes.
 func (t *torture) killAtNamedPoints(ctx context.Context) error {
 	if t.Rounds == 0 {
@@ -60,7 +56,7 @@ func (t *torture) learnSteps(ctx context.Context) ([]string, error) {
 	if err := t.start(ctx, killableProgram, "TORTURE_STEPS="+notes); err != nil {
 		return nil, err
 	}
-	t.sleep(ctx, lifetime)
+	t.sleep(ctx, t.Lifetime)
 	if err := t.kill(); err != nil {
 		return nil, err
 	}
@@ -95,7 +91,7 @@ func (t *torture) killAt(ctx context.Context, point string, nth int) (bool, erro
 	connecting, cancel := context.WithCancel(ctx)
 	connected := make(chan struct{})
 	go func() { defer close(connected); _ = t.connect(connecting) }()
-	killed := t.driver.WaitForEnd(timeForStep)
+	killed := t.driver.WaitForEnd(t.Lifetime) // in which every volume is renewed
 	cancel()
 	<-connected
 	if !killed {

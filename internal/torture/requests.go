@@ -86,12 +86,16 @@ func (r *requests) note(request *cmapi.CertificateRequest, pod string) {
 	r.all[request.Name] = true
 	at := request.CreationTimestamp.Time
 	if before := r.made[pod]; len(before) > 0 {
-		if since := at.Sub(before[len(before)-1]); since < firstRenewal {
+		if since := at.Sub(before[len(before)-1]); since < r.torture.firstRenewal() {
 			r.torture.fault("pod %s: a request %s after the one before: %s", request.OwnerReferences[0].Name, since, request.Name)
 		}
 	}
 	r.made[pod] = append(r.made[pod], at)
 }
+
+// firstRenewal is the least time between two requests of a volume, less a second
+// for timestamps without fractions.
+func (t *torture) firstRenewal() time.Duration { return t.Lifetime*6/10 - time.Second }
 
 // forget is for a pod that was unpublished and may be published again.
 func (r *requests) forget(pod string) {

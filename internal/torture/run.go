@@ -28,6 +28,11 @@ type Options struct {
 	Points []string
 	// Volumes is how many volumes there are at a time.
 	Volumes int
+	// Lifetime is that of documents, which are renewed after 60 to 67 percent of
+	// it.
+	Lifetime time.Duration
+	// Pause is the longest time between a start and the next random kill.
+	Pause time.Duration
 	// StartVolumes is with how many volumes the start is timed; 0: it is not.
 	StartVolumes int
 	// Seed makes the random moments.
@@ -103,7 +108,7 @@ func (t *torture) killAtRandom(ctx context.Context) error {
 		if err := t.checkAfterStart(ctx); err != nil {
 			return err
 		}
-		t.sleep(ctx, time.Duration(t.random.Int64N(int64(900*time.Millisecond))))
+		t.sleep(ctx, time.Duration(t.random.Int64N(int64(t.Pause))))
 		if err := t.kill(); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"testing"
+	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/torture"
@@ -32,7 +33,7 @@ func TestNoPodNoticesThatTheDriverIsKilled(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	report, err := torture.Run(t.Context(), torture.Options{
 		Cluster: cluster, Repository: repository, Bin: bin, Dir: dir, Log: t.Output(), Seed: 1,
-		Kills: 8, Rounds: 1, Volumes: 8,
+		Kills: 8, Rounds: 1, Volumes: 8, Lifetime: 30 * time.Second, Pause: 3 * time.Second,
 		Points: []string{"pending request written", "files swapped", "metadata written", "volume mounted"},
 	})
 	if err != nil {
