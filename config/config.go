@@ -52,6 +52,8 @@ type Certificate struct {
 // Volume is what pods find in their volume.
 type Volume struct {
 	TmpfsPath string
+	// TmpfsSize is in bytes, and zero for half of the memory.
+	TmpfsSize int64
 	// DefaultFSGroup is nil when there is none.
 	DefaultFSGroup *int64
 	Files          Files

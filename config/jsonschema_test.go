@@ -26,6 +26,9 @@ var beyondSchema = map[string]string{
 	"bad-duration-overflow.yaml":                           calculates,
 	"bad-publish-timeout-too-long.yaml":                    calculates,
 	"bad-rollout-window-too-long.yaml":                     calculates,
+	"bad-tmpfs-size-fraction.yaml":                         calculates,
+	"bad-tmpfs-size-too-high.yaml":                         calculates,
+	"bad-tmpfs-size-too-low.yaml":                          calculates,
 	"bad-renew-before-not-less-than-default-duration.yaml": compares,
 	"bad-renew-before-not-less-than-duration.yaml":         compares,
 	"bad-lease-duration-not-over-deadline.yaml":            compares,
@@ -41,7 +44,7 @@ var beyondSchema = map[string]string{
 }
 
 const (
-	calculates = "a schema cannot calculate: durations are strings to it"
+	calculates = "a schema cannot calculate: durations and sizes are strings to it"
 	compares   = "a schema cannot compare two values"
 	syntax     = "a schema sees the values of one document, not how they are written"
 )

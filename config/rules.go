@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -47,6 +48,10 @@ func rules() []rule {
 			"must begin with a slash and have no empty, \".\" or \"..\" part, no slash at its end and no control characters",
 		},
 		{
+			"tmpfssize", isTmpfsSize, "is not a size",
+			"must be a Kubernetes quantity from 1Mi to 1Ti in whole bytes, such as 64Mi",
+		},
+		{
 			"listen", isListenAddress, "is not an address to listen on",
 			"must be host:port or :port with a port from 1 to 65535, such as :9402 or [::1]:9402, or \"\" for nowhere",
 		},
@@ -77,6 +82,28 @@ func isPath(s string) bool {
 }
 
 func hasControl(s string) bool { return strings.ContainsFunc(s, unicode.IsControl) }
+
+// The bounds of volume.tmpfsSize: what is kept for renewals leaves something of
+// the least.
+const leastTmpfs, mostTmpfs = 1 << 20, 1 << 40
+
+func isTmpfsSize(s string) bool {
+	size := bytesOf(s)
+	return size >= leastTmpfs && size <= mostTmpfs
+}
+
+// bytesOf is a quantity in whole bytes, or 0.
+func bytesOf(s string) int64 {
+	quantity, err := resource.ParseQuantity(s)
+	if err != nil {
+		return 0
+	}
+	size, whole := quantity.AsInt64()
+	if !whole {
+		return 0
+	}
+	return size
+}
 
 func isListenAddress(s string) bool {
 	host, port, err := net.SplitHostPort(s)

@@ -86,7 +86,7 @@ func certificateFromV1alpha1(wire *v1alpha1.Certificate) Certificate {
 }
 
 func volumeFromV1alpha1(wire *v1alpha1.Volume) Volume {
-	v := Volume{TmpfsPath: wire.TmpfsPath, Files: Files(wire.Files)}
+	v := Volume{TmpfsPath: wire.TmpfsPath, TmpfsSize: bytesOf(wire.TmpfsSize), Files: Files(wire.Files)}
 	if gid := wire.DefaultFSGroup; gid != nil {
 		group := *gid
 		v.DefaultFSGroup = &group

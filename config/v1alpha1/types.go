@@ -57,6 +57,11 @@ type Volume struct {
 	// TmpfsPath is the folder on the node in which the driver keeps keys and
 	// certificates, in memory: an absolute path.
 	TmpfsPath string `json:"tmpfsPath" validate:"required,path,ne=/" change:"restart,driver,reissue" note:"drain the node first, for running pods keep their old files"`
+	// TmpfsSize is the most that the tmpfs may hold for all volumes of a node: a
+	// Kubernetes quantity in whole bytes from `1Mi` to `1Ti`, such as `64Mi`. A
+	// volume needs about 32Ki while it is renewed, and the last 512Ki are kept
+	// for renewals. Empty: half of the node's memory.
+	TmpfsSize string `json:"tmpfsSize,omitempty" validate:"omitempty,tmpfssize" change:"restart,driver"`
 	// DefaultFSGroup is the group that may read the files of pods which set no
 	// group themselves, neither by fsGroup nor by the volume attribute
 	// `spiffe.csi.cert-manager.io/fs-group`: a group ID from 1 to 4294967294.

@@ -18,7 +18,7 @@ import (
 
 // Fields that are neither required nor have a default but what Go begins with.
 var optional = []string{
-	"volume.defaultFSGroup", "trustBundle.path", "certificate.renewBefore",
+	"volume.defaultFSGroup", "volume.tmpfsSize", "trustBundle.path", "certificate.renewBefore",
 	"certificate.requestAnnotations", "driver.kubeAPIQPS", "driver.kubeAPIBurst",
 	"approver.approveOthers", "approver.kubeAPIQPS", "approver.kubeAPIBurst",
 }

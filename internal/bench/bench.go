@@ -21,19 +21,20 @@ import (
 
 // bench is the cluster with the product, and a floor, installed.
 type bench struct {
-	dir      string
-	node     string
-	cluster  *testkit.Cluster
-	config   *config.Config
-	programs []*testkit.Program
-	access   testkit.Installation
-	// approver runs, or is nil.
-	approver      *testkit.Program
-	startApprover func() error
-	kubelet       *testkit.Kubelet
-	floor         *floor
-	workload      testkit.Workload
-	pods          int
+	dir     string
+	node    string
+	cluster *testkit.Cluster
+	config  *config.Config
+	access  testkit.Installation
+	// driver and approver run, or are nil.
+	driver, approver *testkit.Program
+	startApprover    func() error
+	kubelet          *testkit.Kubelet
+	floor            *floor
+	workload         testkit.Workload
+	pods             int
+	// atStart is what the driver used before anything was published.
+	atStart usage
 }
 
 func newBench(ctx context.Context) (*bench, error) {
@@ -120,13 +121,17 @@ func (b *bench) start(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	b.programs = append(b.programs, program)
+	b.driver = program
 	if b.kubelet, err = testkit.NewKubelet(b.cluster, filepath.Join(b.dir, "kubelet"), socket); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return b.kubelet.WaitForDriver(ctx)
+	if err := b.kubelet.WaitForDriver(ctx); err != nil {
+		return err
+	}
+	b.atStart, err = readUsage(b.driver.PID())
+	return err
 }
 
 // requests prepares what the kubelet has ready before it calls the driver: the
@@ -158,8 +163,8 @@ func (b *bench) stopApprover() error {
 
 func (b *bench) cleanUp() error {
 	var errs []error
-	for _, program := range b.programs {
-		errs = append(errs, program.Stop())
+	if b.driver != nil {
+		errs = append(errs, b.driver.Stop())
 	}
 	errs = append(errs, b.stopApprover(), testkit.UnmountAll(filepath.Join(b.dir, "kubelet"), filepath.Join(b.dir, "tmpfs")))
 	return errors.Join(append(errs, os.RemoveAll(b.dir))...)

@@ -13,7 +13,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -21,17 +20,20 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
 	var s sizes
-	flag.StringVar(&s.only, "only", "", "what to measure, comma-separated: publish, decisions, backlog, memory (default all)")
+	flag.StringVar(&s.only, "only", "", "what to measure, comma-separated: publish, decisions, idle, backlog, memory (default all)")
 	flag.IntVar(&s.oneByOne, "one-by-one", 20, "publish: one after another")
 	flag.IntVar(&s.atOnce, "at-once", 110, "publish: at the same time, as on a node that has just started")
 	flag.IntVar(&s.decisions, "decisions", 200, "decisions: requests, one after another")
 	flag.IntVar(&s.backlog, "backlog", 2000, "backlog: requests that wait when the approver starts")
 	flag.IntVar(&s.rounds, "rounds", 2, "backlog: how many times")
 	flag.IntVar(&s.foreign, "foreign", 20000, "memory: requests of others")
+	flag.IntVar(&s.idleVolumes, "idle-volumes", 250, "idle: volumes with which the driver is left alone")
+	flag.DurationVar(&s.idle, "idle", time.Minute, "idle: for how long it is left alone")
 	flag.Parse()
 	if err := run(s); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -43,6 +45,8 @@ func main() {
 type sizes struct {
 	only                                                  string
 	oneByOne, atOnce, decisions, backlog, rounds, foreign int
+	idleVolumes                                           int
+	idle                                                  time.Duration
 }
 
 func (s sizes) wants(what string) bool {
@@ -64,7 +68,15 @@ func run(s sizes) (err error) {
 			err = cleanUp
 		}
 	}()
-	return errors.Join(b.latencies(ctx, s), b.approverAlone(ctx, s))
+	if err := b.latencies(ctx, s); err != nil {
+		return err
+	}
+	if s.wants("idle") {
+		if err := b.measureIdle(ctx, os.Stdout, s.idleVolumes, s.idle); err != nil {
+			return err
+		}
+	}
+	return b.approverAlone(ctx, s)
 }
 
 // latencies measures how long pods, and those who ask themselves, wait.
@@ -75,7 +87,9 @@ func (b *bench) latencies(ctx context.Context, s sizes) error {
 		measure func() (row, error)
 	}{
 		{"publish", func() (row, error) { return b.measureOneByOne(ctx, s.oneByOne) }},
-		{"publish", func() (row, error) { return b.measureAtOnce(ctx, s.atOnce) }},
+		{"publish", func() (row, error) {
+			return b.measureWork(s.atOnce, func() (row, error) { return b.measureAtOnce(ctx, s.atOnce) })
+		}},
 		{"decisions", func() (row, error) { return b.measureDecisions(ctx, s.decisions) }},
 	} {
 		if !s.wants(m.what) {

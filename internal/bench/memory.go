@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
-	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 
@@ -19,7 +18,7 @@ import (
 // memory is how much of it the approver has, just started, in bytes.
 type memory struct {
 	foreign    int
-	none, many testkit.Memory
+	none, many usage
 }
 
 // measureMemory starts the approver on a cluster without requests for other
@@ -54,32 +53,26 @@ func (b *bench) measureMemory(ctx context.Context, foreign int) (memory, error) 
 
 // approverMemory starts the approver anew, has it decide a few requests, and
 // looks when it has nothing to do any more.
-func (b *bench) approverMemory(ctx context.Context) (testkit.Memory, error) {
+func (b *bench) approverMemory(ctx context.Context) (usage, error) {
 	if err := errors.Join(b.stopApprover(), b.startApprover()); err != nil {
-		return testkit.Memory{}, err
+		return usage{}, err
 	}
 	if _, err := b.measureDecisions(ctx, 50); err != nil {
-		return testkit.Memory{}, err
+		return usage{}, err
 	}
-	select {
-	case <-time.After(settle):
-	case <-ctx.Done():
-		return testkit.Memory{}, context.Cause(ctx)
+	// The runtime gives back what it does not need by and by.
+	if err := sleep(ctx, settle); err != nil {
+		return usage{}, err
 	}
-	return b.approver.Memory()
+	return readUsage(b.approver.PID())
 }
-
-// settle is for how long the approver is left alone before its memory is looked
-// at: the runtime gives back what it does not need by and by.
-const settle = 10 * time.Second
 
 func (r memory) print(out io.Writer) {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
-	mib := func(bytes uint64) float64 { return float64(bytes) / (1 << 20) }
 	_, _ = fmt.Fprintf(table, "memory of the approver\tresident\tat most\t\n")
-	_, _ = fmt.Fprintf(table, "no requests of others\t%.1f MiB\t%.1f MiB\t\n", mib(r.none.Resident), mib(r.none.Peak))
-	_, _ = fmt.Fprintf(table, "%d requests of others\t%.1f MiB\t%.1f MiB\t\n", r.foreign, mib(r.many.Resident), mib(r.many.Peak))
+	_, _ = fmt.Fprintf(table, "no requests of others\t%.1f MiB\t%.1f MiB\t\n", mib(r.none.resident), mib(r.none.peak))
+	_, _ = fmt.Fprintf(table, "%d requests of others\t%.1f MiB\t%.1f MiB\t\n", r.foreign, mib(r.many.resident), mib(r.many.peak))
 	_, _ = fmt.Fprintf(table, "ratio\t%.2f\t%.2f\t\n",
-		float64(r.many.Resident)/float64(r.none.Resident), float64(r.many.Peak)/float64(r.none.Peak))
+		float64(r.many.resident)/float64(r.none.resident), float64(r.many.peak)/float64(r.none.peak))
 	_ = table.Flush()
 }

@@ -91,7 +91,8 @@ func (d *Driver) document(ctx context.Context, state *volumeState, order issuanc
 }
 
 // flight returns the request that is under way for the volume, beginning one if
-// there is none, or if the one there is was made for another pod or policy.
+// there is none, or if the one there is was made for another pod or policy. The
+// next one begins when the one before has ended: a volume never has two.
 func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
 	state.mu.Lock()
 	defer state.mu.Unlock()
@@ -100,27 +101,25 @@ func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
 			return state.flight
 		}
 		state.flight.cancel(errReplaced)
+		state.landing = state.flight.landed
 	}
 	ctx, cancel := context.WithCancelCause(d.life)
 	f := &flight{policy: order.Policy, pod: order.Pod, cancel: cancel, landed: make(chan struct{})}
-	state.flight = f
-	live := state.live
+	f.progress.Step = func(stage issuance.Stage) { d.step(string(stage)) }
+	before := state.landing
+	state.flight, state.landing = f, f.landed
+	d.volumes.hold(state)
 	d.background.Go(func() {
+		defer d.volumes.release(state)
 		defer cancel(nil)
 		defer close(f.landed)
-		d.prune(ctx, order.VolumeID, d.requester.Others(order.VolumeID, requestOf(live)))
-		f.document, f.err = d.requester.Issue(ctx, order, &f.progress)
+		if before != nil {
+			<-before
+		}
+		f.document, f.err = d.obtain(ctx, state, f, order)
 		f.landedAt = time.Now()
 	})
 	return f
-}
-
-// prune deletes requests of a volume that are of no use any more. It is
-// housekeeping, and never in the way.
-func (d *Driver) prune(ctx context.Context, volumeID string, requests []types.NamespacedName) {
-	if err := d.requester.Delete(ctx, requests); err != nil && ctx.Err() == nil {
-		d.log.Warn("could not delete old requests", "volume", volumeID, "error", err)
-	}
 }
 
 // collect ends a flight that has landed.
@@ -132,14 +131,17 @@ func (s *volumeState) collect(f *flight) {
 	}
 }
 
-// abandon cancels the request that is under way, if there is one.
-func (s *volumeState) abandon() {
+// abandon cancels the request that is under way, if there is one. The channel is
+// closed when it has ended, or nil if there was none.
+func (s *volumeState) abandon() (landed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flight != nil {
 		s.flight.cancel(errUnpublished)
+		s.landing = s.flight.landed
 		s.flight = nil
 	}
+	return s.landing
 }
 
 // abandonOther cancels the request that is under way if it was made under
@@ -160,4 +162,19 @@ func (s *volumeState) explain(err error) error {
 		return err
 	}
 	return s.flight.progress.Err(err)
+}
+
+// claim notes the request that the volume is to get its document from.
+func (s *volumeState) claim(request types.NamespacedName) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.claimed = request
+}
+
+// claims reports whether the volume has its document from a request, or is to
+// get it from there.
+func (s *volumeState) claims(request types.NamespacedName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.claimed == request || s.live != nil && requestOf(s.live) == request
 }

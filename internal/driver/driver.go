@@ -24,7 +24,7 @@ import (
 // spec.volumes[].csi.driver and as the CSIDriver object is called.
 const Name = "spiffe.csi.cert-manager.io"
 
-// Options is what a driver is made from. All fields are required.
+// Options is what a driver is made from. All fields but Step are required.
 type Options struct {
 	// Node is the name of the Kubernetes node.
 	Node string
@@ -37,6 +37,9 @@ type Options struct {
 	REST *rest.Config
 	// Log is where the driver tells what it does. It never gets a secret.
 	Log *slog.Logger
+	// Step, unless nil, is called with the name of each thing that has just been
+	// done. It is for tests that kill the process in between.
+	Step func(name string)
 }
 
 // Driver is the CSI driver of one node.
@@ -50,6 +53,8 @@ type Driver struct {
 	bundles      trustbundle.Source
 	volumes      volumes
 	reissue      reissue
+	discards     discards
+	step         func(name string)
 	// planned is the configuration that renewals are planned by.
 	planned *config.Config
 	// renewalFailures counts renewals that failed.
@@ -67,38 +72,52 @@ type Driver struct {
 var errStopping = errors.New("the driver is stopping")
 
 // New returns a driver that holds the tmpfs at volume.tmpfsPath and knows the
-// volumes that are there. It fails if the tmpfs cannot be mounted, or if the
+// volumes that are there. It fails if the process may not mount, or if the
 // configured trust bundle cannot be read: better no driver than pods that
-// cannot verify anyone.
+// cannot verify anyone. If the tmpfs cannot be mounted for another reason, the
+// driver refuses to publish until it can.
 func New(options Options) (*Driver, error) {
 	if options.Node == "" {
 		return nil, errors.New("the name of the node is missing (--node-name, or NODE_NAME in the environment)")
 	}
-	requester, err := issuance.NewRequester(options.REST, options.Node)
-	if err != nil {
-		return nil, err
-	}
 	snapshot := options.Config.Current()
-	store, err := volume.Open(snapshot.Volume.TmpfsPath)
+	d, err := newDriver(options, snapshot)
 	if err != nil {
 		return nil, err
 	}
-	if store.Swappable() {
-		options.Log.Warn("the tmpfs could not be mounted with noswap (Linux 6.4 and later, and not in a user namespace): keys may be swapped out", "tmpfs", store.Root())
-	}
-	d := &Driver{
-		node: options.Node, socket: options.Socket,
-		config: options.Config, log: options.Log,
-		requester: requester, store: store,
-	}
-	d.life, d.stop = context.WithCancelCause(context.Background())
-	d.schedule = issuance.NewScheduler(snapshot.Driver.MaxConcurrentRenewals, d.renew)
 	if path := snapshot.TrustBundle.Path; path != "" {
 		if _, err := d.bundles.Read(path); err != nil {
 			return nil, err
 		}
 	}
+	if err := d.openStore(); err != nil {
+		return nil, err
+	}
+	if d.store.Ready() != nil {
+		return d, nil // it has been told of
+	}
 	return d, d.load(snapshot)
+}
+
+// newDriver returns a driver that has looked at nothing yet.
+func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
+	requester, err := issuance.NewRequester(options.REST, options.Node)
+	if err != nil {
+		return nil, err
+	}
+	d := &Driver{
+		node: options.Node, socket: options.Socket,
+		config: options.Config, log: options.Log,
+		requester: requester, discards: newDiscards(), step: options.Step,
+		store: volume.New(snapshot.Volume.TmpfsPath, volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)),
+	}
+	if d.step == nil {
+		d.step = func(string) {}
+	}
+	d.life, d.stop = context.WithCancelCause(context.Background())
+	d.schedule = issuance.NewScheduler(snapshot.Driver.MaxConcurrentRenewals, d.renew)
+	requester.OnNew(d.seen)
+	return d, nil
 }
 
 // Run serves the kubelet until ctx ends or the socket fails. The volumes stay
@@ -114,6 +133,8 @@ func (d *Driver) Run(ctx context.Context) error {
 	group.Go(func() error { return d.serve(ctx, listener) })
 	group.Go(func() error { d.schedule.Run(ctx); return nil })
 	group.Go(func() error { d.follow(ctx); return nil })
+	group.Go(func() error { d.followClock(ctx); return nil })
+	group.Go(func() error { d.discardRequests(ctx); return nil })
 	err = group.Wait()
 	d.stop(errStopping)
 	d.background.Wait()
@@ -125,5 +146,5 @@ func (d *Driver) Ready() error {
 	if d.life.Err() != nil {
 		return errStopping
 	}
-	return d.requester.Ready()
+	return errors.Join(d.store.Ready(), d.requester.Ready())
 }

@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -27,17 +26,26 @@ import (
 // without one.
 func nowhere() *rest.Config { return &rest.Config{Host: "http://127.0.0.1:1"} }
 
-// newTestDriver returns a driver without a store, for what needs none.
+// requireRoot skips a test that mounts where that is not allowed.
+func requireRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, or root of a user namespace, to mount: run `make test`")
+	}
+}
+
+// newTestDriver returns a driver that has looked at nothing yet. Its store is
+// mounted when it is needed.
 func newTestDriver(t *testing.T, log *slog.Logger) *Driver {
 	t.Helper()
-	requester, err := issuance.NewRequester(nowhere(), "worker-1")
-	check(t, err)
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	d := &Driver{node: "worker-1", config: config.NewHolder(testConfig(t)), log: log, requester: requester, store: &volume.Store{}}
-	d.life, d.stop = context.WithCancelCause(t.Context())
-	d.schedule = issuance.NewScheduler(1, d.renew)
+	c := testConfig(t)
+	d, err := newDriver(Options{Node: "worker-1", Config: config.NewHolder(c), REST: nowhere(), Log: log}, c)
+	check(t, err)
+	d.store = volume.New(filepath.Join(t.TempDir(), "store"))
+	t.Cleanup(func() { check(t, volume.Unmount(d.store.Root())) })
 	t.Cleanup(func() { d.stop(nil); d.background.Wait() })
 	return d
 }
@@ -120,6 +128,7 @@ func TestListen(t *testing.T) {
 
 func TestRunServesUntilItIsToldToStop(t *testing.T) {
 	t.Parallel()
+	requireRoot(t)
 	d := newTestDriver(t, nil)
 	d.socket = socketPath(t)
 	ctx, stop := context.WithCancel(t.Context())

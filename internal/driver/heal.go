@@ -69,17 +69,65 @@ func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request p
 
 // discard undoes a first publish that failed half-way and leaves nothing behind:
 // after most errors the kubelet does not call unpublish. A volume that was live
-// before stays.
+// before stays. So does a request that is under way; should nobody ask for the
+// volume any more, that ends too.
 func (d *Driver) discard(state *volumeState, request publishRequest, cause error) error {
 	if state.metadata() != nil {
 		return cause
 	}
 	err := volume.Unmount(request.targetPath)
 	if err == nil { // files must not go from under a mount
-		err = d.store.Remove(state.id)
+		err = d.store.RemoveData(state.id)
 	}
 	if err != nil {
 		d.log.Warn("cleaning up after a failed publish", "volume", state.id, "error", err)
 	}
+	if state.hasRequest() {
+		d.schedule.ScheduleAfter(state.id, unaskedAge)
+	}
 	return cause
+}
+
+// unaskedAge is after how long a request that nobody has collected is given up.
+// The kubelet asks every two minutes or so for as long as there is the pod.
+const unaskedAge = 10 * time.Minute
+
+// forgetUnasked ends what goes on for a volume that is not published, if the
+// kubelet has not asked for it for long.
+func (d *Driver) forgetUnasked(ctx context.Context, state *volumeState) {
+	if state.lock(ctx) != nil {
+		return
+	}
+	defer state.unlock()
+	if !state.hasRequest() {
+		return
+	}
+	if left := unaskedAge - time.Since(state.asked()); left > 0 {
+		d.schedule.ScheduleAfter(state.id, left)
+		return
+	}
+	if wait(ctx, state.abandon()) != nil {
+		return
+	}
+	pending, err := d.readPending(state.id)
+	if err != nil {
+		return
+	}
+	d.log.Info("nobody asks for a volume any more; its request is given up", "volume", state.id, "request", pending.Request)
+	d.letGo(state, pending)
+}
+
+// hasRequest reports whether the volume is not published, and is to be by a
+// request.
+func (s *volumeState) hasRequest() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live == nil && (s.flight != nil || s.claimed != noRequest)
+}
+
+// asked is when the kubelet last asked for the volume.
+func (s *volumeState) asked() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.askedAt
 }

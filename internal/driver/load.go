@@ -4,11 +4,15 @@
 package driver
 
 import (
+	"crypto"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -20,46 +24,106 @@ func (d *Driver) load(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	taken := 0
+	if strays, err := d.store.Strays(); err == nil && len(strays) > 0 {
+		d.log.Warn("there is something in the tmpfs that is not the driver's; it is left alone", "names", strays)
+	}
+	began, taken, waiting := time.Now(), 0, 0
 	for _, id := range ids {
-		live, err := d.readVolume(id)
-		if err != nil {
+		state := d.volumes.acquire(id)
+		switch live, err := d.takeOver(state); {
+		case live != nil:
+			d.plan(c, state, live)
+			taken++
+		case err == nil:
+			waiting++
+		default:
 			d.log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
 				"volume", id, "error", err)
-			continue
 		}
-		state := d.volumes.acquire(id)
-		state.setMetadata(live)
-		d.plan(c, state, live)
 		d.volumes.release(state)
-		taken++
 	}
 	if len(ids) > 0 {
-		d.log.Info("took over the volumes of an earlier process", "volumes", taken, "damaged", len(ids)-taken)
+		d.log.Info("took over the volumes of an earlier process", "volumes", taken, "waiting", waiting,
+			"damaged", len(ids)-taken-waiting, "duration", time.Since(began))
 	}
 	return nil
 }
 
-// readVolume returns what a volume holds, by its files: its metadata may be
-// older than they are, if the process was killed between writing the two.
-func (d *Driver) readVolume(id string) (*volume.Metadata, error) {
+// takeOver reads what is there of one volume. There may be a document, a request
+// that is to bring one, or both; it is an error if there is neither.
+func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
+	pending, pendingErr := d.readPending(state.id)
+	live, key, err := d.readVolume(state.id)
+	if pendingErr != nil && !errors.Is(pendingErr, volume.ErrNotFound) {
+		d.log.Warn("the request that was under way is lost", "volume", state.id, "error", pendingErr)
+	}
+	if err == nil && pending != nil && pending.Owns(key) {
+		d.completeMetadata(state.id, live, pending)
+		pending = nil
+	}
+	if pending != nil {
+		state.claim(pending.Request)
+	}
+	switch {
+	case err == nil:
+		d.store.Tidy(state.id)
+		state.setMetadata(live)
+		if mounted, err := d.store.Mounted(state.id, live.TargetPath); err == nil && !mounted {
+			d.log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again",
+				"volume", state.id, "pod", live.Pod(), "target", live.TargetPath)
+		}
+		return live, nil
+	case pending != nil && errors.Is(err, volume.ErrNotFound):
+		d.schedule.ScheduleAfter(state.id, unaskedAge)
+		state.ask()
+		return nil, nil
+	default:
+		return nil, err
+	}
+}
+
+// completeMetadata is for a volume whose process was killed after it had put a
+// new document into the files, and before it had noted where that came from.
+func (d *Driver) completeMetadata(id string, live *volume.Metadata, pending *issuance.Pending) {
+	live.Request = pending.Request.Name
+	live.IdentityHash, live.Duration = pending.IdentityHash, pending.Duration
+	err := d.store.WriteMetadata(id, *live)
+	if err == nil {
+		err = d.store.RemovePending(id)
+	}
+	if err != nil {
+		d.log.Warn("could not complete what an earlier process had begun", "volume", id, "error", err)
+	}
+}
+
+// readVolume returns what a volume holds, by its files, with the public key: its
+// metadata may be older than they are, if the process was killed between writing
+// the two.
+func (d *Driver) readVolume(id string) (*volume.Metadata, crypto.PublicKey, error) {
 	live, err := d.store.ReadMetadata(id)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	certificates, err := d.store.ReadFile(id, live.Files.Certificate)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key, err := d.store.ReadFile(id, live.Files.PrivateKey)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	svid, err := x509svid.Parse(certificates, key)
 	if err != nil {
-		return nil, fmt.Errorf("files of volume %s: %w", id, err)
+		return nil, nil, fmt.Errorf("files of volume %s: %w", id, err)
 	}
 	live.SPIFFEID = svid.ID.String()
 	live.NotBefore, live.NotAfter = svid.Certificates[0].NotBefore, svid.Certificates[0].NotAfter
-	return &live, nil
+	return &live, svid.PrivateKey.Public(), nil
+}
+
+// ask notes that the volume may be asked for.
+func (s *volumeState) ask() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.askedAt = time.Now()
 }

@@ -54,6 +54,9 @@ func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 // publishFirst obtains a document and mounts the volume.
 func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
 	began := time.Now()
+	if err := d.store.HasRoom(); err != nil {
+		return err
+	}
 	document, err := d.document(ctx, state, d.order(c, state.id, request.token))
 	for errors.Is(err, errReplaced) && ctx.Err() == nil { // the configuration has changed meanwhile
 		c = d.config.Current()
@@ -77,6 +80,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		return err
 	}
 	d.setLive(c, state, live)
+	d.finishPending(state)
 	d.log.Info("published", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
 		"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
 	return nil
@@ -100,7 +104,7 @@ func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Meta
 	}
 	d.log.Warn("a new certificate is due for renewal already; are the clocks right?", "volume", state.id,
 		"notBefore", live.NotBefore, "notAfter", live.NotAfter, "retryIn", wait)
-	d.schedule.Schedule(state.id, now.Add(wait))
+	d.schedule.ScheduleAfter(state.id, wait)
 }
 
 // publishContext bounds a publish by the configuration, by the kubelet's own

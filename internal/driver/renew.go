@@ -29,7 +29,7 @@ func (d *Driver) renew(ctx context.Context, id string) {
 	if !state.renewing.CompareAndSwap(false, true) {
 		// One is under way. It plans the next, but may have done so before this
 		// one became due.
-		d.schedule.Schedule(id, time.Now().Add(time.Second))
+		d.schedule.ScheduleAfter(id, time.Second)
 		return
 	}
 	defer state.renewing.Store(false)
@@ -37,6 +37,7 @@ func (d *Driver) renew(ctx context.Context, id string) {
 	switch {
 	case errors.Is(err, errNotLive):
 		d.reissued(id)
+		d.forgetUnasked(ctx, state)
 		return
 	case err != nil:
 		d.log.Info("renewal waits for the kubelet to publish again", "volume", id, "reason", err)
@@ -86,8 +87,8 @@ func (d *Driver) replace(c *config.Config, state *volumeState, document *issuanc
 		return err
 	}
 	d.setLive(c, state, &renewed)
-	done := d.requester.Others(state.id, requestOf(&renewed))
-	d.background.Go(func() { d.prune(d.life, state.id, done) })
+	d.finishPending(state)
+	d.discardOthers(state)
 	return nil
 }
 
@@ -105,7 +106,7 @@ func (d *Driver) retryLater(state *volumeState, err error) {
 	wait := min(issuance.Backoff(failures), longestWait(live))
 	d.log.Error("renewal failed", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
 		"notAfter", live.NotAfter, "failures", failures, "retryIn", wait, "error", err)
-	d.schedule.Schedule(state.id, time.Now().Add(wait))
+	d.schedule.ScheduleAfter(state.id, wait)
 }
 
 // longestWait bounds a wait by a tenth of the document's lifetime: a short one

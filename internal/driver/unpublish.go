@@ -5,17 +5,9 @@ package driver
 
 import (
 	"context"
-	"time"
-
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
-
-// pruneTimeout bounds the deletion of an unpublished volume's requests. It is
-// done beside the call: a node must be able to let go of pods while the API
-// server is away, and what is left goes with the pod that owns it.
-const pruneTimeout = 10 * time.Second
 
 // unpublish takes the volume out of the pod and destroys all of it.
 func (d *Driver) unpublish(ctx context.Context, id, target string) error {
@@ -27,7 +19,10 @@ func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 		return err
 	}
 	defer state.unlock()
-	state.abandon()
+	// It must not write anything when the volume is gone.
+	if err := wait(ctx, state.abandon()); err != nil {
+		return err
+	}
 	d.schedule.Cancel(id)
 	live := state.metadata()
 	if live != nil && live.TargetPath != target {
@@ -38,6 +33,11 @@ func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 	if err := volume.Unmount(target); err != nil {
 		return err
 	}
+	d.step("volume unmounted")
+	if pending, err := d.readPending(id); err == nil {
+		// The watch may not have shown it yet.
+		defer d.discards.add(pending.Request, id)
+	}
 	if err := d.store.Remove(id); err != nil {
 		return err
 	}
@@ -46,18 +46,26 @@ func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 	}
 	state.forget()
 	d.reissued(id)
-	done := d.requester.Others(id, types.NamespacedName{})
-	d.background.Go(func() {
-		ctx, cancel := context.WithTimeout(d.life, pruneTimeout)
-		defer cancel()
-		d.prune(ctx, id, done)
-	})
+	d.discardOthers(state)
 	return nil
+}
+
+// wait returns when the channel is closed, or nil, or ctx ends.
+func wait(ctx context.Context, closed <-chan struct{}) error {
+	if closed == nil {
+		return nil
+	}
+	select {
+	case <-closed:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // forget drops what is known of a volume that is gone.
 func (s *volumeState) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live, s.token, s.dueWithoutToken, s.failures = nil, podToken{}, false, 0
+	s.live, s.token, s.dueWithoutToken, s.failures, s.claimed = nil, podToken{}, false, 0, noRequest
 }

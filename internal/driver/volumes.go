@@ -9,7 +9,11 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -18,6 +22,8 @@ import (
 type volumes struct {
 	mu  sync.Mutex
 	all map[string]*volumeState
+	// labels are the same by the label of their requests.
+	labels map[string]*volumeState
 }
 
 // volumeState is one volume. It is kept while somebody works with it, or it is
@@ -41,6 +47,12 @@ type volumeState struct {
 	// flight is the request to cert-manager that is under way or not yet
 	// collected.
 	flight *flight
+	// landing is closed when the last flight has ended; nil if there was none.
+	landing <-chan struct{}
+	// claimed is the request that the next document is to come from, if any.
+	claimed types.NamespacedName
+	// askedAt is when the kubelet last asked for the volume.
+	askedAt time.Time
 	// dueWithoutToken is set when a renewal was due and there was no token.
 	dueWithoutToken bool
 	// failures counts renewals that failed, in a row.
@@ -53,15 +65,29 @@ func (v *volumes) acquire(id string) *volumeState {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.all == nil {
-		v.all = map[string]*volumeState{}
+		v.all, v.labels = map[string]*volumeState{}, map[string]*volumeState{}
 	}
 	state, ok := v.all[id]
 	if !ok {
 		state = &volumeState{id: id, changing: make(chan struct{}, 1)}
-		v.all[id] = state
+		v.all[id], v.labels[issuance.VolumeLabel(id)] = state, state
 	}
 	state.users++
 	return state
+}
+
+// hold is acquire for a state that the caller has already.
+func (v *volumes) hold(state *volumeState) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	state.users++
+}
+
+// byLabel returns the volume whose requests have a label, or nil.
+func (v *volumes) byLabel(label string) *volumeState {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.labels[label]
 }
 
 // each calls f for each volume that there is.
@@ -85,8 +111,9 @@ func (v *volumes) release(state *volumeState) {
 	state.users--
 	state.mu.Lock()
 	defer state.mu.Unlock()
-	if state.users == 0 && state.live == nil && state.flight == nil {
+	if state.users == 0 && state.live == nil && state.flight == nil && state.claimed == noRequest {
 		delete(v.all, state.id)
+		delete(v.labels, issuance.VolumeLabel(state.id))
 	}
 }
 
@@ -138,7 +165,7 @@ func (s *volumeState) forgetDue() {
 func (s *volumeState) takeToken(token podToken) (renewalDue bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.token = token
+	s.token, s.askedAt = token, time.Now()
 	renewalDue, s.dueWithoutToken = s.dueWithoutToken, false
 	return renewalDue
 }

@@ -24,14 +24,19 @@ var errNotSeen = errors.New("the API server has not shown it yet")
 // somebody took away.
 const longestSilence = time.Minute
 
-// await follows a request until it is signed, and tells progress on the way.
-func (r *Requester) await(ctx context.Context, name types.NamespacedName, events <-chan event, to *Progress) (*cmapi.CertificateRequest, error) {
+// await follows a request until it is signed, and tells progress on the way. The
+// latest event is what is known of it already, if anything.
+func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest event, events <-chan event, to *Progress) (*cmapi.CertificateRequest, error) {
 	to.set(name, StageApprove, errNotSeen)
 	silence := time.NewTicker(longestSilence)
 	defer silence.Stop()
+	known := make(chan event, 1)
+	if latest.request != nil {
+		known <- latest
+	}
 	for {
-		var latest event
 		select {
+		case latest = <-known:
 		case <-ctx.Done():
 			return nil, to.Err(context.Cause(ctx))
 		case <-silence.C:

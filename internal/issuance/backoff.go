@@ -4,8 +4,13 @@
 package issuance
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
+	"net/http"
 	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 const (
@@ -23,4 +28,37 @@ func Backoff(failures int) time.Duration {
 		wait = min(firstRetry<<shift, lastRetry)
 	}
 	return wait/2 + rand.N(wait/2)
+}
+
+// IsTransient reports whether an error of [Requester.Issue] says that the API
+// server could not do it now, so that the same again may succeed: it was away,
+// overloaded or broken. A refusal is not transient, though what it is about may
+// change.
+func IsTransient(err error) bool {
+	var issue *Error
+	if !errors.As(err, &issue) || issue.Stage != StageCreate && issue.Stage != StageClear {
+		return false
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, ErrNotOurs) {
+		return false
+	}
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return true // nothing came back
+	}
+	code := status.Status().Code
+	return code >= http.StatusInternalServerError || code == http.StatusTooManyRequests ||
+		code == http.StatusRequestTimeout || code == http.StatusConflict
+}
+
+// RetryAfter returns how long to wait after the given number of failures in a
+// row, of which err is the last: as [Backoff] says but at most so long, and at
+// least as long as the API server has asked for, with a jitter on top.
+func RetryAfter(err error, failures int, most time.Duration) time.Duration {
+	wait := min(Backoff(failures), most/2+rand.N(most/2))
+	if seconds, asked := apierrors.SuggestsClientDelay(err); asked && seconds > 0 {
+		least := time.Duration(seconds) * time.Second
+		wait = max(wait, least+rand.N(least/2))
+	}
+	return wait
 }

@@ -21,6 +21,9 @@ var (
 	// ErrBadCertificate means that the issuer signed something other than what
 	// was asked for: not an X.509-SVID, of another SPIFFE ID or another key.
 	ErrBadCertificate = errors.New("issuer returned a certificate that is not the SVID that was asked for")
+	// ErrNotOurs means that there is a CertificateRequest of the name that was
+	// chosen, by chance of 1 in 10^14, and that it is somebody else's.
+	ErrNotOurs = errors.New("a CertificateRequest of this name is there already, and is not the driver's")
 )
 
 // Stage is how far a request has come. Its text completes "while ...".
@@ -29,6 +32,7 @@ type Stage string
 // The stages of a request, in order.
 const (
 	StagePrepare Stage = "preparing the request"
+	StageClear   Stage = "deleting an earlier request of the volume"
 	StageCreate  Stage = "creating a CertificateRequest as the pod's ServiceAccount"
 	StageApprove Stage = "waiting for approval"
 	StageSign    Stage = "waiting for the issuer to sign"

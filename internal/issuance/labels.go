@@ -11,6 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
+// VolumeLabel is the value of [LabelVolume] for a volume ID.
+func VolumeLabel(volumeID string) string { return labelValue(volumeID) }
+
 // labelValue makes any name a valid label value, one to one: a name that is
 // valid already stays as it is, and any other is cut and carries its hash. The
 // kubelet's volume IDs are 68 bytes long, and a label value may have 63.

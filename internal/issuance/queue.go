@@ -7,8 +7,11 @@ import "time"
 
 // item is one volume in the schedule.
 type item struct {
-	id    string
-	at    time.Time
+	id string
+	// at is when it is due by the wall clock; zero if it is due after a wait.
+	at time.Time
+	// due is when it is due by the clock that only runs forwards.
+	due   time.Duration
 	index int
 }
 
@@ -16,7 +19,7 @@ type item struct {
 type queue []*item
 
 func (q queue) Len() int           { return len(q) }
-func (q queue) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
+func (q queue) Less(i, j int) bool { return q[i].due < q[j].due }
 
 func (q queue) Swap(i, j int) {
 	q[i], q[j] = q[j], q[i]
@@ -33,6 +36,7 @@ func (q *queue) Push(x any) {
 // Pop implements container/heap.
 func (q *queue) Pop() any {
 	last := (*q)[len(*q)-1]
+	(*q)[len(*q)-1] = nil
 	*q = (*q)[:len(*q)-1]
 	return last
 }

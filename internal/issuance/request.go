@@ -7,7 +7,6 @@ import (
 	"maps"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -46,17 +45,17 @@ type Order struct {
 
 // certificateRequest makes the object that is created in the API server. It is
 // owned by the pod, so that it goes when the pod does.
-func (o Order) certificateRequest(id spiffeid.ID, csrPEM []byte) *cmapi.CertificateRequest {
+func (o Order) certificateRequest(pending *Pending) *cmapi.CertificateRequest {
 	annotations := maps.Clone(o.Annotations)
 	if annotations == nil {
 		annotations = map[string]string{}
 	}
-	annotations[AnnotationIdentity] = id.String()
+	annotations[AnnotationIdentity] = pending.ID.String()
 	annotations[policy.AnnotationHash] = o.Policy.Hash()
 	return &cmapi.CertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace:   o.Pod.ServiceAccount.Namespace(),
-			Name:        requestName(o.Pod.PodName),
+			Namespace:   pending.Request.Namespace,
+			Name:        pending.Request.Name,
 			Annotations: annotations,
 			Labels: map[string]string{
 				LabelNode:   labelValue(o.Node),
@@ -69,7 +68,7 @@ func (o Order) certificateRequest(id spiffeid.ID, csrPEM []byte) *cmapi.Certific
 				UID:        types.UID(o.Pod.PodUID),
 			}},
 		},
-		Spec: o.Policy.CertificateRequestSpec(id, csrPEM),
+		Spec: o.Policy.CertificateRequestSpec(pending.ID, pending.csrPEM),
 	}
 }
 

@@ -4,25 +4,19 @@
 package issuance
 
 import (
+	"bytes"
 	"context"
-	"crypto"
+	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 )
-
-// withdrawTimeout is how long the end of a request may hold up the end of the
-// program.
-const withdrawTimeout = 5 * time.Second
 
 // Requester makes documents. Make one with [NewRequester]; it is safe for use
 // by many goroutines.
@@ -51,9 +45,21 @@ func NewRequester(config *rest.Config, node string) (*Requester, error) {
 // [Requester.Issue] does, if the API server is away.
 func (r *Requester) Start(ctx context.Context) { r.tracker.start(ctx) }
 
+// OnNew has f called with each request of the node that appears, those that are
+// there already among them, and with the value of its [LabelVolume]. f must not
+// block. Call it before [Requester.Start].
+func (r *Requester) OnNew(f func(request types.NamespacedName, volumeLabel string)) {
+	r.tracker.onNew = f
+}
+
 // Progress is where a running [Requester.Issue] stands, for whoever has to
 // explain why it takes so long. The zero value is ready for use.
-type Progress struct{ current atomic.Pointer[Error] }
+type Progress struct {
+	// Step, unless nil, is called with each stage that is reached.
+	Step func(Stage)
+
+	current atomic.Pointer[Error]
+}
 
 // Err returns the present stage as an error whose cause is err with what is
 // being waited for, or err itself if nothing has begun.
@@ -70,79 +76,116 @@ func (p *Progress) Err(err error) error {
 
 func (p *Progress) set(request types.NamespacedName, stage Stage, waitingFor error) {
 	p.current.Store(&Error{request, stage, waitingFor})
+	if p.Step != nil {
+		p.Step(stage)
+	}
 }
 
-// Issue makes a key, asks for a certificate as the pod, and returns both as a
-// document. It waits until the request is signed, denied, failed or deleted, or
-// ctx ends. Errors are of type [*Error].
-func (r *Requester) Issue(ctx context.Context, order Order, progress *Progress) (*Document, error) {
-	progress.set(types.NamespacedName{}, StagePrepare, nil)
-	id, key, csrPEM, err := prepare(order)
-	if err != nil {
-		return nil, &Error{Stage: StagePrepare, Err: err}
+// Retrying notes that an attempt has failed with err and that there will be
+// another one. Whoever asks meanwhile is told the cause.
+func (p *Progress) Retrying(err error) {
+	var issue *Error
+	if errors.As(err, &issue) {
+		p.current.Store(&Error{issue.Request, issue.Stage, issue.Err})
 	}
+}
+
+// Issue asks for a certificate as the pod, with what [Order.Prepare] made for
+// the order, and returns key and certificate as a document. It waits until the
+// request is signed, denied, failed or deleted, or ctx ends. If the request is
+// there already, because an earlier call was cut off, it is waited for and not
+// made again. Errors are of type [*Error].
+//
+// The request stays when ctx ends. Whoever does not want to go on with it has to
+// delete it.
+func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, progress *Progress) (*Document, error) {
 	progress.set(types.NamespacedName{}, StagePrepare, r.Ready())
 	if err := r.tracker.waitForSync(ctx); err != nil {
 		return nil, &Error{Stage: StagePrepare, Err: err}
 	}
-	request := order.certificateRequest(id, csrPEM)
-	name := nameOf(request)
-	// Subscribed before the request exists, so that no change can be missed.
-	events, unsubscribe := r.tracker.subscribe(name)
-	defer unsubscribe()
-
-	progress.set(name, StageCreate, nil)
-	signed, err := r.createAndAwait(ctx, order.Token, request, events, progress)
-	if err != nil {
-		if ctx.Err() != nil {
-			r.withdraw(ctx, name)
-		}
+	if err := r.clear(ctx, order.VolumeID, pending.Request); err != nil {
 		return nil, err
 	}
-	document, err := newDocument(id, key, signed, order.Policy)
+	// Subscribed before the request exists, so that no change can be missed.
+	events, unsubscribe := r.tracker.subscribe(pending.Request)
+	defer unsubscribe()
+
+	signed, err := r.createAndAwait(ctx, order, pending, events, progress)
 	if err != nil {
-		return nil, &Error{name, StageVerify, err}
+		return nil, err
+	}
+	progress.set(pending.Request, StageVerify, nil)
+	document, err := newDocument(pending.ID, pending.key, signed, order.Policy)
+	if err != nil {
+		return nil, &Error{pending.Request, StageVerify, err}
 	}
 	return document, nil
 }
 
-func prepare(order Order) (spiffeid.ID, crypto.Signer, []byte, error) {
-	id, err := order.Policy.SPIFFEID(order.Pod.ServiceAccount)
-	if err != nil {
-		return spiffeid.ID{}, nil, nil, err
+// clear deletes the volume's other requests that are still open, of which there
+// may be one if a process was killed in a bad moment. A volume never has two.
+func (r *Requester) clear(ctx context.Context, volumeID string, keep types.NamespacedName) error {
+	for _, request := range r.tracker.ofVolume(volumeID) {
+		name := nameOf(request)
+		if _, done, _ := outcome(request); done || name == keep {
+			continue
+		}
+		if err := r.Delete(ctx, []types.NamespacedName{name}); err != nil {
+			return &Error{name, StageClear, err}
+		}
 	}
-	key, err := order.Policy.Key.Generate()
-	if err != nil {
-		return spiffeid.ID{}, nil, nil, err
-	}
-	csrPEM, err := csr.Build(id, key)
-	return id, key, csrPEM, err
+	return nil
 }
 
-func (r *Requester) createAndAwait(ctx context.Context, token Token, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
-	name := nameOf(request)
-	client, err := podClient(r.base, token.Reveal())
+func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pending, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
+	name := pending.Request
+	if request := r.tracker.get(name); request != nil {
+		if err := pending.mustBeIn(request); err != nil {
+			return nil, err
+		}
+		return r.await(ctx, name, event{request: request}, events, progress)
+	}
+	progress.set(name, StageCreate, nil)
+	client, err := podClient(r.base, order.Token.Reveal())
 	if err != nil {
 		return nil, &Error{name, StageCreate, err}
 	}
-	_, err = client.CertmanagerV1().CertificateRequests(request.Namespace).Create(ctx, request, metav1.CreateOptions{})
+	request := &cmapi.CertificateRequest{}
+	// Without the retries of client-go, of which nobody would hear the reason.
+	err = client.CertmanagerV1().RESTClient().Post().Namespace(name.Namespace).Resource("certificaterequests").
+		Body(order.certificateRequest(pending)).MaxRetries(0).Do(ctx).Into(request)
+	if apierrors.IsAlreadyExists(err) {
+		return r.adopt(ctx, pending, events, progress)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx) // why, rather than that the HTTP request broke off
 		}
 		return nil, &Error{name, StageCreate, err}
 	}
-	return r.await(ctx, name, events, progress)
+	return r.await(ctx, name, event{}, events, progress)
 }
 
-// withdraw deletes a request that nobody waits for any more: with ctx the key
-// goes, and a certificate for it would be of no use. It may not have been
-// created at all.
-func (r *Requester) withdraw(ctx context.Context, name types.NamespacedName) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), withdrawTimeout)
-	defer cancel()
-	// What is left if it fails goes with the pod that owns it.
-	_ = r.Delete(ctx, []types.NamespacedName{name})
+// adopt goes on with a request that is there already: the answer to its creation
+// was lost.
+func (r *Requester) adopt(ctx context.Context, pending *Pending, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
+	name := pending.Request
+	there, err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, &Error{name, StageCreate, err}
+	}
+	if err := pending.mustBeIn(there); err != nil {
+		return nil, err
+	}
+	return r.await(ctx, name, event{request: there}, events, progress)
+}
+
+// mustBeIn returns an error unless a request is the one that is pending.
+func (p *Pending) mustBeIn(request *cmapi.CertificateRequest) error {
+	if bytes.Equal(request.Spec.Request, p.csrPEM) {
+		return nil
+	}
+	return &Error{p.Request, StageCreate, ErrNotOurs}
 }
 
 // Ready returns nil while requests can be made, or why not.

@@ -51,7 +51,7 @@ func TestIssue(t *testing.T) {
 		return nil
 	})
 	requester := a.requester(t)
-	document, err := requester.Issue(t.Context(), order, new(Progress))
+	document, err := issue(t.Context(), requester, order, new(Progress))
 	check(t, err)
 	if document.SVID.ID.String() != identity || document.Policy != order.Policy {
 		t.Errorf("a document of %s under %s", document.SVID.ID, document.Policy.Hash())
@@ -67,6 +67,15 @@ func TestIssue(t *testing.T) {
 		t.Errorf("watched %q, want %q", a.selects, want)
 	}
 	mustBeAsOrdered(t, asked, order)
+}
+
+// issue makes a new request for an order, and waits for it.
+func issue(ctx context.Context, r *Requester, order Order, progress *Progress) (*Document, error) {
+	pending, err := order.Prepare()
+	if err != nil {
+		return nil, err
+	}
+	return r.Issue(ctx, order, pending, progress)
 }
 
 func mustBeAsOrdered(t *testing.T, asked *cmapi.CertificateRequest, order Order) {
@@ -98,9 +107,9 @@ func TestIssueMakesAnotherKeyEachTime(t *testing.T) {
 		return nil
 	})
 	requester := a.requester(t)
-	one, err := requester.Issue(t.Context(), testOrder(t), new(Progress))
+	one, err := issue(t.Context(), requester, testOrder(t), new(Progress))
 	check(t, err)
-	two, err := requester.Issue(t.Context(), testOrder(t), new(Progress))
+	two, err := issue(t.Context(), requester, testOrder(t), new(Progress))
 	check(t, err)
 	_, first, err := one.Marshal()
 	check(t, err)
@@ -158,7 +167,7 @@ func TestIssueSaysWhyThereIsNoDocument(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := newAPI(t, row.created).requester(t).Issue(t.Context(), testOrder(t), new(Progress))
+			document, err := issue(t.Context(), newAPI(t, row.created).requester(t), testOrder(t), new(Progress))
 			var issue *Error
 			if document != nil || !errors.As(err, &issue) || !row.is(err) {
 				t.Fatalf("got %v, %v", document, err)
@@ -182,7 +191,7 @@ func TestIssueEndsWithItsContextAndSaysWhatItWaitedFor(t *testing.T) {
 		return nil
 	})
 	var progress Progress
-	_, err := a.requester(t).Issue(ctx, testOrder(t), &progress)
+	_, err := issue(ctx, a.requester(t), testOrder(t), &progress)
 	var issue *Error
 	if !errors.As(err, &issue) || issue.Stage != StageCreate && issue.Stage != StageApprove {
 		t.Errorf("got %v", err)
@@ -205,7 +214,7 @@ func TestIssueWithoutAnAPIServer(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	var progress Progress
 	ended := make(chan error)
-	go func() { _, err := requester.Issue(ctx, testOrder(t), &progress); ended <- err }()
+	go func() { _, err := issue(ctx, requester, testOrder(t), &progress); ended <- err }()
 	for !errors.Is(progress.Err(gone), errNotSynced) {
 		if err := t.Context().Err(); err != nil {
 			t.Fatal(err)
@@ -223,7 +232,7 @@ func TestIssueRefusesAPolicyThatIsNotWhole(t *testing.T) {
 	order := testOrder(t)
 	order.Policy.Key.Size = 192
 	a := newAPI(t, nil)
-	_, err := a.requester(t).Issue(t.Context(), order, new(Progress))
+	_, err := issue(t.Context(), a.requester(t), order, new(Progress))
 	var issue *Error
 	if !errors.As(err, &issue) || issue.Stage != StagePrepare {
 		t.Errorf("got %v", err)

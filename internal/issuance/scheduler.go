@@ -10,44 +10,79 @@ import (
 	"time"
 )
 
-// longestSleep bounds how late a schedule notices that the wall clock was set,
-// or that the machine was suspended: timers run on another clock.
-const longestSleep = time.Minute
+const (
+	// longestSleep bounds how late a schedule notices that the wall clock was
+	// set, or that the machine was suspended, where the kernel does not tell.
+	longestSleep = time.Minute
+	// jump is by how much the clocks must differ from before to have been set,
+	// rather than to be adjusted a little, as they always are.
+	jump = 100 * time.Millisecond
+)
 
 // Scheduler calls a function for each volume at its time. All volumes share one
 // heap and one timer. Make one with [NewScheduler].
 type Scheduler struct {
 	run   func(ctx context.Context, id string)
+	clock Clock
 	slots chan struct{}
 	wake  chan struct{}
 
 	mu    sync.Mutex
 	items map[string]*item
 	queue queue
+	// offset is by how much the wall clock was ahead of the running one when the
+	// queue was put in order.
+	offset time.Time
+	// watched is set while the kernel tells of changes of the wall clock.
+	watched bool
 }
 
 // NewScheduler returns a Scheduler that calls run for each volume that is due,
 // for at most limit volumes at a time.
 func NewScheduler(limit int, run func(ctx context.Context, id string)) *Scheduler {
-	return &Scheduler{
+	return NewSchedulerWithClock(limit, run, SystemClock())
+}
+
+// NewSchedulerWithClock is NewScheduler for a clock other than the machine's.
+func NewSchedulerWithClock(limit int, run func(ctx context.Context, id string), clock Clock) *Scheduler {
+	s := &Scheduler{
 		run:   run,
+		clock: clock,
 		slots: make(chan struct{}, limit),
 		wake:  make(chan struct{}, 1),
 		items: map[string]*item{},
 	}
+	s.offset = s.offsetNow()
+	return s
 }
 
+func (s *Scheduler) offsetNow() time.Time { return s.clock.Wall().Add(-s.clock.Running()) }
+
 // Schedule sets the time, by the wall clock, at which the volume is due,
-// whatever it was before. It is due once.
+// whatever it was before: it is due then however the clock is set meanwhile. It
+// is due once.
 func (s *Scheduler) Schedule(id string, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	at = at.Round(0) // the wall clock's reading alone
+	s.put(id, at, at.Sub(s.offset))
+}
+
+// ScheduleAfter is Schedule for a time from now, whatever the wall clock says
+// then: an attempt after a failure must not wait for an hour longer because the
+// clock was set back by one.
+func (s *Scheduler) ScheduleAfter(id string, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.put(id, time.Time{}, s.clock.Running()+wait)
+}
+
+func (s *Scheduler) put(id string, at time.Time, due time.Duration) {
 	if it, ok := s.items[id]; ok {
-		it.at = at
+		it.at, it.due = at, due
 		heap.Fix(&s.queue, it.index)
 	} else {
-		it = &item{id: id, at: at}
+		it = &item{id: id, at: at, due: due}
 		s.items[id] = it
 		heap.Push(&s.queue, it)
 	}
@@ -66,6 +101,21 @@ func (s *Scheduler) Cancel(id string) {
 	}
 }
 
+// Due returns when the volume is due, by the wall clock as it is now, and
+// whether it is in the schedule at all.
+func (s *Scheduler) Due(id string) (time.Time, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it, ok := s.items[id]
+	if !ok {
+		return time.Time{}, false
+	}
+	if !it.at.IsZero() {
+		return it.at, true
+	}
+	return s.clock.Wall().Add(it.due - s.clock.Running()), true
+}
+
 // Run keeps the schedule until ctx ends, and returns when all calls have.
 func (s *Scheduler) Run(ctx context.Context) {
 	var calls sync.WaitGroup
@@ -80,7 +130,7 @@ func (s *Scheduler) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		id, wait := s.next(time.Now())
+		id, wait := s.next()
 		if wait == 0 {
 			calls.Go(func() {
 				defer func() { <-s.slots }()
@@ -98,21 +148,61 @@ func (s *Scheduler) Run(ctx context.Context) {
 	}
 }
 
-// next takes the volume that is due now off the schedule, or says how long to
-// wait before looking again.
-func (s *Scheduler) next(now time.Time) (id string, wait time.Duration) {
+// FollowClock has the schedule look at the clocks whenever the machine's wall
+// clock was set or the machine was suspended, until ctx ends. Without it, or
+// where the kernel does not tell, which is the error, the schedule looks once a
+// minute.
+func (s *Scheduler) FollowClock(ctx context.Context) error {
+	s.setWatched(true)
+	defer s.setWatched(false)
+	return watchClock(ctx, s.Wake)
+}
+
+func (s *Scheduler) setWatched(watched bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.watched = watched
+	s.notify()
+}
+
+// Wake has the schedule look at the clocks at once, because they were set.
+func (s *Scheduler) Wake() { s.notify() }
+
+// next takes the volume that is due now off the schedule, or says how long to
+// wait before looking again.
+func (s *Scheduler) next() (id string, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.followJump()
+	longest := longestSleep
+	if s.watched {
+		longest *= 60 // for the case that the kernel did not tell after all
+	}
 	if len(s.queue) == 0 {
-		return "", longestSleep
+		return "", longest
 	}
 	first := s.queue[0]
-	if wait := first.at.Sub(now.Round(0)); wait > 0 {
-		return "", min(wait, longestSleep)
+	if wait := first.due - s.clock.Running(); wait > 0 {
+		return "", min(wait, longest)
 	}
 	heap.Pop(&s.queue)
 	delete(s.items, first.id)
 	return first.id, 0
+}
+
+// followJump puts the queue in order anew if the wall clock was set.
+func (s *Scheduler) followJump() {
+	offset := s.offsetNow()
+	if offset.Sub(s.offset).Abs() < jump {
+		return
+	}
+	s.offset = offset
+	for _, it := range s.queue {
+		if !it.at.IsZero() {
+			it.due = it.at.Sub(offset)
+		}
+	}
+	heap.Init(&s.queue)
 }
 
 func (s *Scheduler) notify() {

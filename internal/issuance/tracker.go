@@ -27,6 +27,8 @@ var errNotSynced = errors.New("the API server has not answered to list and watch
 type tracker struct {
 	factory  cminformers.SharedInformerFactory
 	informer cache.SharedIndexInformer
+	// onNew is called for each request that appears; it may be nil.
+	onNew func(name types.NamespacedName, volumeLabel string)
 
 	mu      sync.Mutex
 	waiters map[types.NamespacedName]chan event
@@ -50,7 +52,7 @@ func newTracker(client cmclient.Interface, node string) (*tracker, error) {
 		waiters:  map[types.NamespacedName]chan event{},
 	}
 	_, err := t.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { t.deliver(obj, false) },
+		AddFunc:    t.add,
 		UpdateFunc: func(_, obj any) { t.deliver(obj, false) },
 		DeleteFunc: func(obj any) { t.deliver(obj, true) },
 	})
@@ -86,6 +88,13 @@ func (t *tracker) subscribe(name types.NamespacedName) (<-chan event, func()) {
 	}
 }
 
+func (t *tracker) add(obj any) {
+	t.deliver(obj, false)
+	if request, ok := obj.(*cmapi.CertificateRequest); ok && t.onNew != nil {
+		t.onNew(nameOf(request), request.Labels[LabelVolume])
+	}
+}
+
 // deliver never blocks: a waiter that is slow finds only the latest state,
 // which is all that it needs.
 func (t *tracker) deliver(obj any, deleted bool) {
@@ -107,6 +116,15 @@ func (t *tracker) deliver(obj any, deleted bool) {
 	default:
 	}
 	events <- event{request, deleted}
+}
+
+// get returns what the watch knows of a request, or nil.
+func (t *tracker) get(name types.NamespacedName) *cmapi.CertificateRequest {
+	object, _, err := t.informer.GetIndexer().GetByKey(name.String())
+	if request, ok := object.(*cmapi.CertificateRequest); ok && err == nil {
+		return request
+	}
+	return nil
 }
 
 // ofVolume returns the requests of a volume that the watch knows of.

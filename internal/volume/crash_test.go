@@ -65,13 +65,16 @@ func TestWriteHealsAVolumeOfWhichOnlyTheDirectoryIsThere(t *testing.T) {
 	mustHold(t, store, generation(1))
 }
 
+// strayKey is in what processes that were killed leave behind.
+var strayKey = []byte("a key that nobody has asked for")
+
 // leaveGeneration makes a directory of files as an unfinished write does.
 func leaveGeneration(t *testing.T, data string) string {
 	t.Helper()
 	name := "..2026_01_02_03_04_05." + strconv.Itoa(len(names(t, data)))
 	dir := filepath.Join(data, name)
 	check(t, os.Mkdir(dir, 0o755))
-	check(t, os.WriteFile(filepath.Join(dir, "tls.key"), []byte("a key that nobody has asked for"), 0o440))
+	check(t, os.WriteFile(filepath.Join(dir, "tls.key"), strayKey, 0o440))
 	return name
 }
 

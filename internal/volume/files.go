@@ -9,9 +9,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
-	"github.com/cert-manager/csi-lib/third_party/util"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -25,67 +24,139 @@ const (
 
 // Write replaces the files of a volume by the given ones (name to content) in
 // one step, then its metadata, making the volume if need be. A reader of the
-// volume sees all of the old files or all of the new. Files are readable by
-// root and by the group meta.FSGroup.
+// volume sees all of the old files or all of the new, and one that has opened
+// the directory behind ..data keeps the old ones for a few seconds. Files are
+// readable by root and by the group meta.FSGroup.
 //
 // If the files cannot be written, the volume keeps those that it had. If only
-// the metadata cannot, the volume has the new files and the old metadata.
+// the metadata cannot, the volume has the new files and the old metadata. The
+// error wraps [ErrFull], [ErrReadOnly] or [ErrNotMounted] if that is why.
 func (s *Store) Write(id string, files map[string][]byte, meta Metadata) error {
 	if err := CheckID(id); err != nil {
 		return err
 	}
-	if err := s.writeFiles(id, files, meta.FSGroup); err != nil {
-		return fmt.Errorf("writing files of volume %s: %w", id, err)
+	if err := s.Ensure(); err != nil {
+		return err
+	}
+	err := s.writeFiles(id, files, meta.FSGroup)
+	if errors.Is(err, unix.ENOSPC) {
+		s.dropRetired()
+		err = s.writeFiles(id, files, meta.FSGroup)
+	}
+	if err != nil {
+		return fmt.Errorf("writing files of volume %s: %w", id, explain(err))
 	}
 	if err := s.writeMetadata(id, meta); err != nil {
-		return fmt.Errorf("writing metadata of volume %s: %w", id, err)
+		return fmt.Errorf("writing metadata of volume %s: %w", id, explain(err))
 	}
 	return nil
 }
 
 func (s *Store) writeFiles(id string, files map[string][]byte, group *int64) error {
-	if err := os.MkdirAll(filepath.Join(s.root, id), privateDirMode); err != nil {
-		return err
+	for name := range files {
+		if err := checkFileName(name); err != nil {
+			return err
+		}
 	}
 	data := s.DataPath(id)
-	if err := os.MkdirAll(data, dataDirMode); err != nil {
+	if err := s.makeDataDir(id, group); err != nil {
 		return err
 	}
-	// The umask may have taken the group's right to read.
-	if err := os.Chmod(data, dataDirMode); err != nil {
+	// A process that was killed while it wrote may have left something behind.
+	if err := s.removeStale(data); err != nil {
 		return err
 	}
-	if err := chgrp(data, group); err != nil {
-		return err
-	}
-	// A process that was killed while it wrote may have left a link in the way.
-	if err := removeStale(data); err != nil {
-		return err
-	}
-	writer, err := util.NewAtomicWriter(data, "volume "+id)
+	before, err := currentGeneration(data)
 	if err != nil {
 		return err
 	}
-	setGroup := func(dir string) error {
-		for name := range files {
-			if err := chgrp(filepath.Join(data, dir, name), group); err != nil {
-				return err
-			}
-		}
-		return nil
+	made, err := s.makeGeneration(data, files, group)
+	if err != nil {
+		return err
 	}
-	if err := writer.Write(projections(files), setGroup); err != nil {
-		return errors.Join(err, removeStale(data))
+	if err := s.swap(data, made); err != nil {
+		return errors.Join(err, os.RemoveAll(filepath.Join(data, made)))
+	}
+	if err := s.link(data, files); err != nil {
+		return err
+	}
+	if before != "" {
+		s.retire(filepath.Join(data, before))
 	}
 	return nil
 }
 
-func projections(files map[string][]byte) map[string]util.FileProjection {
-	out := make(map[string]util.FileProjection, len(files))
-	for name, content := range files {
-		out[name] = util.FileProjection{Data: content, Mode: fileMode}
+func (s *Store) makeDataDir(id string, group *int64) error {
+	data := s.DataPath(id)
+	if err := makeDir(filepath.Join(s.root, id), privateDirMode); err != nil {
+		return err
 	}
-	return out
+	if err := makeDir(data, dataDirMode); err != nil {
+		return err
+	}
+	s.step("volume directory made")
+	// The umask may have taken the group's right to read.
+	if err := os.Chmod(data, dataDirMode); err != nil {
+		return err
+	}
+	return chgrp(data, group)
+}
+
+// makeDir makes a directory unless it is there. Whatever else has its name is
+// damage, and goes.
+func makeDir(path string, mode os.FileMode) error {
+	err := os.Mkdir(path, mode)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if info, err := os.Lstat(path); err != nil || info.IsDir() {
+		return err
+	}
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return os.Mkdir(path, mode)
+}
+
+// checkFileName refuses what would lead out of the volume, and what begins like
+// the names that are kept for generations.
+func checkFileName(name string) error {
+	if name == "" || name == "." || filepath.Base(name) != name || len(name) >= 2 && name[:2] == ".." {
+		return fmt.Errorf("invalid file name %q", name)
+	}
+	return nil
+}
+
+// link makes each file appear under its name, once and for all: what the name
+// leads to changes with ..data. Names that are not wanted any more go.
+func (s *Store) link(data string, files map[string][]byte) error {
+	for name := range files {
+		path, to := filepath.Join(data, name), filepath.Join(dataLink, name)
+		if seen, err := os.Readlink(path); err == nil && seen == to {
+			continue
+		}
+		// Whatever else is there is not ours, and in the way.
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+		if err := os.Symlink(to, path); err != nil {
+			return err
+		}
+		s.step("file name made")
+	}
+	entries, err := os.ReadDir(data)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if _, wanted := files[entry.Name()]; wanted || isReserved(entry.Name()) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(data, entry.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // chgrp leaves the owner alone: the driver's user, root.
@@ -95,29 +166,6 @@ func chgrp(path string, group *int64) error {
 	}
 	if err := os.Chown(path, -1, int(*group)); err != nil {
 		return fmt.Errorf("giving it to group %d: %w", *group, err)
-	}
-	return nil
-}
-
-// removeStale deletes all that begins with two dots but the generation of files
-// that is in force: what a write that failed, or a process that was killed while
-// it wrote, has left behind. It holds private keys.
-func removeStale(data string) error {
-	current, err := os.Readlink(filepath.Join(data, "..data"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	entries, err := os.ReadDir(data)
-	if err != nil {
-		return err
-	}
-	for _, entry := range entries {
-		name := entry.Name()
-		if strings.HasPrefix(name, "..") && name != "..data" && name != current {
-			if err := os.RemoveAll(filepath.Join(data, name)); err != nil {
-				return err
-			}
-		}
 	}
 	return nil
 }

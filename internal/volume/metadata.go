@@ -88,18 +88,32 @@ func (s *Store) ReadMetadata(id string) (Metadata, error) {
 	return file.Metadata, nil
 }
 
-// writeMetadata replaces the metadata by rename, so that a reader, or a
-// process started after this one was killed, finds the old or the new whole.
+// writeMetadata replaces the metadata as a whole.
 func (s *Store) writeMetadata(id string, meta Metadata) error {
 	data, err := json.MarshalIndent(metadataFile{metadataVersion, meta}, "", "  ")
 	if err != nil {
 		return err
 	}
-	path := s.metadataPath(id)
-	if err := os.WriteFile(path+".new", append(data, '\n'), 0o600); err != nil {
+	if err := replaceFile(s.metadataPath(id), append(data, '\n')); err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	s.step("metadata written")
+	return nil
+}
+
+// WriteMetadata replaces the metadata of a volume that is there, and leaves its
+// files alone.
+func (s *Store) WriteMetadata(id string, meta Metadata) error {
+	if err := CheckID(id); err != nil {
+		return err
+	}
+	if err := s.Ensure(); err != nil {
+		return err
+	}
+	if err := s.writeMetadata(id, meta); err != nil {
+		return fmt.Errorf("writing metadata of volume %s: %w", id, explain(err))
+	}
+	return nil
 }
 
 func (s *Store) metadataPath(id string) string {

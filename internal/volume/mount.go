@@ -7,123 +7,81 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
-	"github.com/moby/sys/mount"
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
-// tmpfsSource is the device name of the store's tmpfs in the mount table. It
-// tells the store's own tmpfs from a host directory that happens to be on one.
-const tmpfsSource = "csi-driver-spiffe"
-
-// tmpfsOptions keeps documents from being run, or taken for devices.
-const tmpfsOptions = "nosuid,nodev,noexec,mode=0700"
-
-// Open returns the store at root, an absolute path, mounting a tmpfs there
-// unless one of an earlier process is there already. The tmpfs is never swapped
-// out where the kernel knows how (Linux 6.4 and later). Open needs the right to
-// mount: root, or root of a user namespace.
-func Open(root string) (*Store, error) {
-	if err := os.MkdirAll(root, privateDirMode); err != nil {
-		return nil, fmt.Errorf("making the volume root: %w", err)
-	}
-	// The mount table has no symbolic links, and /var/run often is one.
-	root, err := filepath.EvalSymlinks(root)
-	if err != nil {
-		return nil, fmt.Errorf("resolving the volume root: %w", err)
-	}
-	mounted, err := hasOwnTmpfs(root)
-	if err != nil {
-		return nil, fmt.Errorf("reading the mount table: %w", err)
-	}
-	store := &Store{root: root}
-	if !mounted {
-		if store.swappable, err = mountTmpfs(root); err != nil {
-			return nil, fmt.Errorf("mounting a tmpfs at volume.tmpfsPath %s: %w (mounting needs root, or CAP_SYS_ADMIN)", root, err)
-		}
-	}
-	return store, nil
-}
-
-// hasOwnTmpfs reports whether what is seen at root is a tmpfs of ours. The mount
-// table lists mounts in the order in which they were made, so the last one at a
-// path is the one on top; but one over a parent directory may hide it.
-func hasOwnTmpfs(root string) (bool, error) {
-	var seen unix.Stat_t
-	if err := unix.Stat(root, &seen); err != nil {
-		return false, err
-	}
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		return m.Mountpoint != root, false
-	})
-	if err != nil || len(mounts) == 0 {
-		return false, err
-	}
-	top := mounts[len(mounts)-1]
-	hidden := unix.Mkdev(uint32(top.Major), uint32(top.Minor)) != seen.Dev //nolint:gosec // The kernel's own numbers, which have 32 bits.
-	return top.FSType == "tmpfs" && top.Source == tmpfsSource && !hidden, nil
-}
-
-func mountTmpfs(root string) (swappable bool, err error) {
-	err = mount.Mount(tmpfsSource, root, "tmpfs", tmpfsOptions+",noswap")
-	// Older kernels do not know the option, and user namespaces may not use it.
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
-		return true, mount.Mount(tmpfsSource, root, "tmpfs", tmpfsOptions)
-	}
-	return false, err
-}
-
-// Close unmounts the store's tmpfs. The documents in it are destroyed when they
-// are not mounted into pods any more either. A driver that will be started again
-// must not close its store.
-func (s *Store) Close() error {
-	return mount.Unmount(s.root)
-}
-
 // Mount makes a volume appear, read-only, at target, an absolute path that is
 // made if need be. Mounting a volume where it is already does nothing.
 func (s *Store) Mount(id, target string) error {
-	if mounted, err := s.Mounted(id, target); mounted || err != nil {
+	there, readOnly, err := s.seenAt(id, target)
+	if err != nil || there && readOnly {
 		return err
 	}
-	if err := os.MkdirAll(target, 0o750); err != nil {
-		return fmt.Errorf("making the target path: %w", err)
+	if !there {
+		if err := dropDead(target); err != nil {
+			return err
+		}
+		if err := os.MkdirAll(target, 0o750); err != nil {
+			return fmt.Errorf("making the target path: %w", err)
+		}
+		s.step("target path made")
+		if err := unix.Mount(s.DataPath(id), target, "", unix.MS_BIND, ""); err != nil {
+			return fmt.Errorf("mounting volume %s at %s: %w", id, target, err)
+		}
+		s.step("volume mounted")
 	}
-	if err := mount.Mount(s.DataPath(id), target, "none", "bind,ro,nosuid,nodev,noexec"); err != nil {
-		return fmt.Errorf("mounting volume %s at %s: %w", id, target, err)
+	// The kernel takes the flags of a bind mount in a second step only.
+	const flags = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount("", target, "", flags, ""); err != nil {
+		return fmt.Errorf("making volume %s read-only at %s: %w", id, target, err)
 	}
+	s.step("mount made read-only")
 	return nil
 }
 
 // Mounted reports whether the volume's directory is what is mounted, read-only,
 // at target. It reads no file, so that it can be asked often.
 func (s *Store) Mounted(id, target string) (bool, error) {
-	if err := CheckID(id); err != nil {
-		return false, err
-	}
-	var here, there unix.Stat_t
-	if err := unix.Stat(s.DataPath(id), &here); err != nil {
-		return false, ignoreMissing(err)
-	}
-	if err := unix.Stat(target, &there); err != nil {
-		return false, ignoreMissing(err)
-	}
-	if here.Dev != there.Dev || here.Ino != there.Ino {
-		return false, nil
-	}
-	return isReadOnly(target)
+	there, readOnly, err := s.seenAt(id, target)
+	return there && readOnly, err
 }
 
-// isReadOnly is false for a mount that a process was killed over: a bind mount
-// is made first, and made read-only after.
-func isReadOnly(target string) (bool, error) {
+// seenAt reports whether the volume's directory is at target, and whether it is
+// read-only there. It is not where a process was killed over the mount: that is
+// made first, and made read-only after.
+func (s *Store) seenAt(id, target string) (there, readOnly bool, err error) {
+	if err := CheckID(id); err != nil {
+		return false, false, err
+	}
+	var here, seen unix.Stat_t
+	if err := unix.Stat(s.DataPath(id), &here); err != nil {
+		return false, false, ignoreMissing(err)
+	}
+	if err := unix.Stat(target, &seen); err != nil {
+		return false, false, ignoreMissing(err)
+	}
+	if here.Dev != seen.Dev || here.Ino != seen.Ino {
+		return false, false, nil
+	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(target, &fs); err != nil {
-		return false, ignoreMissing(err)
+		return false, false, ignoreMissing(err)
 	}
-	return fs.Flags&unix.ST_RDONLY != 0, nil
+	return true, fs.Flags&unix.ST_RDONLY != 0, nil
+}
+
+// dropDead unmounts a directory that was deleted under its mount. Nothing is left
+// in it, and nothing can be mounted over it.
+func dropDead(target string) error {
+	var seen unix.Stat_t
+	for unix.Stat(target, &seen) == nil && seen.Nlink == 0 {
+		if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmounting %s, whose volume was deleted: %w", target, err)
+		}
+	}
+	return nil
 }
 
 // Unmount removes whatever is mounted at target, and the directory itself. A
@@ -148,7 +106,7 @@ func Unmount(target string) error {
 }
 
 func ignoreMissing(err error) error {
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
 	return err

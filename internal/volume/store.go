@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
+	"time"
 )
 
 // MaxIDLength is the greatest length of a volume ID in bytes. The kubelet's
@@ -44,15 +46,56 @@ func CheckID(id string) error {
 	return nil
 }
 
-// Store is the directory of all volumes of this node. Make one with [Open].
+// Store is the directory of all volumes of this node. Make one with [Open], or
+// with [New] where it is to be mounted later. It is safe for use by many
+// goroutines, as long as each volume is changed by one at a time.
 type Store struct {
-	root      string
+	root string
+	// size is the most bytes that the tmpfs may hold; 0: the kernel's default.
+	size int64
+	// step is told what has just been done.
+	step func(name string)
+	// readers is for how long files stay after they were replaced.
+	readers time.Duration
+
+	// mounting is held while the tmpfs is looked for or mounted.
+	mounting sync.Mutex
+	// device is that of the tmpfs, 0 before it has been seen.
+	device uint64
+	// failure is why it could not be mounted when that was last tried.
+	failure   error
 	swappable bool
+
+	mu sync.Mutex
+	// retired are the replaced generations of files that readers may have open.
+	retired map[string]struct{}
+}
+
+// Setting changes how a store works.
+type Setting func(*Store)
+
+// WithSize limits the tmpfs to this many bytes. 0 is the kernel's default, half
+// of the memory.
+func WithSize(bytes int64) Setting { return func(s *Store) { s.size = bytes } }
+
+// WithSteps has step called after each thing that is done to files and mounts,
+// by the name of what was done: a process may be killed between any two of
+// them, and a test can do that.
+func WithSteps(step func(name string)) Setting {
+	return func(s *Store) {
+		if step != nil {
+			s.step = step
+		}
+	}
 }
 
 // Swappable reports whether the kernel may swap out what is in the store: if
 // this process has mounted it, and the kernel does not know tmpfs without swap.
-func (s *Store) Swappable() bool { return s.swappable }
+func (s *Store) Swappable() bool {
+	s.mounting.Lock()
+	defer s.mounting.Unlock()
+	return s.swappable
+}
 
 // Root returns the directory under which the store keeps its volumes, which is
 // the mount point of its tmpfs.
@@ -64,19 +107,33 @@ func (s *Store) DataPath(id string) string {
 }
 
 // List returns the IDs of all volumes that have a directory, readable or not,
-// in alphabetical order. Whatever else lies in the root is passed over.
+// in alphabetical order. Whatever else lies in the root is passed over; see
+// [Store.Strays].
 func (s *Store) List() ([]string, error) {
+	ids, _, err := s.list()
+	return ids, err
+}
+
+// Strays returns the names of what lies in the root and is no volume, in
+// alphabetical order. The store neither uses nor deletes it.
+func (s *Store) Strays() ([]string, error) {
+	_, strays, err := s.list()
+	return strays, err
+}
+
+func (s *Store) list() (ids, strays []string, err error) {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
-		return nil, fmt.Errorf("listing volumes in volume.tmpfsPath %s: %w", s.root, err)
+		return nil, nil, fmt.Errorf("listing volumes in volume.tmpfsPath %s: %w", s.root, err)
 	}
-	var ids []string
 	for _, entry := range entries {
 		if entry.IsDir() && CheckID(entry.Name()) == nil {
 			ids = append(ids, entry.Name())
+		} else {
+			strays = append(strays, entry.Name())
 		}
 	}
-	return ids, nil
+	return ids, strays, nil
 }
 
 // Remove deletes a volume with everything in it. A volume that does not exist
@@ -88,5 +145,6 @@ func (s *Store) Remove(id string) error {
 	if err := os.RemoveAll(filepath.Join(s.root, id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing volume %s: %w", id, err)
 	}
+	s.step("volume removed")
 	return nil
 }

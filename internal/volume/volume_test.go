@@ -123,12 +123,17 @@ func TestNoMethodTakesAHostileID(t *testing.T) {
 	t.Parallel()
 	store := open(t)
 	for name, do := range map[string]func(id string) error{
-		"Write":        func(id string) error { return store.Write(id, map[string][]byte{"a": nil}, volume.Metadata{}) },
-		"ReadFile":     func(id string) error { _, err := store.ReadFile(id, "a"); return err },
-		"ReadMetadata": func(id string) error { _, err := store.ReadMetadata(id); return err },
-		"Remove":       store.Remove,
-		"Mount":        func(id string) error { return store.Mount(id, t.TempDir()) },
-		"Mounted":      func(id string) error { _, err := store.Mounted(id, t.TempDir()); return err },
+		"Write":         func(id string) error { return store.Write(id, map[string][]byte{"a": nil}, volume.Metadata{}) },
+		"ReadFile":      func(id string) error { _, err := store.ReadFile(id, "a"); return err },
+		"ReadMetadata":  func(id string) error { _, err := store.ReadMetadata(id); return err },
+		"Remove":        store.Remove,
+		"WriteMetadata": func(id string) error { return store.WriteMetadata(id, volume.Metadata{}) },
+		"WritePending":  func(id string) error { return store.WritePending(id, nil) },
+		"ReadPending":   func(id string) error { _, err := store.ReadPending(id); return err },
+		"RemovePending": store.RemovePending,
+		"RemoveData":    store.RemoveData,
+		"Mount":         func(id string) error { return store.Mount(id, t.TempDir()) },
+		"Mounted":       func(id string) error { _, err := store.Mounted(id, t.TempDir()); return err },
 	} {
 		for _, hostile := range []string{"", "..", "../x", "a/b", "a\x00", strings.Repeat("a", 129)} {
 			if err := do(hostile); !errors.Is(err, volume.ErrInvalidID) {
@@ -155,6 +160,11 @@ func TestListPassesOverWhatIsNoVolume(t *testing.T) {
 	check(t, err)
 	if want := []string{"a", "b", "unreadable"}; !slices.Equal(ids, want) {
 		t.Errorf("got %q, want %q", ids, want)
+	}
+	strays, err := store.Strays()
+	check(t, err)
+	if want := []string{".hidden", "file", "link", "with space"}; !slices.Equal(strays, want) {
+		t.Errorf("strays are %q, want %q", strays, want)
 	}
 }
 

@@ -1,0 +1,109 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+)
+
+const (
+	// discardWorkers is how many requests are deleted at the same time.
+	discardWorkers = 4
+	// strayAge is how long a request of this node is left alone that no volume
+	// wants: another process may be about to end that made it.
+	strayAge = 10 * time.Second
+	// firstDiscardRetry and lastDiscardRetry bound the wait after a deletion that
+	// failed.
+	firstDiscardRetry = time.Second
+	lastDiscardRetry  = 5 * time.Minute
+)
+
+// noRequest is the name of none.
+var noRequest types.NamespacedName
+
+// discarded is a request that is to be deleted, unless its volume wants it.
+type discarded struct {
+	request types.NamespacedName
+	// volumeLabel is the value of its label for the volume.
+	volumeLabel string
+}
+
+// discards are the requests that are to be deleted. It is housekeeping, and
+// never in the way: what cannot be deleted now is tried again, the longer the
+// more often it has failed, and by the next process.
+type discards struct {
+	queue workqueue.TypedRateLimitingInterface[discarded]
+}
+
+func newDiscards() discards {
+	return discards{workqueue.NewTypedRateLimitingQueue(
+		workqueue.NewTypedItemExponentialFailureRateLimiter[discarded](firstDiscardRetry, lastDiscardRetry),
+	)}
+}
+
+// add has a request of a volume deleted, if the volume does not want it.
+func (q discards) add(request types.NamespacedName, volumeID string) {
+	q.queue.Add(discarded{request, issuance.VolumeLabel(volumeID)})
+}
+
+// discardOthers has all requests of a volume deleted that it does not want.
+func (d *Driver) discardOthers(state *volumeState) {
+	for _, request := range d.requester.Others(state.id, noRequest) {
+		if !state.claims(request) {
+			d.discards.add(request, state.id)
+		}
+	}
+}
+
+// seen is told of each request of the node that appears. One that no volume
+// wants was made by a process that was killed.
+func (d *Driver) seen(request types.NamespacedName, volumeLabel string) {
+	if !d.isWanted(discarded{request, volumeLabel}) {
+		d.discards.queue.AddAfter(discarded{request, volumeLabel}, strayAge)
+	}
+}
+
+func (d *Driver) isWanted(request discarded) bool {
+	state := d.volumes.byLabel(request.volumeLabel)
+	return state != nil && state.claims(request.request)
+}
+
+// discardRequests deletes requests until ctx ends.
+func (d *Driver) discardRequests(ctx context.Context) {
+	defer context.AfterFunc(ctx, d.discards.queue.ShutDown)()
+	for range discardWorkers {
+		d.background.Go(func() {
+			for d.discardNext(ctx) {
+			}
+		})
+	}
+	<-ctx.Done()
+}
+
+func (d *Driver) discardNext(ctx context.Context) (more bool) {
+	item, ended := d.discards.queue.Get()
+	if ended {
+		return false
+	}
+	defer d.discards.queue.Done(item)
+	if d.isWanted(item) {
+		d.discards.queue.Forget(item)
+		return true
+	}
+	if err := d.requester.Delete(ctx, []types.NamespacedName{item.request}); err != nil {
+		if ctx.Err() == nil {
+			d.log.Warn("could not delete a request that is of no use any more; tries again", "request", item.request, "error", err)
+			d.discards.queue.AddRateLimited(item)
+		}
+		return true
+	}
+	d.discards.queue.Forget(item)
+	return true
+}

@@ -1,0 +1,126 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// longestRetry bounds the time between two attempts of a pod's first request
+// while the API server is away: the pod should start soon after it is back.
+const longestRetry = 10 * time.Second
+
+// obtain brings a document by the request that an earlier attempt, or an earlier
+// process, has left pending, else by a new one. The request and its key are kept
+// in the volume's directory until the document is in the volume, or it is known
+// that there will be none: whenever the process is killed, the next one goes on
+// with them, and asks for nothing twice.
+func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, order issuance.Order) (*issuance.Document, error) {
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	pending, err := d.pending(state.id, order)
+	if err != nil {
+		return nil, err
+	}
+	state.claim(pending.Request)
+	d.discardOthers(state)
+	document, err := d.issue(ctx, state, f, order, pending)
+	switch {
+	case err == nil:
+	case errors.Is(context.Cause(ctx), errStopping):
+		// The next process goes on with it.
+	case ctx.Err() == nil && issuance.IsTransient(err):
+		// It may have been created all the same; the next attempt will see.
+	default:
+		d.letGo(state, pending)
+	}
+	return document, err
+}
+
+// pending returns the request that is pending for an order, making one if there
+// is none.
+func (d *Driver) pending(id string, order issuance.Order) (*issuance.Pending, error) {
+	if before, err := d.readPending(id); err == nil {
+		if before.IsFor(order) {
+			d.log.Info("going on with a request that was under way", "volume", id, "request", before.Request)
+			return before, nil
+		}
+		d.discards.add(before.Request, id)
+	} else if !errors.Is(err, volume.ErrNotFound) {
+		d.log.Warn("the request that was under way is lost, and a new one is made", "volume", id, "error", err)
+	}
+	made, err := order.Prepare()
+	if err != nil {
+		return nil, err
+	}
+	d.step("key made")
+	data, err := made.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.store.WritePending(id, data); err != nil {
+		return nil, err
+	}
+	return made, nil
+}
+
+func (d *Driver) readPending(id string) (*issuance.Pending, error) {
+	data, err := d.store.ReadPending(id)
+	if err != nil {
+		return nil, err
+	}
+	pending, err := issuance.UnmarshalPending(data)
+	if err != nil {
+		return nil, fmt.Errorf("pending request of volume %s: %w", id, err)
+	}
+	return pending, nil
+}
+
+// issue asks for the document. For the first of a pod it asks again until the
+// API server can be reached: the kubelet, which waits longer each time, only
+// collects it. A live volume has time, and its renewal waits for its turn.
+func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order issuance.Order, pending *issuance.Pending) (*issuance.Document, error) {
+	for failures := 1; ; failures++ {
+		document, err := d.requester.Issue(ctx, order, pending, &f.progress)
+		if err == nil || ctx.Err() != nil || !issuance.IsTransient(err) || state.metadata() != nil {
+			return document, err
+		}
+		f.progress.Retrying(err)
+		wait := issuance.RetryAfter(err, failures, longestRetry)
+		d.log.Warn("the API server cannot be asked for a document now", "volume", state.id,
+			"pod", order.Pod.ServiceAccount.Namespace()+"/"+order.Pod.PodName, "failures", failures, "retryIn", wait, "error", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return nil, f.progress.Err(context.Cause(ctx))
+		}
+		order.Token = state.latestToken(order.Token)
+	}
+}
+
+// letGo forgets a request that no document will come from.
+func (d *Driver) letGo(state *volumeState, pending *issuance.Pending) {
+	state.claim(noRequest)
+	if err := d.store.RemovePending(state.id); err != nil {
+		d.log.Warn("could not delete a pending request's file", "volume", state.id, "error", err)
+	}
+	d.discards.add(pending.Request, state.id)
+}
+
+// latestToken returns the latest token of the pod, else the given one.
+func (s *volumeState) latestToken(other issuance.Token) issuance.Token {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.token.secret.IsZero() {
+		return other
+	}
+	return s.token.secret
+}

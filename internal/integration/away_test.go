@@ -1,0 +1,163 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+)
+
+// contains reports whether the message of an error has all of these in it.
+func contains(err error, fragments ...string) bool {
+	message := status.Convert(err).Message()
+	for _, fragment := range fragments {
+		if !strings.Contains(message, fragment) {
+			return false
+		}
+	}
+	return err != nil
+}
+
+// While the API server is away for longer than documents last, volumes keep what
+// they have, each is tried again in its own time, and all are renewed when it is
+// back, each by one request.
+func TestAPIServerAwayForLongerThanARenewalInterval(t *testing.T) {
+	w := prepare(t, func(*world) string { return "certificate: {duration: 9s}" })
+	proxy := w.behindProxy()
+	w.startApprover()
+	w.startDriver()
+	var pods []*corev1.Pod
+	before := map[string]string{}
+	for i := range 10 {
+		pod := w.pod(fmt.Sprintf("web-%d", i))
+		before[w.publish(pod)] = ""
+		pods = append(pods, pod)
+	}
+	for target := range before {
+		before[target] = w.generation(target)
+	}
+	attempts := &attempts{}
+	proxy.Away()
+	proxy.Inject(testkit.OnCreate(attempts.refuse))
+	w.eventually("every volume was tried several times", func() bool { return attempts.least(len(pods)) >= 4 })
+	for _, pod := range pods {
+		target := w.publish(pod) // the kubelet calls as always
+		if w.generation(target) != before[target] {
+			t.Errorf("%s was written", target)
+		}
+	}
+	attempts.requireNoHerd(t)
+	proxy.Inject(nil)
+	watched := w.watchOpenRequests()
+	w.eventually("every volume is renewed", func() bool {
+		for target, generation := range before {
+			if w.generation(target) == generation {
+				return false
+			}
+		}
+		return true
+	})
+	watched()
+	for target := range before {
+		w.readSVID(target)
+	}
+}
+
+// attempts are the times at which requests were to be created, by pod.
+type attempts struct {
+	mu sync.Mutex
+	of map[string][]time.Time
+}
+
+// refuse notes the attempt and cuts the connection.
+func (a *attempts) refuse(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
+	a.mu.Lock()
+	if a.of == nil {
+		a.of = map[string][]time.Time{}
+	}
+	// Each pod has a token of its own.
+	who := r.Header.Get("Authorization")
+	a.of[who] = append(a.of[who], time.Now())
+	a.mu.Unlock()
+	panic(http.ErrAbortHandler)
+}
+
+// least is how often the least tried of so many pods was tried.
+func (a *attempts) least(pods int) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.of) < pods {
+		return 0
+	}
+	least := 1 << 30
+	for _, times := range a.of {
+		least = min(least, len(times))
+	}
+	return least
+}
+
+// requireNoHerd asserts that no more than half of the pods were tried again in
+// the same fiftieth of a second.
+func (a *attempts) requireNoHerd(t *testing.T) {
+	t.Helper()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := map[int64]int{}
+	for _, times := range a.of {
+		for _, time := range times[1:] {
+			at[time.UnixMilli()/20]++
+		}
+	}
+	for moment, count := range at {
+		if count > len(a.of)/2 {
+			t.Errorf("%d of %d pods were tried again at once, at %d", count, len(a.of), moment)
+		}
+	}
+}
+
+// watchOpenRequests asserts, until the function is called, that no pod has two
+// requests at a time that are open.
+func (w *world) watchOpenRequests() (stop func()) {
+	ended, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+			}
+			open := map[string]int{}
+			for _, request := range w.requests() {
+				if isOpen(request) {
+					open[request.OwnerReferences[0].Name]++
+				}
+			}
+			for pod, count := range open {
+				if count > 1 {
+					w.t.Errorf("pod %s has %d open requests", pod, count)
+				}
+			}
+		}
+	}()
+	return func() { close(ended); <-done }
+}
+
+// isOpen reports whether nobody has given a request its answer.
+func isOpen(request cmapi.CertificateRequest) bool {
+	return len(request.Status.Certificate) == 0 && !apiutil.CertificateRequestIsDenied(&request) &&
+		apiutil.CertificateRequestReadyReason(&request) != cmapi.CertificateRequestReasonFailed
+}

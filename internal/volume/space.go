@@ -1,0 +1,60 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package volume
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// reserve is the space, and spareFiles the number of files, that new volumes
+// leave to the renewals of those that are there: a document's files take four
+// pages of 4 KiB or so, and a renewal needs them once more.
+const (
+	reserve    = 512 << 10
+	spareFiles = 128
+)
+
+var (
+	// ErrFull is returned where there is no room in the tmpfs.
+	ErrFull = errors.New("the tmpfs for keys and certificates is full (volume.tmpfsSize)")
+	// ErrReadOnly is returned where the tmpfs was made read-only by somebody.
+	ErrReadOnly = errors.New("the tmpfs for keys and certificates is read-only")
+)
+
+// HasRoom returns nil if there is room for one more volume, leaving what live
+// ones need for their renewals. The error wraps [ErrFull], [ErrReadOnly] or
+// [ErrNotMounted].
+func (s *Store) HasRoom() error {
+	if err := s.Ensure(); err != nil {
+		return err
+	}
+	var stat unix.Statfs_t
+	if err := unix.Statfs(s.root, &stat); err != nil {
+		return fmt.Errorf("looking at volume.tmpfsPath %s: %w", s.root, err)
+	}
+	switch {
+	case stat.Flags&unix.ST_RDONLY != 0:
+		return fmt.Errorf("%w: %s: remount it read-write", ErrReadOnly, s.root)
+	case stat.Blocks > 0 && stat.Bfree*uint64(stat.Bsize) < reserve: //nolint:gosec // A block size is positive.
+		return fmt.Errorf("%w: %s has less than %d KiB left, which are kept for renewals", ErrFull, s.root, reserve>>10)
+	case stat.Files > 0 && stat.Ffree < spareFiles:
+		return fmt.Errorf("%w: %s can hold only %d more files", ErrFull, s.root, stat.Ffree)
+	}
+	return nil
+}
+
+// explain adds to an error of the file system what it means here.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("%w: %w", ErrReadOnly, err)
+	default:
+		return err
+	}
+}

@@ -1,0 +1,182 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/moby/sys/mount"
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// tmpfsSource is the device name of the store's tmpfs in the mount table. It
+// tells the store's own tmpfs from a host directory that happens to be on one.
+const tmpfsSource = "csi-driver-spiffe"
+
+// tmpfsOptions keeps documents from being run, or taken for devices.
+const tmpfsOptions = "nosuid,nodev,noexec,mode=0700"
+
+// timeForReaders is for how long files stay after they were replaced: whoever
+// has opened the directory behind ..data reads both halves of the pair from it.
+const timeForReaders = 5 * time.Second
+
+// ErrNotMounted is returned while the store has no tmpfs: keys are written to
+// one, or nowhere.
+var ErrNotMounted = errors.New("the tmpfs for keys and certificates is not there")
+
+// New returns the store at root, an absolute path, without looking whether its
+// tmpfs is there; see [Store.Ensure].
+func New(root string, settings ...Setting) *Store {
+	s := &Store{root: root, step: func(string) {}, readers: timeForReaders, retired: map[string]struct{}{}}
+	for _, set := range settings {
+		set(s)
+	}
+	// The mount table has no symbolic links, and /var/run often is one. What
+	// fails here fails again in Ensure, and is told there.
+	if err := os.MkdirAll(root, privateDirMode); err == nil {
+		if resolved, err := filepath.EvalSymlinks(root); err == nil {
+			s.root = resolved
+		}
+	}
+	return s
+}
+
+// Open returns the store at root, an absolute path, mounting a tmpfs there
+// unless one of an earlier process is there already. The tmpfs is never swapped
+// out where the kernel knows how (Linux 6.4 and later). Open needs the right to
+// mount: root, or root of a user namespace.
+func Open(root string, settings ...Setting) (*Store, error) {
+	s := New(root, settings...)
+	if err := s.Ensure(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Ensure makes sure that the store's tmpfs is at its root, and mounts one if it
+// is not. The error wraps [ErrNotMounted] if that cannot be done. It is cheap
+// where the tmpfs is, and called before each write: should somebody unmount it,
+// keys must not land on the disk beneath.
+func (s *Store) Ensure() error {
+	s.mounting.Lock()
+	defer s.mounting.Unlock()
+	var seen unix.Stat_t
+	if s.device != 0 && unix.Stat(s.root, &seen) == nil && seen.Dev == s.device {
+		return nil
+	}
+	s.device, s.failure = 0, nil
+	err := s.mount()
+	if err == nil {
+		err = unix.Stat(s.root, &seen)
+	}
+	if err != nil {
+		s.failure = fmt.Errorf("%w: %w", ErrNotMounted, err)
+		return s.failure
+	}
+	s.device = seen.Dev
+	return nil
+}
+
+// Ready returns nil, or why the tmpfs could not be mounted when that was last
+// tried.
+func (s *Store) Ready() error {
+	s.mounting.Lock()
+	defer s.mounting.Unlock()
+	return s.failure
+}
+
+func (s *Store) mount() error {
+	if err := os.MkdirAll(s.root, privateDirMode); err != nil {
+		return fmt.Errorf("making volume.tmpfsPath: %w", err)
+	}
+	resolved, err := filepath.EvalSymlinks(s.root)
+	if err != nil {
+		return fmt.Errorf("resolving volume.tmpfsPath: %w", err)
+	}
+	mounted, err := hasOwnTmpfs(resolved)
+	if err != nil {
+		return fmt.Errorf("reading the mount table: %w", err)
+	}
+	if mounted {
+		return nil
+	}
+	options := tmpfsOptions + "," + s.sizeOption()
+	if s.swappable, err = mountTmpfs(resolved, options); err != nil {
+		return fmt.Errorf("mounting a tmpfs at volume.tmpfsPath %s: %w (mounting needs root, or CAP_SYS_ADMIN)", s.root, err)
+	}
+	s.step("tmpfs mounted")
+	return nil
+}
+
+// hasOwnTmpfs reports whether what is seen at root is a tmpfs of ours. The mount
+// table lists mounts in the order in which they were made, so the last one at a
+// path is the one on top; but one over a parent directory may hide it.
+func hasOwnTmpfs(root string) (bool, error) {
+	var seen unix.Stat_t
+	if err := unix.Stat(root, &seen); err != nil {
+		return false, err
+	}
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return m.Mountpoint != root, false
+	})
+	if err != nil || len(mounts) == 0 {
+		return false, err
+	}
+	top := mounts[len(mounts)-1]
+	hidden := unix.Mkdev(uint32(top.Major), uint32(top.Minor)) != seen.Dev //nolint:gosec // The kernel's own numbers, which have 32 bits.
+	return top.FSType == "tmpfs" && top.Source == tmpfsSource && !hidden, nil
+}
+
+func mountTmpfs(root, options string) (swappable bool, err error) {
+	err = mount.Mount(tmpfsSource, root, "tmpfs", options+",noswap")
+	// Older kernels do not know the option, and user namespaces may not use it.
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
+		return true, mount.Mount(tmpfsSource, root, "tmpfs", options)
+	}
+	return false, err
+}
+
+// IsShared reports whether mounts at the store's root reach other mount
+// namespaces. Where the driver runs in a container and they do not, the tmpfs
+// ends with the container, and running pods are left with what they have.
+func (s *Store) IsShared() (bool, error) {
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		return m.Mountpoint != s.root, false
+	})
+	if err != nil || len(mounts) == 0 {
+		return false, err
+	}
+	return strings.Contains(mounts[len(mounts)-1].Optional, "shared:"), nil
+}
+
+// Resize gives a tmpfs of an earlier process the size that is wanted now. It
+// fails, and changes nothing, if more than that is in it.
+func (s *Store) Resize() error {
+	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
+	if err := unix.Mount("", s.root, "", flags, s.sizeOption()); err != nil {
+		return fmt.Errorf("setting the size of the tmpfs at volume.tmpfsPath %s: %w", s.root, err)
+	}
+	return nil
+}
+
+func (s *Store) sizeOption() string {
+	if s.size == 0 {
+		return "size=50%" // the kernel's default, in words that a remount takes too
+	}
+	return "size=" + strconv.FormatInt(s.size, 10)
+}
+
+// Close unmounts the store's tmpfs. The documents in it are destroyed when they
+// are not mounted into pods any more either. A driver that will be started again
+// must not close its store.
+func (s *Store) Close() error {
+	return mount.Unmount(s.root)
+}
