@@ -7,6 +7,7 @@ import (
 	"net"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -29,7 +30,7 @@ func rules() []rule {
 	return []rule{
 		{
 			"trustdomain", isTrustDomain, "is not a trust domain name",
-			"must be up to 255 lower-case letters, digits, dots, dashes and underscores, such as my.trust.domain, without scheme, port or path",
+			"must be up to 255 lower-case letters, digits, dots, dashes and underscores, such as my.trust.domain, with something between and around dots, without scheme, port or path",
 		},
 		{
 			"subdomain", isSubdomain, "is not a DNS-1123 subdomain",
@@ -60,10 +61,11 @@ func rules() []rule {
 
 // isTrustDomain asks go-spiffe, which also takes the trust domain out of a
 // whole SPIFFE ID; here it must stand alone. The length is limited by the
-// SPIFFE ID standard, section 2.1.
+// SPIFFE ID standard, section 2.1. Nothing may be missing between or around
+// dots: crypto/x509, and so cert-manager, reads no URI of such a host.
 func isTrustDomain(s string) bool {
 	td, err := spiffeid.TrustDomainFromString(s)
-	return err == nil && td.Name() == s && len(s) <= 255
+	return err == nil && td.Name() == s && len(s) <= 255 && !slices.Contains(strings.Split(s, "."), "")
 }
 
 func isSubdomain(s string) bool { return len(validation.IsDNS1123Subdomain(s)) == 0 }

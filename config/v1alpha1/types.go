@@ -18,7 +18,8 @@ type SPIFFEConfiguration struct {
 	Kind string `json:"kind" validate:"required,eq=SPIFFEConfiguration" change:"hot"`
 	// TrustDomain is the SPIFFE trust domain of every identity, such as
 	// `my.trust.domain`: up to 255 lower-case letters, digits, dots, dashes and
-	// underscores, without scheme, port or path.
+	// underscores, with something between and around dots, without scheme,
+	// port or path.
 	TrustDomain string `json:"trustDomain" validate:"required,trustdomain" change:"reissue"`
 	// IssuerRef names the cert-manager issuer that signs every SVID. The
 	// approver decides requests for this issuer and leaves all others alone.

@@ -38,7 +38,7 @@ type pattern struct {
 func patterns() map[string]pattern {
 	host := caseless(subdomain)
 	return map[string]pattern{
-		"trustdomain": {`^[a-z0-9._-]+$`, new(255)},
+		"trustdomain": {`^[a-z0-9_-]+(\.[a-z0-9_-]+)*$`, new(255)},
 		"subdomain":   {`^` + subdomain + `$`, new(253)},
 		"kind":        {`^[A-Z][A-Za-z0-9]{0,62}$`, nil},
 		// The rule counts bytes, this counts characters.
