@@ -36,7 +36,7 @@ while [ "$1" != -- ]; do
 done
 shift
 mkdir -p "$root/proc" "$root/dev" "$root/tmp"
-mount -t proc proc "$root/proc" 2>/dev/null || mount --rbind /proc "$root/proc"
+mount -t proc none "$root/proc" 2>/dev/null || mount --rbind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
 exec chroot "$root" "$@"`
 

@@ -110,7 +110,7 @@ func (p *Pending) Marshal() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(pendingFile{
+	return json.Marshal(pendingFile{ //nolint:gosec // The key belongs into that file.
 		pendingVersion, p.Request.Namespace, p.Request.Name, p.ID.String(), p.podUID, p.policyHash, p.IdentityHash, p.Duration,
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), string(p.csrPEM),
 	})

@@ -55,7 +55,7 @@ func (t *torture) live(ctx context.Context, s *slot) {
 	for ctx.Err() == nil {
 		// Every fourth pod is published again after it was unpublished, with the
 		// same ID.
-		if s.pod == nil || rand.IntN(4) > 0 {
+		if s.pod == nil || rand.IntN(4) > 0 { //nolint:gosec // Moments are no secrets, here and below.
 			if err := t.newPod(ctx, s); err != nil {
 				if ctx.Err() == nil {
 					t.fault("making a pod: %v", err)
@@ -64,10 +64,10 @@ func (t *torture) live(ctx context.Context, s *slot) {
 			}
 		}
 		t.publishUntilDone(ctx, s)
-		stays := time.Now().Add(3*time.Second + rand.N(2*t.Lifetime))
+		stays := time.Now().Add(3*time.Second + rand.N(2*t.Lifetime)) //nolint:gosec // see above
 		for time.Now().Before(stays) && ctx.Err() == nil {
 			t.call(ctx, s, t.publish)
-			t.sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond))
+			t.sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond)) //nolint:gosec // see above
 		}
 		if ctx.Err() == nil {
 			t.unpublishUntilDone(ctx, s)

@@ -23,7 +23,7 @@ func (t *torture) read(ctx context.Context) {
 			t.readSlot(s)
 		}
 		// Two cores are shared with everything that is to be watched.
-		time.Sleep(time.Millisecond)
+		t.sleep(ctx, time.Millisecond)
 	}
 }
 

@@ -79,7 +79,8 @@ func stepper() (func(string), error) {
 		if name != at {
 			return
 		}
-		if left--; left == 0 {
+		left--
+		if left == 0 {
 			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {} // not one step further
 		}
