@@ -105,6 +105,9 @@ func (p Program) run(options options, streams Streams) error {
 	defer stop()
 	f := newFollower(p.Name, options, loaded, streams.Err)
 	f.log.Info("starting", "program", p.Name, "version", Version(), "config", options.config, "hash", loaded.Hash())
+	if err := harden(); err != nil {
+		f.log.Warn("the process could not be hardened", "error", err)
+	}
 	var following sync.WaitGroup
 	following.Go(func() { f.run(ctx, hangup) })
 	err = p.Run(ctx, Env{

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -124,7 +125,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 // as they are, for the next process to take over.
 func (d *Driver) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { d.stop(errStopping) })()
-	listener, err := listen(ctx, d.socket)
+	listener, err := socket.Listen(ctx, d.socket)
 	if err != nil {
 		return fmt.Errorf("listening for the kubelet on --csi-socket %s: %w", d.socket, err)
 	}

@@ -5,9 +5,7 @@ package driver
 
 import (
 	"context"
-	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -103,27 +101,6 @@ func socketPath(t *testing.T) string {
 	check(t, err)
 	t.Cleanup(func() { check(t, os.RemoveAll(dir)) })
 	return filepath.Join(dir, "csi.sock")
-}
-
-func TestListen(t *testing.T) {
-	t.Parallel()
-	path := socketPath(t)
-	killed, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
-	check(t, err)
-	killed.(*net.UnixListener).SetUnlinkOnClose(false)
-	check(t, killed.Close())
-
-	listener, err := listen(t.Context(), path)
-	check(t, err)
-	info, err := os.Stat(path)
-	check(t, err)
-	if info.Mode() != fs.ModeSocket|0o600 {
-		t.Errorf("mode %s, want that only root may call", info.Mode())
-	}
-	check(t, listener.Close())
-	if _, err := listen(t.Context(), filepath.Join(path, "no", "such", "folder")); err == nil {
-		t.Error("listens where there is no folder")
-	}
 }
 
 func TestRunServesUntilItIsToldToStop(t *testing.T) {
