@@ -9,6 +9,7 @@
 //
 //	node.go       the CSI node service, which only translates
 //	request.go    NodePublishVolume checked, and turned into a publishRequest
+//	target.go     where the volume may be mounted
 //	token.go      who the pod is: the ServiceAccount token that the kubelet sends
 //	publish.go    the volume gets its document and appears in the pod
 //	heal.go       or gets back what it has lost, and keeps what it has

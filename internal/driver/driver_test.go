@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
@@ -46,6 +48,16 @@ func newTestDriver(t *testing.T, log *slog.Logger) *Driver {
 	t.Cleanup(func() { check(t, volume.Unmount(d.store.Root())) })
 	t.Cleanup(func() { d.stop(nil); d.background.Wait() })
 	return d
+}
+
+// kubeletOf gives a driver a kubelet's folder, in which there are no pods yet.
+func kubeletOf(t *testing.T, d *Driver) string {
+	t.Helper()
+	c := *d.config.Current()
+	c.Driver.KubeletRootDir = t.TempDir()
+	d.config.Set(&c)
+	check(t, os.Mkdir(podsFolder(c.Driver.KubeletRootDir), 0o700))
+	return c.Driver.KubeletRootDir
 }
 
 func TestNewNeedsANodeName(t *testing.T) {
@@ -119,13 +131,17 @@ func TestRunServesUntilItIsToldToStop(t *testing.T) {
 		t.Errorf("got %v, %v", probe, err)
 	}
 	// A publish that waits for the API server, which is away, ends as well.
+	request := goodRequest()
+	request.TargetPath = kubeletOf(t, d) + "/pods/uid/mount"
 	publishing := make(chan error, 1)
 	go func() {
-		_, err := csi.NewNodeClient(conn).NodePublishVolume(t.Context(), goodRequest())
+		_, err := csi.NewNodeClient(conn).NodePublishVolume(t.Context(), request)
 		publishing <- err
 	}()
-	for !d.hasFlight(testVolume) {
-		check(t, t.Context().Err())
+	for deadline := time.Now().Add(30 * time.Second); !d.hasFlight(testVolume); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("no request is under way")
+		}
 	}
 	stop()
 	check(t, <-ended)

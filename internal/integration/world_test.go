@@ -125,7 +125,9 @@ func (w *world) changedConfig(line string) *config.Config {
 			lines = append(lines, other)
 		}
 	}
-	c, err := config.Parse("test.yaml", []byte(strings.Join(lines, "\n")+"\n"))
+	// Whatever a test says of the driver, its kubelet is where it is.
+	document := strings.ReplaceAll("\n"+strings.Join(lines, "\n"), "\ndriver: {", "\ndriver: {kubeletRootDir: "+w.kubeletRoot()+", ")[1:]
+	c, err := config.Parse("test.yaml", []byte(document+"\n"))
 	w.check(err)
 	w.lines = lines
 	return c
@@ -162,7 +164,7 @@ func (w *world) startDriver() (stop func()) {
 	w.t.Cleanup(w.unmountAll)
 	w.driver = d
 	stop = w.run("driver", d.Run)
-	w.kubelet, err = testkit.NewKubelet(w.Cluster, filepath.Join(w.dir, "kubelet"), socket)
+	w.kubelet, err = testkit.NewKubelet(w.Cluster, w.kubeletRoot(), socket)
 	w.check(err)
 	w.t.Cleanup(func() { _ = w.kubelet.Close() })
 	w.check(w.kubelet.WaitForDriver(w.t.Context()))
@@ -177,6 +179,9 @@ func (w *world) socketPath() string {
 	w.t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "csi.sock")
 }
+
+// kubeletRoot is the folder of the world's kubelet.
+func (w *world) kubeletRoot() string { return filepath.Join(w.dir, "kubelet") }
 
 // run runs a daemon until the test ends, or until stop is called.
 func (w *world) run(name string, daemon func(context.Context) error) (stop func()) {
@@ -195,7 +200,7 @@ func (w *world) run(name string, daemon func(context.Context) error) (stop func(
 
 // unmountAll removes what a failed test may have left mounted.
 func (w *world) unmountAll() {
-	_ = testkit.UnmountAll(filepath.Join(w.dir, "kubelet"), w.config.Volume.TmpfsPath)
+	_ = testkit.UnmountAll(w.kubeletRoot(), w.config.Volume.TmpfsPath)
 }
 
 // pod makes a pod with a volume on the world's node.
