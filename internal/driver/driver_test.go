@@ -130,6 +130,7 @@ func TestRunServesUntilItIsToldToStop(t *testing.T) {
 	if err != nil || !probe.GetReady().GetValue() {
 		t.Errorf("got %v, %v", probe, err)
 	}
+	check(t, d.Probe(t.Context()))
 	// A publish that waits for the API server, which is away, ends as well.
 	request := goodRequest()
 	request.TargetPath = kubeletOf(t, d) + "/pods/uid/mount"
@@ -148,8 +149,8 @@ func TestRunServesUntilItIsToldToStop(t *testing.T) {
 	if err := <-publishing; err == nil || !strings.Contains(err.Error(), errStopping.Error()) {
 		t.Errorf("the publish ended with %v", err)
 	}
-	if d.Ready() == nil {
-		t.Error("ready, though it has stopped")
+	if d.Ready() == nil || d.Probe(t.Context()) == nil {
+		t.Error("ready, or even healthy, though it has stopped")
 	}
 }
 

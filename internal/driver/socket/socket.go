@@ -86,6 +86,13 @@ func makeRoom(path string) error {
 	return os.Remove(path)
 }
 
+// Answers reports whether a process listens on a socket. That of one which was
+// killed is there, too, but nobody answers on it.
+func Answers(ctx context.Context, path string) bool {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	return err == nil && conn.Close() == nil
+}
+
 // InPlace reports whether the socket is still where it was made. It is not if
 // somebody removed it, or put something else there, which other tells.
 func (l *Listener) InPlace() (inPlace, other bool) {
