@@ -8,7 +8,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"flag"
 	"os"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/daemon"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
 )
 
 func main() {
@@ -26,11 +26,14 @@ func main() {
 		Purpose: "is the CSI driver that gives the pods of a node their SPIFFE identity documents.",
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "`NAME` of the Kubernetes node (environment: NODE_NAME)")
-			flags.StringVar(&o.socket, "csi-socket", cmp.Or(os.Getenv("CSI_SOCKET"), "/csi/csi.sock"), "`PATH` of the UNIX socket on which the kubelet calls (environment: CSI_SOCKET)")
+			flags.StringVar(&o.socket, "csi-socket", listing.DefaultSocket(), "`PATH` of the UNIX socket on which the kubelet calls (environment: CSI_SOCKET)")
 			flags.StringVar(&o.endpoint, "kubelet-registration-path", "",
 				"`PATH` of the same socket as the kubelet sees it, for the driver to register itself; without it, node-driver-registrar must do that")
 			flags.StringVar(&o.registry, "plugin-registration-path", "/registration", "`FOLDER` of the kubelet for plugin registration sockets, plugins_registry, as the driver sees it")
 		},
+		Commands: []daemon.Command{{
+			Name: "volumes", Purpose: "list the volumes of this node (see volumes --help)", Run: listing.Command,
+		}},
 		Run: func(ctx context.Context, env daemon.Env) error { return run(ctx, env, o) },
 	}
 	os.Exit(program.Main(os.Args[1:], daemon.StandardStreams()))

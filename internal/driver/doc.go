@@ -20,6 +20,7 @@
 //	unpublish.go  everything of the volume is destroyed
 //	volumes.go    what is known of each volume between those
 //	load.go       what an earlier process left behind
+//	list.go       what the node has, for people
 //	probe.go      whether the driver answers
 //	status.go     errors as the kubelet, and the people who read events, need them
 //

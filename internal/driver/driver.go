@@ -155,6 +155,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	group.Go(func() error { d.follow(ctx); return nil })
 	group.Go(func() error { d.followClock(ctx); return nil })
 	group.Go(func() error { d.discardRequests(ctx); return nil })
+	group.Go(func() error { d.serveList(ctx); return nil })
 	if d.registrar != nil {
 		group.Go(func() error { d.registrar.Run(ctx); return nil })
 	}

@@ -48,9 +48,11 @@ type world struct {
 	// ofApprover and ofDriver hold what each of them runs with.
 	ofApprover, ofDriver *config.Holder
 	driver               *driver.Driver
-	kubelet              *testkit.Kubelet
-	node                 string
-	workload             testkit.Workload
+	// socket is that of the driver.
+	socket   string
+	kubelet  *testkit.Kubelet
+	node     string
+	workload testkit.Workload
 }
 
 // setting changes a test's configuration, as lines of YAML added to it, or
@@ -162,7 +164,7 @@ func (w *world) startDriver() (stop func()) {
 	})
 	w.check(err)
 	w.t.Cleanup(w.unmountAll)
-	w.driver = d
+	w.driver, w.socket = d, socket
 	stop = w.run("driver", d.Run)
 	w.kubelet, err = testkit.NewKubelet(w.Cluster, w.kubeletRoot(), socket)
 	w.check(err)
