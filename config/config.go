@@ -78,7 +78,9 @@ type Rollout struct {
 // Driver concerns the driver alone.
 type Driver struct {
 	// HTTPAddress is empty when nothing is to be served.
-	HTTPAddress           string
+	HTTPAddress string
+	// KubeletRootDir is where volumes may be mounted, below its folder pods.
+	KubeletRootDir        string
 	PublishTimeout        time.Duration
 	MaxConcurrentRenewals int
 	KubeAPI               // KubeAPIQPS and KubeAPIBurst

@@ -47,6 +47,7 @@ func TestConversion(t *testing.T) {
 		Rollout:     config.Rollout{GracePeriod: 10 * time.Minute, ReissueWindow: time.Hour},
 		Driver: config.Driver{
 			HTTPAddress:           "127.0.0.1:9402",
+			KubeletRootDir:        "/data/kubelet",
 			PublishTimeout:        90 * time.Second,
 			MaxConcurrentRenewals: 4,
 			KubeAPI:               config.KubeAPI{KubeAPIQPS: 12.5, KubeAPIBurst: 25},

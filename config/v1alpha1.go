@@ -97,6 +97,7 @@ func volumeFromV1alpha1(wire *v1alpha1.Volume) Volume {
 func driverFromV1alpha1(wire *v1alpha1.Driver) Driver {
 	return Driver{
 		HTTPAddress:           wire.HTTPAddress,
+		KubeletRootDir:        wire.KubeletRootDir,
 		PublishTimeout:        wire.PublishTimeout.Duration,
 		MaxConcurrentRenewals: wire.MaxConcurrentRenewals,
 		KubeAPI:               KubeAPI{wire.KubeAPIQPS, wire.KubeAPIBurst},

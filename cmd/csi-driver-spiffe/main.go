@@ -16,35 +16,57 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/daemon"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
 )
 
 func main() {
-	var node, socket string
+	var o options
 	program := daemon.Program{
 		Name:    "csi-driver-spiffe",
 		Purpose: "is the CSI driver that gives the pods of a node their SPIFFE identity documents.",
 		Flags: func(flags *flag.FlagSet) {
-			flags.StringVar(&node, "node-name", os.Getenv("NODE_NAME"), "`NAME` of the Kubernetes node (environment: NODE_NAME)")
-			flags.StringVar(&socket, "csi-socket", "/csi/csi.sock", "`PATH` of the UNIX socket on which the kubelet calls")
+			flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "`NAME` of the Kubernetes node (environment: NODE_NAME)")
+			flags.StringVar(&o.socket, "csi-socket", listing.DefaultSocket(), "`PATH` of the UNIX socket on which the kubelet calls (environment: CSI_SOCKET)")
+			flags.StringVar(&o.endpoint, "kubelet-registration-path", "",
+				"`PATH` of the same socket as the kubelet sees it, for the driver to register itself; without it, node-driver-registrar must do that")
+			flags.StringVar(&o.registry, "plugin-registration-path", "/registration", "`FOLDER` of the kubelet for plugin registration sockets, plugins_registry, as the driver sees it")
 		},
-		Run: func(ctx context.Context, env daemon.Env) error { return run(ctx, env, node, socket) },
+		Commands: []daemon.Command{{
+			Name: "volumes", Purpose: "list the volumes of this node (see volumes --help)", Run: listing.Command,
+		}},
+		Run: func(ctx context.Context, env daemon.Env) error { return run(ctx, env, o) },
 	}
 	os.Exit(program.Main(os.Args[1:], daemon.StandardStreams()))
 }
 
-func run(ctx context.Context, env daemon.Env, node, socket string) error {
+// options are the flags of the driver alone.
+type options struct{ node, socket, endpoint, registry string }
+
+// registration is nil if the driver is not to register itself.
+func (o options) registration() *driver.Registration {
+	if o.endpoint == "" {
+		return nil
+	}
+	return &driver.Registration{Folder: o.registry, Endpoint: o.endpoint}
+}
+
+func run(ctx context.Context, env daemon.Env, o options) error {
 	c := env.Config.Current().Driver
 	rest, err := daemon.RESTConfig(env.Kubeconfig, "csi-driver-spiffe", c.KubeAPI)
 	if err != nil {
 		return err
 	}
-	d, err := driver.New(driver.Options{Node: node, Socket: socket, Config: env.Config, REST: rest, Log: env.Log})
+	d, err := driver.New(driver.Options{
+		Node: o.node, Socket: o.socket, Registration: o.registration(), Config: env.Config, REST: rest, Log: env.Log,
+	})
 	if err != nil {
 		return err
 	}
 	env.Registry.MustRegister(d.Metrics()...)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Run(ctx) })
-	group.Go(func() error { return env.ServeHTTP(ctx, c.HTTPAddress, d.Ready) })
+	group.Go(func() error {
+		return env.ServeHTTP(ctx, c.HTTPAddress, daemon.Checks{Healthy: d.Probe, Ready: d.Ready})
+	})
 	return group.Wait()
 }

@@ -8,6 +8,10 @@ type Driver struct {
 	// HTTPAddress is where the driver serves metrics and health: `host:port`,
 	// or `:port` for all addresses. Empty: nowhere.
 	HTTPAddress string `json:"httpAddress" validate:"omitempty,listen" change:"restart,driver"`
+	// KubeletRootDir is the kubelet's folder as the driver sees it, an absolute
+	// path: what the kubelet's own `--root-dir` says. The driver mounts volumes
+	// in its subfolder `pods`, and refuses to do so anywhere else.
+	KubeletRootDir string `json:"kubeletRootDir" validate:"required,path,ne=/" change:"restart,driver"`
 	// PublishTimeout is how long one attempt to fill a pod's volume may take,
 	// from `1s` to `2m`, after which the kubelet gives up on it anyway.
 	PublishTimeout Duration `json:"publishTimeout" validate:"min=1s,max=2m" change:"hot"`

@@ -65,6 +65,7 @@ func defaultVolume() Volume {
 func defaultDriver() Driver {
 	return Driver{
 		HTTPAddress:           ":9402",
+		KubeletRootDir:        "/var/lib/kubelet",
 		PublishTimeout:        duration(time.Minute),
 		MaxConcurrentRenewals: 16,
 	}

@@ -93,9 +93,9 @@ kind: SPIFFEConfiguration
 trustDomain: bench.example.org
 issuerRef: {name: %s}
 volume: {tmpfsPath: %s}
-driver: {httpAddress: ""}
+driver: {httpAddress: "", kubeletRootDir: %s}
 approver: {httpAddress: "", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
-`, issuer, filepath.Join(b.dir, "tmpfs"), issuer), 0o600)
+`, issuer, filepath.Join(b.dir, "tmpfs"), filepath.Join(b.dir, "kubelet"), issuer), 0o600)
 	if err != nil {
 		return err
 	}

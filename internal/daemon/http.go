@@ -34,13 +34,26 @@ func NewRegistry() *prometheus.Registry {
 	return registry
 }
 
+// Checks are how a program finds out how it is.
+type Checks struct {
+	// Healthy returns nil, or why the program has to be started anew, within the
+	// time that ctx gives it: it is for liveness probes. A nil one is always
+	// healthy.
+	Healthy func(ctx context.Context) error
+	// Ready returns nil, or why the program cannot do its work now.
+	Ready func() error
+}
+
+// healthTimeout is how long it may take to find out whether a program is
+// healthy. The timeout of the liveness probe should be longer.
+const healthTimeout = 3 * time.Second
+
 // ServeHTTP serves /healthz, /readyz, /configz and /metrics on address,
-// host:port, until ctx ends. An empty address serves nothing. ready returns
-// nil, or why the program cannot do its work now.
+// host:port, until ctx ends. An empty address serves nothing.
 //
 // A configuration file that was refused does not make a program unready, for it
 // goes on with the one before; the body of /readyz tells.
-func (e Env) ServeHTTP(ctx context.Context, address string, ready func() error) error {
+func (e Env) ServeHTTP(ctx context.Context, address string, checks Checks) error {
 	if address == "" {
 		<-ctx.Done()
 		return nil
@@ -50,7 +63,7 @@ func (e Env) ServeHTTP(ctx context.Context, address string, ready func() error) 
 		return fmt.Errorf("listening for probes and metrics on httpAddress %s: %w", address, err)
 	}
 	e.Log.Info("serving probes and metrics", "address", listener.Addr().String())
-	server := &http.Server{Handler: e.handler(ready), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: e.handler(checks), ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -59,12 +72,18 @@ func (e Env) ServeHTTP(ctx context.Context, address string, ready func() error) 
 	return nil
 }
 
-func (e Env) handler(ready func() error) http.Handler {
+func (e Env) handler(checks Checks) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(e.Registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		if err := checks.healthy(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ok")
+	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := ready(); err != nil {
+		if err := checks.Ready(); err != nil {
 			http.Error(w, strings.TrimSpace(err.Error()+"\n"+e.status.detail()), http.StatusServiceUnavailable)
 			return
 		}
@@ -72,6 +91,15 @@ func (e Env) handler(ready func() error) http.Handler {
 	})
 	mux.HandleFunc("GET /configz", e.configz)
 	return mux
+}
+
+func (c Checks) healthy(ctx context.Context) error {
+	if c.Healthy == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	return c.Healthy(ctx)
 }
 
 func (e Env) configz(w http.ResponseWriter, _ *http.Request) {

@@ -45,6 +45,15 @@ func TestServeHTTP(t *testing.T) {
 			t.Errorf("%s: %d %.200q, want %d %q", row.name, code, body, row.code, row.body)
 		}
 	}
+	p.health = func(ctx context.Context) error {
+		if _, limited := ctx.Deadline(); !limited {
+			t.Error("asked for its health without a limit of time")
+		}
+		return errors.New("CSI Probe: nobody answers")
+	}
+	if code, body := get(t, p.url+"/healthz"); code != http.StatusServiceUnavailable || body != "CSI Probe: nobody answers\n" {
+		t.Errorf("not alive: %d %q", code, body)
+	}
 	response, err := http.Post(p.url+"/healthz", "text/plain", nil)
 	check(t, err)
 	check(t, response.Body.Close())
@@ -57,7 +66,7 @@ func TestServeHTTPOnNoAddressServesNothing(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	check(t, daemon.Env{}.ServeHTTP(ctx, "", nil))
+	check(t, daemon.Env{}.ServeHTTP(ctx, "", daemon.Checks{}))
 }
 
 func TestServeHTTPOnAnAddressThatIsTaken(t *testing.T) {
@@ -66,7 +75,7 @@ func TestServeHTTPOnAnAddressThatIsTaken(t *testing.T) {
 	check(t, err)
 	defer listener.Close()
 	address := listener.Addr().String()
-	err = daemon.Env{Log: slog.New(slog.DiscardHandler)}.ServeHTTP(t.Context(), address, nil)
+	err = daemon.Env{Log: slog.New(slog.DiscardHandler)}.ServeHTTP(t.Context(), address, daemon.Checks{})
 	if err == nil || !strings.Contains(err.Error(), "httpAddress "+address) {
 		t.Errorf("got %v", err)
 	}

@@ -27,7 +27,11 @@ func (p Program) parse(args []string, errOut io.Writer) (options, error) {
 	flags := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	flags.SetOutput(errOut)
 	flags.Usage = func() {
-		fmt.Fprintf(errOut, "%s %s\n\nUsage: %s --config FILE [flags]\n\n", p.Name, p.Purpose, p.Name)
+		fmt.Fprintf(errOut, "%s %s\n\nUsage: %s --config FILE [flags]\n", p.Name, p.Purpose, p.Name)
+		for _, command := range p.Commands {
+			fmt.Fprintf(errOut, "       %s %s [flags]   %s\n", p.Name, command.Name, command.Purpose)
+		}
+		fmt.Fprintln(errOut)
 		flags.PrintDefaults()
 	}
 	flags.StringVar(&o.config, "config", "", "configuration `FILE` (SPIFFEConfiguration), or - for standard input")

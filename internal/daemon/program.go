@@ -52,13 +52,30 @@ type Program struct {
 	// Flags adds the program's own flags. Whatever differs from process to
 	// process is a flag; everything else is in the configuration file.
 	Flags func(*flag.FlagSet)
+	// Commands are what else the program can do, when its first argument is the
+	// name of one.
+	Commands []Command
 	// Run does the work until ctx ends.
 	Run func(ctx context.Context, env Env) error
+}
+
+// Command is something that a program does instead of its work.
+type Command struct {
+	Name string
+	// Purpose is for the help text of the program, in one line.
+	Purpose string
+	// Run gets the arguments after the name, and returns the exit code.
+	Run func(args []string, streams Streams) int
 }
 
 // Main runs the program and returns its exit code: 0, 1 for a failure, of which
 // it has told on Err, and 2 for a wrong command line.
 func (p Program) Main(args []string, streams Streams) int {
+	for _, command := range p.Commands {
+		if len(args) > 0 && args[0] == command.Name {
+			return command.Run(args[1:], streams)
+		}
+	}
 	options, err := p.parse(args, streams.Err)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -105,6 +122,9 @@ func (p Program) run(options options, streams Streams) error {
 	defer stop()
 	f := newFollower(p.Name, options, loaded, streams.Err)
 	f.log.Info("starting", "program", p.Name, "version", Version(), "config", options.config, "hash", loaded.Hash())
+	if err := harden(); err != nil {
+		f.log.Warn("the process could not be hardened", "error", err)
+	}
 	var following sync.WaitGroup
 	following.Go(func() { f.run(ctx, hangup) })
 	err = p.Run(ctx, Env{

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -68,6 +69,9 @@ func TestProgram(t *testing.T) {
 		{"diff with nothing", []string{"--config", good, "--diff", ""}, nil, 2, false, "", "prog: --diff OLD is empty; see --help\n"},
 		{"diff without a file", []string{"--diff", good}, nil, 2, false, "", "--config FILE is missing"},
 		{"diff of standard input with itself", []string{"--config", "-", "--diff", "-"}, nil, 2, false, "", "cannot both be standard input"},
+		{"a command", []string{"sing", "--loud"}, nil, 7, false, "la [--loud]", ""},
+		{"a command that is none", []string{"dance"}, nil, 2, false, "", `unexpected argument "dance"`},
+		{"commands in the help", []string{"--help"}, nil, 0, false, "", "\n       prog sing [flags]   sings\n"},
 		{"a flag of its own", []string{"--config", good, "--node", "a"}, nil, 0, true, "", "node=a"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -77,6 +81,10 @@ func TestProgram(t *testing.T) {
 			program := daemon.Program{
 				Name: "prog", Purpose: "is for tests.",
 				Flags: func(flags *flag.FlagSet) { flags.StringVar(&node, "node", "b", "a flag of its own") },
+				Commands: []daemon.Command{{Name: "sing", Purpose: "sings", Run: func(args []string, streams daemon.Streams) int {
+					fmt.Fprint(streams.Out, "la ", args)
+					return 7
+				}}},
 				Run: func(ctx context.Context, env daemon.Env) error {
 					ran = true
 					check(t, ctx.Err())

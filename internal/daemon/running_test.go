@@ -30,10 +30,11 @@ type running struct {
 	t *testing.T
 	// file is the path of its configuration.
 	file, url string
-	// ready is what ServeHTTP asks.
-	ready func() error
-	env   daemon.Env
-	lines chan map[string]any
+	// ready and health are what ServeHTTP asks.
+	ready  func() error
+	health func(context.Context) error
+	env    daemon.Env
+	lines  chan map[string]any
 }
 
 // start starts a program with this configuration, which must log as JSON.
@@ -47,12 +48,12 @@ func start(t *testing.T, content string, args ...string) *running {
 		p.env = env
 		ctx, cancel := context.WithCancel(ctx)
 		go func() { <-stop; cancel() }()
-		return env.ServeHTTP(ctx, "127.0.0.1:0", func() error {
+		return env.ServeHTTP(ctx, "127.0.0.1:0", daemon.Checks{Healthy: p.healthy, Ready: func() error {
 			if p.ready == nil {
 				return nil
 			}
 			return p.ready()
-		})
+		}})
 	}}
 	go func() {
 		ended <- program.Main(append(args, "--config", p.file), daemon.Streams{Out: io.Discard, Err: writer})
@@ -68,6 +69,13 @@ func start(t *testing.T, content string, args ...string) *running {
 	address, _ := p.logged("serving probes and metrics")["address"].(string)
 	p.url = "http://" + address
 	return p
+}
+
+func (p *running) healthy(ctx context.Context) error {
+	if p.health == nil {
+		return nil
+	}
+	return p.health(ctx)
 }
 
 func (p *running) scan(log io.Reader) {

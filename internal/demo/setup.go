@@ -53,6 +53,7 @@ func (d *demo) writeConfig(ctx context.Context) error {
 	}
 	data := strings.NewReplacer(
 		"tmpfsPath: /var/run/csi-driver-spiffe-demo", "tmpfsPath: "+d.path("tmpfs"),
+		"kubeletRootDir: /var/lib/kubelet", "kubeletRootDir: "+d.path("kubelet"),
 		`path: ""`, "path: "+d.path("ca.pem"),
 	).Replace(string(original))
 	path := d.path("config.yaml")

@@ -9,6 +9,7 @@
 //
 //	node.go       the CSI node service, which only translates
 //	request.go    NodePublishVolume checked, and turned into a publishRequest
+//	target.go     where the volume may be mounted
 //	token.go      who the pod is: the ServiceAccount token that the kubelet sends
 //	publish.go    the volume gets its document and appears in the pod
 //	heal.go       or gets back what it has lost, and keeps what it has
@@ -19,6 +20,8 @@
 //	unpublish.go  everything of the volume is destroyed
 //	volumes.go    what is known of each volume between those
 //	load.go       what an earlier process left behind
+//	list.go       what the node has, for people
+//	probe.go      whether the driver answers
 //	status.go     errors as the kubelet, and the people who read events, need them
 //
 // Make a [Driver] with [New] and call [Driver.Run].

@@ -15,6 +15,8 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/registration"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -24,7 +26,8 @@ import (
 // spec.volumes[].csi.driver and as the CSIDriver object is called.
 const Name = "spiffe.csi.cert-manager.io"
 
-// Options is what a driver is made from. All fields but Step are required.
+// Options is what a driver is made from. All fields but Registration and Step are
+// required.
 type Options struct {
 	// Node is the name of the Kubernetes node.
 	Node string
@@ -37,9 +40,21 @@ type Options struct {
 	REST *rest.Config
 	// Log is where the driver tells what it does. It never gets a secret.
 	Log *slog.Logger
+	// Registration has the driver register itself with the kubelet. Nil: somebody
+	// else does, as the sidecar node-driver-registrar.
+	Registration *Registration
 	// Step, unless nil, is called with the name of each thing that has just been
 	// done. It is for tests that kill the process in between.
 	Step func(name string)
+}
+
+// Registration is where the driver and the kubelet find each other.
+type Registration struct {
+	// Folder is the kubelet's folder for plugin registration sockets, as this
+	// process sees it: plugins_registry in the kubelet's folder.
+	Folder string
+	// Endpoint is the path of the driver's socket as the kubelet sees it.
+	Endpoint string
 }
 
 // Driver is the CSI driver of one node.
@@ -55,6 +70,8 @@ type Driver struct {
 	reissue      reissue
 	discards     discards
 	step         func(name string)
+	// registrar is nil if somebody else registers the driver.
+	registrar *registration.Registrar
 	// planned is the configuration that renewals are planned by.
 	planned *config.Config
 	// renewalFailures counts renewals that failed.
@@ -114,6 +131,9 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 	if d.step == nil {
 		d.step = func(string) {}
 	}
+	if r := options.Registration; r != nil {
+		d.registrar = &registration.Registrar{Driver: Name, Folder: r.Folder, Endpoint: r.Endpoint, Probe: d.Probe, Log: options.Log}
+	}
 	d.life, d.stop = context.WithCancelCause(context.Background())
 	d.schedule = issuance.NewScheduler(snapshot.Driver.MaxConcurrentRenewals, d.renew)
 	requester.OnNew(d.seen)
@@ -124,7 +144,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 // as they are, for the next process to take over.
 func (d *Driver) Run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() { d.stop(errStopping) })()
-	listener, err := listen(ctx, d.socket)
+	listener, err := socket.Listen(ctx, d.socket)
 	if err != nil {
 		return fmt.Errorf("listening for the kubelet on --csi-socket %s: %w", d.socket, err)
 	}
@@ -135,16 +155,25 @@ func (d *Driver) Run(ctx context.Context) error {
 	group.Go(func() error { d.follow(ctx); return nil })
 	group.Go(func() error { d.followClock(ctx); return nil })
 	group.Go(func() error { d.discardRequests(ctx); return nil })
+	group.Go(func() error { d.serveList(ctx); return nil })
+	if d.registrar != nil {
+		group.Go(func() error { d.registrar.Run(ctx); return nil })
+	}
 	err = group.Wait()
 	d.stop(errStopping)
 	d.background.Wait()
 	return err
 }
 
-// Ready returns nil while the driver can do its work.
+// Ready returns nil while the driver can do its work, and the kubelet knows of
+// it.
 func (d *Driver) Ready() error {
 	if d.life.Err() != nil {
 		return errStopping
 	}
-	return errors.Join(d.store.Ready(), d.requester.Ready())
+	ready := errors.Join(d.store.Ready(), d.requester.Ready())
+	if d.registrar != nil {
+		ready = errors.Join(ready, d.registrar.Err())
+	}
+	return ready
 }

@@ -5,13 +5,13 @@ package driver
 
 import (
 	"context"
-	"io/fs"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
@@ -48,6 +48,16 @@ func newTestDriver(t *testing.T, log *slog.Logger) *Driver {
 	t.Cleanup(func() { check(t, volume.Unmount(d.store.Root())) })
 	t.Cleanup(func() { d.stop(nil); d.background.Wait() })
 	return d
+}
+
+// kubeletOf gives a driver a kubelet's folder, in which there are no pods yet.
+func kubeletOf(t *testing.T, d *Driver) string {
+	t.Helper()
+	c := *d.config.Current()
+	c.Driver.KubeletRootDir = t.TempDir()
+	d.config.Set(&c)
+	check(t, os.Mkdir(podsFolder(c.Driver.KubeletRootDir), 0o700))
+	return c.Driver.KubeletRootDir
 }
 
 func TestNewNeedsANodeName(t *testing.T) {
@@ -105,27 +115,6 @@ func socketPath(t *testing.T) string {
 	return filepath.Join(dir, "csi.sock")
 }
 
-func TestListen(t *testing.T) {
-	t.Parallel()
-	path := socketPath(t)
-	killed, err := new(net.ListenConfig).Listen(t.Context(), "unix", path)
-	check(t, err)
-	killed.(*net.UnixListener).SetUnlinkOnClose(false)
-	check(t, killed.Close())
-
-	listener, err := listen(t.Context(), path)
-	check(t, err)
-	info, err := os.Stat(path)
-	check(t, err)
-	if info.Mode() != fs.ModeSocket|0o600 {
-		t.Errorf("mode %s, want that only root may call", info.Mode())
-	}
-	check(t, listener.Close())
-	if _, err := listen(t.Context(), filepath.Join(path, "no", "such", "folder")); err == nil {
-		t.Error("listens where there is no folder")
-	}
-}
-
 func TestRunServesUntilItIsToldToStop(t *testing.T) {
 	t.Parallel()
 	requireRoot(t)
@@ -141,22 +130,27 @@ func TestRunServesUntilItIsToldToStop(t *testing.T) {
 	if err != nil || !probe.GetReady().GetValue() {
 		t.Errorf("got %v, %v", probe, err)
 	}
+	check(t, d.Probe(t.Context()))
 	// A publish that waits for the API server, which is away, ends as well.
+	request := goodRequest()
+	request.TargetPath = kubeletOf(t, d) + "/pods/uid/mount"
 	publishing := make(chan error, 1)
 	go func() {
-		_, err := csi.NewNodeClient(conn).NodePublishVolume(t.Context(), goodRequest())
+		_, err := csi.NewNodeClient(conn).NodePublishVolume(t.Context(), request)
 		publishing <- err
 	}()
-	for !d.hasFlight(testVolume) {
-		check(t, t.Context().Err())
+	for deadline := time.Now().Add(30 * time.Second); !d.hasFlight(testVolume); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("no request is under way")
+		}
 	}
 	stop()
 	check(t, <-ended)
 	if err := <-publishing; err == nil || !strings.Contains(err.Error(), errStopping.Error()) {
 		t.Errorf("the publish ended with %v", err)
 	}
-	if d.Ready() == nil {
-		t.Error("ready, though it has stopped")
+	if d.Ready() == nil || d.Probe(t.Context()) == nil {
+		t.Error("ready, or even healthy, though it has stopped")
 	}
 }
 

@@ -4,7 +4,10 @@
 package driver
 
 import (
+	"path/filepath"
+	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
@@ -17,7 +20,12 @@ import (
 func FuzzParsePublish(f *testing.F) {
 	withGroup, inSecrets := goodRequest(), withTokens(tokens(map[string]string{"": testToken()}), "")
 	withGroup.VolumeContext[attributeFSGroup] = "1000"
-	for _, seed := range []*csi.NodePublishVolumeRequest{{}, goodRequest(), withGroup, inSecrets, withTokens("{", "null")} {
+	elsewhere, outOf, megabyte := goodRequest(), goodRequest(), goodRequest()
+	elsewhere.TargetPath, outOf.TargetPath = "/etc", testTarget+"/../../../../../../../etc"
+	megabyte.VolumeContext[attributePrefix+strings.Repeat("\x00", 1<<16)] = ""
+	for _, seed := range []*csi.NodePublishVolumeRequest{
+		{}, goodRequest(), withGroup, inSecrets, withTokens("{", "null"), elsewhere, outOf, megabyte,
+	} {
 		data, err := protojson.Marshal(seed)
 		check(f, err)
 		f.Add(data)
@@ -29,15 +37,23 @@ func FuzzParsePublish(f *testing.F) {
 			return
 		}
 		got, err := parsePublish(req, c)
-		_ = podOf(req)
+		if pod := podOf(req); len(pod) > 3*maxWords {
+			t.Errorf("the pod's name is %d bytes long in the log", len(pod))
+		}
 		if err != nil {
 			if got != (publishRequest{}) {
 				t.Errorf("a request and an error: %+v, %v", got, err)
+			}
+			if words := toStatus(err).Error(); len(words) > 4*maxWords || strings.ContainsFunc(words, unicode.IsControl) {
+				t.Errorf("an error that cannot be logged: %q", words)
 			}
 			if code := status.Code(toStatus(err)); code != codes.InvalidArgument && code != codes.FailedPrecondition {
 				t.Errorf("code %s for %v", code, err)
 			}
 			return
+		}
+		if rest, ok := strings.CutPrefix(got.targetPath, "/var/lib/kubelet/pods/"); !ok || !filepath.IsLocal(rest) || filepath.Clean(rest) != rest {
+			t.Errorf("taken, but not in the kubelet's folder: %q", got.targetPath)
 		}
 		token := got.token
 		if got.volumeID == "" || got.targetPath == "" || token.secret.IsZero() || token.secret.IsZero() ||

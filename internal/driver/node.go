@@ -22,6 +22,9 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 	began := time.Now()
 	snapshot := s.driver.config.Current()
 	request, err := parsePublish(req, snapshot)
+	if err == nil {
+		err = checkPlace(snapshot.Driver.KubeletRootDir, request.targetPath)
+	}
 	switch {
 	case err == nil:
 		err = s.driver.publish(ctx, snapshot, request)
@@ -31,7 +34,7 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 		err = nil
 	}
 	if err != nil {
-		s.driver.log.Error("publish failed", "volume", req.GetVolumeId(), "pod", podOf(req),
+		s.driver.log.Error("publish failed", "volume", shorten(req.GetVolumeId()), "pod", podOf(req),
 			"duration", time.Since(began), "error", err)
 		return nil, toStatus(err)
 	}
@@ -41,12 +44,12 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 // NodeUnpublishVolume destroys a volume. It succeeds for one that is not there
 // (CSI spec: "This operation MUST be idempotent").
 func (s *nodeServer) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
-	err := checkUnpublish(req)
+	err := s.driver.checkUnpublish(req)
 	if err == nil {
 		err = s.driver.unpublish(ctx, req.GetVolumeId(), req.GetTargetPath())
 	}
 	if err != nil {
-		s.driver.log.Error("unpublish failed", "volume", req.GetVolumeId(), "error", err)
+		s.driver.log.Error("unpublish failed", "volume", shorten(req.GetVolumeId()), "error", err)
 		return nil, toStatus(err)
 	}
 	return &csi.NodeUnpublishVolumeResponse{}, nil

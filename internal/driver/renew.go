@@ -97,6 +97,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, document *issuanc
 func (d *Driver) retryLater(state *volumeState, err error) {
 	state.mu.Lock()
 	state.failures++
+	state.noteError(err)
 	d.renewalFailures.Add(1)
 	failures, live := state.failures, state.live
 	state.mu.Unlock()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,8 +52,8 @@ func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishR
 	switch {
 	case volume.CheckID(req.GetVolumeId()) != nil:
 		return publishRequest{}, refuse("volume_id: %v", volume.CheckID(req.GetVolumeId()))
-	case checkTarget(target) != nil:
-		return publishRequest{}, checkTarget(target)
+	case checkTarget(c.Driver.KubeletRootDir, target) != nil:
+		return publishRequest{}, checkTarget(c.Driver.KubeletRootDir, target)
 	case req.GetVolumeCapability().GetBlock() != nil:
 		return publishRequest{}, refuse("pod.spec.containers[].volumeDevices: the volume has files and cannot be a block device; use volumeMounts")
 	case req.GetVolumeCapability().GetMount() == nil:
@@ -78,25 +77,11 @@ func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishR
 	return publishRequest{req.GetVolumeId(), target, group, token}, nil
 }
 
-func checkUnpublish(req *csi.NodeUnpublishVolumeRequest) error {
-	if err := volume.CheckID(req.GetVolumeId()); err != nil {
-		return refuse("volume_id: %v", err)
-	}
-	return checkTarget(req.GetTargetPath())
-}
-
-func checkTarget(path string) error {
-	if !filepath.IsAbs(path) || filepath.Clean(path) != path || path == "/" || strings.ContainsRune(path, 0) {
-		return refuse("target_path %q is not a clean absolute path", path)
-	}
-	return nil
-}
-
 // checkAttributes refuses what was meant for this driver and is misspelt.
 func checkAttributes(context map[string]string) error {
 	for _, key := range slices.Sorted(maps.Keys(context)) {
 		if strings.HasPrefix(key, attributePrefix) && key != attributeFSGroup {
-			return refuse("pod.spec.volumes[].csi.volumeAttributes[%q] is not known; known is %q", key, attributeFSGroup)
+			return refuse("pod.spec.volumes[].csi.volumeAttributes[%s] is not known; known is %q", quote(key), attributeFSGroup)
 		}
 	}
 	return nil
@@ -118,7 +103,7 @@ func fsGroup(req *csi.NodePublishVolumeRequest, c *config.Config) (*int64, error
 	const most = 1<<32 - 2
 	gid, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || gid < 1 || gid > most {
-		return nil, refuse("%s: %q is not a group ID, a number from 1 to %d", field, value, int64(most))
+		return nil, refuse("%s: %s is not a group ID, a number from 1 to %d", field, quote(value), int64(most))
 	}
 	return &gid, nil
 }
@@ -130,5 +115,5 @@ func refuse(format string, args ...any) error {
 // podOf names the pod of a request for the log, as far as the request tells.
 func podOf(req *csi.NodePublishVolumeRequest) string {
 	context := req.GetVolumeContext()
-	return context[keyPodNamespace] + "/" + context[keyPodName]
+	return shorten(context[keyPodNamespace]) + "/" + shorten(context[keyPodName])
 }

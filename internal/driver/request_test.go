@@ -111,7 +111,7 @@ func TestParsePublishOfAGoodRequest(t *testing.T) {
 		"another access mode": func(r *csi.NodePublishVolumeRequest) {
 			r.VolumeCapability.AccessMode.Mode = csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
 		},
-		"a target path with spaces": func(r *csi.NodePublishVolumeRequest) { r.TargetPath = "/a b/c" },
+		"a target path with spaces": func(r *csi.NodePublishVolumeRequest) { r.TargetPath = "/var/lib/kubelet/pods/a b/c" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -157,7 +157,19 @@ func TestParsePublishRefuses(t *testing.T) {
 		{"a target path that leads elsewhere", func(r *request) { r.TargetPath = "/pods/../etc" }, "target_path"},
 		{"a target path that is not clean", func(r *request) { r.TargetPath = "/pods//x/" }, "target_path"},
 		{"the root as target path", func(r *request) { r.TargetPath = "/" }, "target_path"},
-		{"a target path with a NUL", func(r *request) { r.TargetPath = "/pods/\x00" }, "target_path"},
+		{"a target path with a NUL", func(r *request) { r.TargetPath = testTarget + "\x00" }, `is not a clean absolute path`},
+		{"a target path with a newline", func(r *request) { r.TargetPath = testTarget + "\n" }, `mount\n" is not a clean absolute path`},
+		{"a target path of a megabyte", func(r *request) { r.TargetPath = testTarget + strings.Repeat("/a", 1<<19) }, "is 1048645 bytes long, at most 4095"},
+		{"a target path elsewhere", func(r *request) { r.TargetPath = "/etc" }, `"/etc" is not in /var/lib/kubelet/pods`},
+		{"a target path of the kubelet's, but not of a pod", func(r *request) { r.TargetPath = "/var/lib/kubelet/plugins_registry" }, "is not in /var/lib/kubelet/pods"},
+		{"the folder for pods itself", func(r *request) { r.TargetPath = "/var/lib/kubelet/pods" }, "is not in /var/lib/kubelet/pods"},
+		{"a folder whose name begins alike", func(r *request) { r.TargetPath = "/var/lib/kubelet/pods2/x" }, "is not in /var/lib/kubelet/pods"},
+		{"a volume ID of a megabyte", func(r *request) { r.VolumeId = strings.Repeat("a", 1<<20) }, "1048576 bytes long"},
+		{"a volume ID with a NUL", func(r *request) { r.VolumeId = "csi-\x00" }, `"csi-\x00"`},
+		{"a group of a megabyte", func(r *request) { r.VolumeContext[attributeFSGroup] = strings.Repeat("1", 1<<20) }, "(1048576 bytes) is not a group ID"},
+		{"a group that leads elsewhere", func(r *request) { r.VolumeContext[attributeFSGroup] = "../0" }, `"../0" is not a group ID`},
+		{"a group with a newline", func(r *request) { r.VolumeContext[attributeFSGroup] = "1\n" }, `"1\n" is not a group ID`},
+		{"an attribute of a megabyte", func(r *request) { r.VolumeContext[attributePrefix+strings.Repeat("x", 1<<20)] = "1" }, "(1048603 bytes)] is not known"},
 		{"a misspelt attribute", func(r *request) { r.VolumeContext["spiffe.csi.cert-manager.io/fsgroup"] = "1" }, `known is "spiffe.csi.cert-manager.io/fs-group"`},
 		{"an unknown attribute", func(r *request) { r.VolumeContext["spiffe.csi.cert-manager.io/\n"] = "1" }, `spiffe.csi.cert-manager.io/\n`},
 	} {
@@ -178,6 +190,9 @@ func mustBeRefused(t *testing.T, got publishRequest, err, want error, code codes
 	}
 	if err := toStatus(err); status.Code(err) != code || !strings.Contains(err.Error(), fragment) {
 		t.Errorf("the kubelet gets %v, want code %s and %q", err, code, fragment)
+	}
+	if len(err.Error()) > 1000 {
+		t.Errorf("the message repeats what is too long: %d bytes", len(err.Error()))
 	}
 	if strings.ContainsAny(err.Error(), "\n\x00") {
 		t.Errorf("the message cannot be logged as it is: %q", err)
@@ -231,24 +246,5 @@ func TestFSGroup(t *testing.T) {
 				t.Errorf("got %v, want %d", got.fsGroup, row.want)
 			}
 		})
-	}
-}
-
-func TestCheckUnpublish(t *testing.T) {
-	t.Parallel()
-	for _, row := range []struct {
-		name, id, target string
-		want             error
-	}{
-		{"good", testVolume, testTarget, nil},
-		{"no ID", "", testTarget, errRefused},
-		{"an ID that leads elsewhere", "../x", testTarget, errRefused},
-		{"no target", testVolume, "", errRefused},
-		{"the root", testVolume, "/", errRefused},
-	} {
-		err := checkUnpublish(&csi.NodeUnpublishVolumeRequest{VolumeId: row.id, TargetPath: row.target})
-		if !errors.Is(err, row.want) || (err == nil) != (row.want == nil) {
-			t.Errorf("%s: got %v, want %v", row.name, err, row.want)
-		}
 	}
 }

@@ -5,33 +5,11 @@ package driver
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"net"
-	"os"
 
 	csilib "github.com/cert-manager/csi-lib/driver"
 	"github.com/go-logr/logr"
 )
-
-// listen makes the socket, which only root may use: whoever can call the driver
-// can mount.
-func listen(ctx context.Context, path string) (net.Listener, error) {
-	// One of a process that was killed may be in the way.
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "unix", path)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(err, listener.Close())
-	}
-	return listener, nil
-}
 
 // serve answers the kubelet until ctx ends, and lets calls that have begun
 // return.

@@ -88,7 +88,7 @@ func testFiles() volume.Files {
 func (n node) start(t *testing.T, lines ...string) (*Driver, *bytes.Buffer, error) {
 	t.Helper()
 	out := &bytes.Buffer{}
-	lines = append(lines, "volume: {tmpfsPath: "+n.store.Root()+"}")
+	lines = append(lines, "volume: {tmpfsPath: "+n.store.Root()+"}", "driver: {kubeletRootDir: "+n.dir+"}")
 	d, err := New(Options{
 		Node: "worker-1", Socket: socketPath(t), REST: nowhere(),
 		Config: config.NewHolder(testConfig(t, lines...)), Log: slog.New(slog.NewTextHandler(out, nil)),

@@ -75,7 +75,7 @@ func (t podToken) checkPod(context map[string]string) error {
 		{keyPodUID, t.PodUID},
 	} {
 		if want, ok := context[claim.key]; ok && want != claim.got {
-			return fmt.Errorf("%w: %s is %q, the token says %q", errWrongPod, claim.key, want, claim.got)
+			return fmt.Errorf("%w: %s is %s, the token says %s", errWrongPod, claim.key, quote(want), quote(claim.got))
 		}
 	}
 	return nil

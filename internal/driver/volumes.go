@@ -57,6 +57,9 @@ type volumeState struct {
 	dueWithoutToken bool
 	// failures counts renewals that failed, in a row.
 	failures int
+	// lastErr is why the last one failed, at lastErrAt; nil if it did not.
+	lastErr   error
+	lastErrAt time.Time
 }
 
 // acquire returns the state of a volume, making it if need be. Call release
@@ -140,7 +143,7 @@ func (s *volumeState) setMetadata(live *volume.Metadata) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live = live
-	s.failures = 0
+	s.failures, s.lastErr = 0, nil
 }
 
 // setDueMetadata is setMetadata for a document that is of no lasting use, and
@@ -150,6 +153,7 @@ func (s *volumeState) setDueMetadata(live *volume.Metadata) (failures int) {
 	defer s.mu.Unlock()
 	s.live = live
 	s.failures++
+	s.noteError(errDueOnArrival)
 	return s.failures
 }
 

@@ -48,9 +48,11 @@ type world struct {
 	// ofApprover and ofDriver hold what each of them runs with.
 	ofApprover, ofDriver *config.Holder
 	driver               *driver.Driver
-	kubelet              *testkit.Kubelet
-	node                 string
-	workload             testkit.Workload
+	// socket is that of the driver.
+	socket   string
+	kubelet  *testkit.Kubelet
+	node     string
+	workload testkit.Workload
 }
 
 // setting changes a test's configuration, as lines of YAML added to it, or
@@ -131,7 +133,9 @@ func (w *world) changedConfig(line string) *config.Config {
 			lines = append(lines, other)
 		}
 	}
-	c, err := config.Parse("test.yaml", []byte(strings.Join(lines, "\n")+"\n"))
+	// Whatever a test says of the driver, its kubelet is where it is.
+	document := strings.ReplaceAll("\n"+strings.Join(lines, "\n"), "\ndriver: {", "\ndriver: {kubeletRootDir: "+w.kubeletRoot()+", ")[1:]
+	c, err := config.Parse("test.yaml", []byte(document+"\n"))
 	w.check(err)
 	w.lines = lines
 	return c
@@ -166,9 +170,9 @@ func (w *world) startDriver() (stop func()) {
 	})
 	w.check(err)
 	w.t.Cleanup(w.unmountAll)
-	w.driver = d
+	w.driver, w.socket = d, socket
 	stop = w.run("driver", d.Run)
-	w.kubelet, err = testkit.NewKubelet(w.Cluster, filepath.Join(w.dir, "kubelet"), socket)
+	w.kubelet, err = testkit.NewKubelet(w.Cluster, w.kubeletRoot(), socket)
 	w.check(err)
 	w.t.Cleanup(func() { _ = w.kubelet.Close() })
 	w.check(w.kubelet.WaitForDriver(w.t.Context()))
@@ -183,6 +187,9 @@ func (w *world) socketPath() string {
 	w.t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return filepath.Join(dir, "csi.sock")
 }
+
+// kubeletRoot is the folder of the world's kubelet.
+func (w *world) kubeletRoot() string { return filepath.Join(w.dir, "kubelet") }
 
 // run runs a daemon until the test ends, or until stop is called.
 func (w *world) run(name string, daemon func(context.Context) error) (stop func()) {
@@ -201,7 +208,7 @@ func (w *world) run(name string, daemon func(context.Context) error) (stop func(
 
 // unmountAll removes what a failed test may have left mounted.
 func (w *world) unmountAll() {
-	_ = testkit.UnmountAll(filepath.Join(w.dir, "kubelet"), w.config.Volume.TmpfsPath)
+	_ = testkit.UnmountAll(w.kubeletRoot(), w.config.Volume.TmpfsPath)
 }
 
 // pod makes a pod with a volume on the world's node.

@@ -85,7 +85,8 @@ func dropDead(target string) error {
 }
 
 // Unmount removes whatever is mounted at target, and the directory itself. A
-// target that is not mounted, or not there at all, is not an error.
+// target that is not mounted, not a directory, or not there at all, is not an
+// error.
 func Unmount(target string) error {
 	for {
 		mounted, err := mountinfo.Mounted(target)
@@ -99,7 +100,8 @@ func Unmount(target string) error {
 			return fmt.Errorf("unmounting %s: %w", target, err)
 		}
 	}
-	if err := os.Remove(target); err != nil && !errors.Is(err, os.ErrNotExist) {
+	// What is not a folder is not the driver's, and stays.
+	if err := unix.Rmdir(target); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
 		return fmt.Errorf("removing the target path: %w", err)
 	}
 	return nil

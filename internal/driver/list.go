@@ -1,0 +1,70 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
+)
+
+// errPending is why a volume that is being published has no document.
+var errPending = errors.New("the volume is being published")
+
+// List tells what volumes the node has, and how they are.
+func (d *Driver) List() listing.List {
+	list := listing.List{Node: d.node}
+	d.volumes.each(func(state *volumeState) {
+		volume, ok := state.describe()
+		if !ok {
+			return
+		}
+		if due, planned := d.schedule.Due(state.id); planned && volume.State == listing.Published {
+			volume.NextRenewal = due
+		}
+		list.Volumes = append(list.Volumes, volume)
+	})
+	return list
+}
+
+// describe tells of one volume, if there is anything to tell.
+func (s *volumeState) describe() (listing.Volume, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := listing.Volume{VolumeID: s.id, State: listing.Pending}
+	switch live := s.live; {
+	case live != nil:
+		v.State = listing.Published
+		v.PodNamespace, v.PodName, v.PodUID = live.PodNamespace, live.PodName, live.PodUID
+		v.SPIFFEID, v.Issued, v.Expires = live.SPIFFEID, live.NotBefore, live.NotAfter
+		v.CertificateRequest, v.TargetPath = live.Request, live.TargetPath
+		v.RenewalFailures = s.failures
+		if s.lastErr != nil {
+			v.LastError, v.LastErrorTime = s.lastErr.Error(), s.lastErrAt
+		}
+		if s.dueWithoutToken {
+			v.LastError = "renewal waits for the kubelet to publish again: " + errNoUsableToken.Error()
+		}
+	case s.flight != nil:
+		pod := s.flight.pod
+		v.PodNamespace, v.PodName, v.PodUID = pod.ServiceAccount.Namespace(), pod.PodName, pod.PodUID
+		v.LastError = s.flight.progress.Err(errPending).Error()
+	default:
+		return listing.Volume{}, false
+	}
+	return v, true
+}
+
+// noteError keeps what went wrong with a renewal, for the list of volumes.
+func (s *volumeState) noteError(err error) { s.lastErr, s.lastErrAt = err, time.Now() }
+
+// serveList answers the command volumes until ctx ends. That it cannot is no
+// reason not to serve the kubelet.
+func (d *Driver) serveList(ctx context.Context) {
+	if err := listing.Serve(ctx, listing.Socket(d.socket), d.List); err != nil {
+		d.log.Warn("the command volumes will get no answer", "error", err)
+	}
+}
