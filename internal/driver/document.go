@@ -108,7 +108,7 @@ func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
 	f.progress.Step = func(stage issuance.Stage) { d.step(string(stage)) }
 	before := state.landing
 	state.flight, state.landing = f, f.landed
-	d.volumes.hold(state)
+	state.hold()
 	d.background.Go(func() {
 		defer d.volumes.release(state)
 		defer cancel(nil)

@@ -30,8 +30,9 @@ type volumes struct {
 // live, or a request for it is under way.
 type volumeState struct {
 	id string
-	// users counts those who work with the volume; guarded by volumes.mu.
-	users int
+	// users counts those who work with the volume. It falls to 0, and rises from
+	// it, under volumes.mu alone.
+	users atomic.Int32
 	// changing is held by whoever changes the files or mounts of the volume. It
 	// is a channel, so that waiting for it ends with the caller's context.
 	changing chan struct{}
@@ -75,16 +76,13 @@ func (v *volumes) acquire(id string) *volumeState {
 		state = &volumeState{id: id, changing: make(chan struct{}, 1)}
 		v.all[id], v.labels[issuance.VolumeLabel(id)] = state, state
 	}
-	state.users++
+	state.users.Add(1)
 	return state
 }
 
-// hold is acquire for a state that the caller has already.
-func (v *volumes) hold(state *volumeState) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	state.users++
-}
+// hold is acquire for a state that the caller has already. It takes no lock of
+// volumes, for the caller may hold that of the state, which release takes second.
+func (s *volumeState) hold() { s.users.Add(1) }
 
 // byLabel returns the volume whose requests have a label, or nil.
 func (v *volumes) byLabel(label string) *volumeState {
@@ -98,7 +96,7 @@ func (v *volumes) each(f func(*volumeState)) {
 	v.mu.Lock()
 	states := slices.Collect(maps.Values(v.all))
 	for _, state := range states {
-		state.users++
+		state.users.Add(1)
 	}
 	v.mu.Unlock()
 	for _, state := range states {
@@ -111,10 +109,10 @@ func (v *volumes) each(f func(*volumeState)) {
 func (v *volumes) release(state *volumeState) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	state.users--
+	last := state.users.Add(-1) == 0
 	state.mu.Lock()
 	defer state.mu.Unlock()
-	if state.users == 0 && state.live == nil && state.flight == nil && state.claimed == noRequest {
+	if last && state.live == nil && state.flight == nil && state.claimed == noRequest {
 		delete(v.all, state.id)
 		delete(v.labels, issuance.VolumeLabel(state.id))
 	}
