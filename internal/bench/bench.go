@@ -21,8 +21,10 @@ import (
 
 // bench is the cluster with the product, and a floor, installed.
 type bench struct {
-	dir      string
-	node     string
+	dir  string
+	node string
+	// duration is the lifetime of documents.
+	duration time.Duration
 	cluster  *testkit.Cluster
 	config   *config.Config
 	programs []*testkit.Program
@@ -34,7 +36,7 @@ type bench struct {
 	atStart usage
 }
 
-func newBench(ctx context.Context) (*bench, error) {
+func newBench(ctx context.Context, duration time.Duration) (*bench, error) {
 	cluster, err := testkit.Connect(os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return nil, err
@@ -45,7 +47,7 @@ func newBench(ctx context.Context) (*bench, error) {
 	}
 	name := testkit.UniqueName("bench")
 	b := &bench{
-		dir: dir, node: name, cluster: cluster,
+		dir: dir, node: name, cluster: cluster, duration: duration,
 		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
 	}
 	if err := b.install(ctx, name); err != nil {
@@ -86,10 +88,11 @@ func (b *bench) writeConfig(issuer string) error {
 kind: SPIFFEConfiguration
 trustDomain: bench.example.org
 issuerRef: {name: %s}
+certificate: {duration: %s}
 volume: {tmpfsPath: %s}
 driver: {httpAddress: ""}
 approver: {httpAddress: "", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
-`, issuer, filepath.Join(b.dir, "tmpfs"), issuer), 0o600)
+`, issuer, b.duration, filepath.Join(b.dir, "tmpfs"), issuer), 0o600)
 	if err != nil {
 		return err
 	}

@@ -26,17 +26,22 @@ func main() {
 	atOnce := flag.Int("at-once", 110, "publishes at the same time, as on a node that has just started")
 	idleVolumes := flag.Int("idle-volumes", 250, "volumes with which the driver is left alone; 0: it is not")
 	idle := flag.Duration("idle", time.Minute, "for how long it is left alone")
+	spread := flag.Int("spread-volumes", 0, "measure nothing but the renewals of so many volumes that are due together (two minutes)")
 	flag.Parse()
-	if err := run(*oneByOne, *atOnce, *idleVolumes, *idle); err != nil {
+	if err := run(*oneByOne, *atOnce, *idleVolumes, *idle, *spread); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(oneByOne, atOnce, idleVolumes int, idle time.Duration) (err error) {
+func run(oneByOne, atOnce, idleVolumes int, idle time.Duration, spread int) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b, err := newBench(ctx)
+	duration := time.Hour
+	if spread > 0 {
+		duration = spreadLifetime
+	}
+	b, err := newBench(ctx, duration)
 	if err != nil {
 		return err
 	}
@@ -45,6 +50,9 @@ func run(oneByOne, atOnce, idleVolumes int, idle time.Duration) (err error) {
 			err = cleanUp
 		}
 	}()
+	if spread > 0 {
+		return b.measureSpread(ctx, os.Stdout, spread)
+	}
 	var rows []row
 	single, err := b.measureOneByOne(ctx, oneByOne)
 	if err != nil {
