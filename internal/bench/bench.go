@@ -21,11 +21,13 @@ import (
 
 // bench is the cluster with the product, and a floor, installed.
 type bench struct {
-	dir     string
-	node    string
-	cluster *testkit.Cluster
-	config  *config.Config
-	access  testkit.Installation
+	dir  string
+	node string
+	// duration is the lifetime of documents.
+	duration time.Duration
+	cluster  *testkit.Cluster
+	config   *config.Config
+	access   testkit.Installation
 	// driver and approver run, or are nil.
 	driver, approver *testkit.Program
 	startApprover    func() error
@@ -37,7 +39,7 @@ type bench struct {
 	atStart usage
 }
 
-func newBench(ctx context.Context) (*bench, error) {
+func newBench(ctx context.Context, duration time.Duration) (*bench, error) {
 	cluster, err := testkit.Connect(os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return nil, err
@@ -48,7 +50,7 @@ func newBench(ctx context.Context) (*bench, error) {
 	}
 	name := testkit.UniqueName("bench")
 	b := &bench{
-		dir: dir, node: name, cluster: cluster,
+		dir: dir, node: name, cluster: cluster, duration: duration,
 		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
 	}
 	if err := b.install(ctx, name); err != nil {
@@ -92,10 +94,11 @@ func (b *bench) writeConfig(issuer string) error {
 kind: SPIFFEConfiguration
 trustDomain: bench.example.org
 issuerRef: {name: %s}
+certificate: {duration: %s}
 volume: {tmpfsPath: %s}
 driver: {httpAddress: "", kubeletRootDir: %s}
 approver: {httpAddress: "", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
-`, issuer, filepath.Join(b.dir, "tmpfs"), filepath.Join(b.dir, "kubelet"), issuer), 0o600)
+`, issuer, b.duration, filepath.Join(b.dir, "tmpfs"), filepath.Join(b.dir, "kubelet"), issuer), 0o600)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ import (
 
 func main() {
 	var s sizes
-	flag.StringVar(&s.only, "only", "", "what to measure, comma-separated: publish, decisions, idle, backlog, memory (default all)")
+	flag.StringVar(&s.only, "only", "", "what to measure, comma-separated: publish, decisions, idle, backlog, memory, or spread alone (default all but spread)")
 	flag.IntVar(&s.oneByOne, "one-by-one", 20, "publish: one after another")
 	flag.IntVar(&s.atOnce, "at-once", 110, "publish: at the same time, as on a node that has just started")
 	flag.IntVar(&s.decisions, "decisions", 200, "decisions: requests, one after another")
@@ -34,6 +34,7 @@ func main() {
 	flag.IntVar(&s.foreign, "foreign", 20000, "memory: requests of others")
 	flag.IntVar(&s.idleVolumes, "idle-volumes", 250, "idle: volumes with which the driver is left alone")
 	flag.DurationVar(&s.idle, "idle", time.Minute, "idle: for how long it is left alone")
+	flag.IntVar(&s.spread, "spread-volumes", 250, "spread: volumes that are due for renewal together (two minutes)")
 	flag.Parse()
 	if err := run(s); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -45,10 +46,11 @@ func main() {
 type sizes struct {
 	only                                                  string
 	oneByOne, atOnce, decisions, backlog, rounds, foreign int
-	idleVolumes                                           int
+	idleVolumes, spread                                   int
 	idle                                                  time.Duration
 }
 
+// wants reports whether something is to be measured.
 func (s sizes) wants(what string) bool {
 	return s.only == "" || slices.Contains(strings.Split(s.only, ","), what)
 }
@@ -59,7 +61,11 @@ func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+for
 func run(s sizes) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	b, err := newBench(ctx)
+	duration := time.Hour
+	if s.only == "spread" {
+		duration = spreadLifetime
+	}
+	b, err := newBench(ctx, duration)
 	if err != nil {
 		return err
 	}
@@ -68,6 +74,9 @@ func run(s sizes) (err error) {
 			err = cleanUp
 		}
 	}()
+	if s.only == "spread" {
+		return b.measureSpread(ctx, os.Stdout, s.spread)
+	}
 	if err := b.latencies(ctx, s); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func main() {
 	flag.DurationVar(&options.Lifetime, "lifetime", 40*time.Second, "lifetime of documents")
 	flag.DurationVar(&options.Pause, "pause", 1500*time.Millisecond, "the longest time between a start and the next random kill")
 	flag.IntVar(&options.StartVolumes, "start-volumes", 250, "volumes with which a start is timed")
-	flag.Uint64Var(&options.Seed, "seed", uint64(time.Now().UnixNano()), "makes the random moments") //nolint:gosec // It is positive.
+	flag.Uint64Var(&options.Seed, "seed", uint64(time.Now().UnixNano()), "makes the random moments")
 	flag.Parse()
 	if err := run(options); err != nil {
 		fmt.Fprintf(os.Stderr, "torture: %v\n", err)
