@@ -20,11 +20,15 @@ func (s *Store) Mount(id, target string) error {
 		return err
 	}
 	if !there {
-		if err := os.MkdirAll(target, 0o750); err != nil {
-			return fmt.Errorf("making the target path: %w", err)
+		err := s.bind(id, target)
+		if errors.Is(err, unix.ENOENT) {
+			// What is mounted there dangles: its directory was removed, and nothing
+			// can be mounted over that.
+			if err = Unmount(target); err == nil {
+				err = s.bind(id, target)
+			}
 		}
-		s.step("target path made")
-		if err := unix.Mount(s.DataPath(id), target, "", unix.MS_BIND, ""); err != nil {
+		if err != nil {
 			return fmt.Errorf("mounting volume %s at %s: %w", id, target, err)
 		}
 		s.step("volume mounted")
@@ -36,6 +40,14 @@ func (s *Store) Mount(id, target string) error {
 	}
 	s.step("mount made read-only")
 	return nil
+}
+
+func (s *Store) bind(id, target string) error {
+	if err := os.MkdirAll(target, 0o750); err != nil {
+		return fmt.Errorf("making the target path: %w", err)
+	}
+	s.step("target path made")
+	return unix.Mount(s.DataPath(id), target, "", unix.MS_BIND, "")
 }
 
 // Mounted reports whether the volume's directory is what is mounted, read-only,
