@@ -98,7 +98,7 @@ clean: ## Remove ./bin, with all that was built and cached in this clone
 ##@ Test
 
 .PHONY: test
-test: $(DEVCLUSTER) build ## Every test, with the race detector, on a real cluster
+test: $(DEVCLUSTER) build bin/tools/csi-sanity ## Every test, with the race detector, on a real cluster
 	@command -v gcc >/dev/null || command -v cc >/dev/null || { echo 'The race detector needs a C compiler: install gcc.' >&2; exit 1; }
 	@status=0; \
 	echo '== $(MODULE)'; \

@@ -21,7 +21,11 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 		return err
 	}
 	if live := state.metadata(); live != nil && time.Now().Before(live.NotAfter) {
-		return d.mountAgain(state, live, request)
+		_, _, err := d.readVolume(state.id)
+		if err == nil {
+			return d.mountAgain(state, live, request)
+		}
+		d.log.Warn("a live volume has lost its files, and gets others", "volume", state.id, "pod", live.Pod(), "error", err)
 	}
 	err = d.publishFirst(ctx, c, state, request)
 	switch {

@@ -208,3 +208,32 @@ func TestMountOfAVolumeThatIsNotThere(t *testing.T) {
 		t.Errorf("got %v, want ENOENT", err)
 	}
 }
+
+// The directory of a mount was removed under it: nothing can be mounted over
+// what dangles, so it goes first.
+func TestMountOverADanglingMount(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	path := target(t, "mount")
+	check(t, store.Mount(id, path))
+	check(t, os.RemoveAll(store.DataPath(id)))
+	check(t, store.Write(id, generation(2), volume.Metadata{}))
+	mustBeMounted(t, store, path, false)
+	check(t, store.Mount(id, path))
+	mustBeMounted(t, store, path, true)
+	if content, err := os.ReadFile(filepath.Join(path, "tls.key")); err != nil || string(content) != "generation 2" {
+		t.Errorf("the file reads %q, %v", content, err)
+	}
+}
+
+// A file at the target path is not the driver's.
+func TestUnmountLeavesAFile(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "mount")
+	check(t, os.WriteFile(path, []byte("precious"), 0o600))
+	check(t, volume.Unmount(path))
+	if content, err := os.ReadFile(path); err != nil || string(content) != "precious" {
+		t.Errorf("the file reads %q, %v", content, err)
+	}
+}
