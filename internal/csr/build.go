@@ -7,12 +7,12 @@ import (
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/asn1"
 	"encoding/pem"
 	"fmt"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // Build makes the certificate request for an SVID: id as the only name, key as
@@ -21,8 +21,9 @@ import (
 // critical, that holds one URI; no other extension or attribute.
 //
 // crypto/x509 never marks the extension of a request critical, not even when
-// the subject is empty, as RFC 5280, section 4.2.1.6, wants it then. So it is
-// made by hand.
+// the subject is empty, as RFC 5280, section 4.2.1.6, wants it then; and it
+// verifies the signature that it has just made, which takes longer than all else.
+// So the request is made by hand.
 //
 // Build fails with [ErrURI] when id has no path, and so names no workload, and
 // with [ErrKey] when key is not of a supported kind.
@@ -36,17 +37,79 @@ func Build(id spiffeid.ID, key crypto.Signer) ([]byte, error) {
 	if err := checkKey(key.Public()); err != nil {
 		return nil, err
 	}
-	san, err := asn1.Marshal([]asn1.RawValue{
-		{Class: asn1.ClassContextSpecific, Tag: uriTag, Bytes: []byte(id.String())},
-	})
+	public, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
-		return nil, fmt.Errorf("encoding subject alternative name: %w", err)
+		return nil, fmt.Errorf("encoding the public key: %w", err)
 	}
-	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{
-		ExtraExtensions: []pkix.Extension{{Id: oidSubjectAltName(), Critical: true, Value: san}},
-	}, key)
+	info, err := buildInfo(id, public)
 	if err != nil {
-		return nil, fmt.Errorf("signing certificate request for %s: %w", id, err)
+		return nil, fmt.Errorf("encoding the request for %s: %w", id, err)
+	}
+	scheme, err := schemeFor(KeySpecOf(key.Public()))
+	if err != nil {
+		return nil, err
+	}
+	signature, err := crypto.SignMessage(key, rand.Reader, info, scheme.hash)
+	if err != nil {
+		return nil, fmt.Errorf("signing the request for %s: %w", id, err)
+	}
+	var whole cryptobyte.Builder
+	whole.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddBytes(info)
+		b.AddBytes(scheme.identifier)
+		b.AddASN1BitString(signature)
+	})
+	der, err := whole.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("encoding the request for %s: %w", id, err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: pemType, Bytes: der}), nil
+}
+
+// buildInfo encodes what is signed (RFC 2986, section 4.1).
+func buildInfo(id spiffeid.ID, public []byte) ([]byte, error) {
+	var info cryptobyte.Builder
+	info.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1Int64(0)                                      // version
+		b.AddASN1(asn1.SEQUENCE, func(*cryptobyte.Builder) {}) // subject
+		b.AddBytes(public)
+		b.AddASN1(asn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
+			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { // the one attribute
+				b.AddASN1ObjectIdentifier(oidExtensionRequest())
+				b.AddASN1(asn1.SET, func(b *cryptobyte.Builder) {
+					b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) { addSAN(b, id) })
+				})
+			})
+		})
+	})
+	return info.Bytes()
+}
+
+// addSAN encodes the one extension (RFC 5280, section 4.2.1.6).
+func addSAN(b *cryptobyte.Builder, id spiffeid.ID) {
+	b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1ObjectIdentifier(oidSubjectAltName())
+		b.AddASN1Boolean(true) // critical
+		b.AddASN1(asn1.OCTET_STRING, func(b *cryptobyte.Builder) {
+			b.AddASN1(asn1.SEQUENCE, func(b *cryptobyte.Builder) {
+				b.AddASN1(asn1.Tag(uriTag).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes([]byte(id.String())) })
+			})
+		})
+	})
+}
+
+// schemeFor returns how a key signs: with the hash that is as long as an ECDSA
+// key's curve, as crypto/x509 does.
+func schemeFor(key KeySpec) (signatureScheme, error) {
+	hashes := map[KeySpec]crypto.Hash{{ECDSA, 384}: crypto.SHA384, {ECDSA, 521}: crypto.SHA512, {Ed25519, 0}: 0}
+	want, ok := hashes[key]
+	if !ok {
+		want = crypto.SHA256
+	}
+	for _, scheme := range signatureSchemes() {
+		if scheme.key == key.Algorithm && scheme.hash == want {
+			return scheme, nil
+		}
+	}
+	return signatureScheme{}, fmt.Errorf("%w: nothing signs with %s", ErrKey, key)
 }

@@ -47,6 +47,10 @@ func nameOID(oid string) string {
 	}
 }
 
+func oidExtensionRequest() stdasn1.ObjectIdentifier {
+	return stdasn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 14}
+}
+
 func oidSubjectAltName() stdasn1.ObjectIdentifier {
 	return stdasn1.ObjectIdentifier{2, 5, 29, 17}
 }

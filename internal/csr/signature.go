@@ -5,6 +5,7 @@ package csr
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/x509"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -16,6 +17,7 @@ import (
 type signatureScheme struct {
 	key        Algorithm
 	algorithm  x509.SignatureAlgorithm
+	hash       crypto.Hash // 0 for Ed25519, which hashes by itself
 	identifier []byte
 }
 
@@ -31,13 +33,13 @@ func signatureSchemes() []signatureScheme {
 		return []byte{0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, last}
 	}
 	return []signatureScheme{
-		{RSA, x509.SHA256WithRSA, pkcs1(0x0b)},
-		{RSA, x509.SHA384WithRSA, pkcs1(0x0c)},
-		{RSA, x509.SHA512WithRSA, pkcs1(0x0d)},
-		{ECDSA, x509.ECDSAWithSHA256, ecdsa(0x02)},
-		{ECDSA, x509.ECDSAWithSHA384, ecdsa(0x03)},
-		{ECDSA, x509.ECDSAWithSHA512, ecdsa(0x04)},
-		{Ed25519, x509.PureEd25519, []byte{0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70}},
+		{RSA, x509.SHA256WithRSA, crypto.SHA256, pkcs1(0x0b)},
+		{RSA, x509.SHA384WithRSA, crypto.SHA384, pkcs1(0x0c)},
+		{RSA, x509.SHA512WithRSA, crypto.SHA512, pkcs1(0x0d)},
+		{ECDSA, x509.ECDSAWithSHA256, crypto.SHA256, ecdsa(0x02)},
+		{ECDSA, x509.ECDSAWithSHA384, crypto.SHA384, ecdsa(0x03)},
+		{ECDSA, x509.ECDSAWithSHA512, crypto.SHA512, ecdsa(0x04)},
+		{Ed25519, x509.PureEd25519, 0, []byte{0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70}},
 	}
 }
 

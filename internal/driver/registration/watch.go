@@ -40,11 +40,11 @@ func (r *Registrar) serve(ctx context.Context, takeOver bool) (ended string, err
 	if !takeOver && socket.Answers(ctx, r.Socket()) {
 		return "", errReplaced
 	}
+	r.setStatus(ErrPending) // before anybody can see the socket
 	listener, err := socket.Listen(ctx, r.Socket())
 	if err != nil {
 		return "", err
 	}
-	r.setStatus(ErrPending)
 	server := r.newServer()
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
