@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -108,15 +109,22 @@ func (t *torture) start(ctx context.Context, program string, environment ...stri
 	return t.connect(ctx)
 }
 
-// connect gives the kubelet a new connection: an old one waits for longer each
-// time before it tries again.
+// connect gives the kubelet a new connection, as soon as somebody listens: gRPC
+// waits for a second before it tries again, and for longer each time.
 func (t *torture) connect(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	for ctx.Err() == nil {
+		if conn, err := new(net.Dialer).DialContext(ctx, "unix", t.socket()); err == nil {
+			_ = conn.Close()
+			break
+		}
+		t.sleep(ctx, 5*time.Millisecond)
+	}
 	kubelet, err := testkit.NewKubelet(t.Cluster, t.kubeletRoot(), t.socket())
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
 	if err := kubelet.WaitForDriver(ctx); err != nil {
 		return errors.Join(fmt.Errorf("the driver does not answer: %w (see %s)", err, t.driver.Log), kubelet.Close())
 	}
