@@ -97,7 +97,7 @@ clean: ## Remove ./bin, with all that was built and cached in this clone
 ##@ Test
 
 .PHONY: test
-test: $(DEVCLUSTER) bin/tools/csi-sanity ## Every test, with the race detector, on a real cluster
+test: $(DEVCLUSTER) build bin/tools/csi-sanity ## Every test, with the race detector, on a real cluster
 	@command -v gcc >/dev/null || command -v cc >/dev/null || { echo 'The race detector needs a C compiler: install gcc.' >&2; exit 1; }
 	@status=0; \
 	echo '== $(MODULE)'; \
@@ -105,7 +105,7 @@ test: $(DEVCLUSTER) bin/tools/csi-sanity ## Every test, with the race detector, 
 	  CGO_ENABLED=1 internal/tools/gotest.sh bin/test.log -race -timeout 20m $(TESTFLAGS) ./... || status=1; \
 	if [[ -n '$(DEVCLUSTER)' ]]; then \
 	  echo '== $(MODULE)/internal/devcluster'; \
-	  cd internal/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster CGO_ENABLED=0 \
+	  cd internal/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster CSI_DRIVER_SPIFFE_BINARY=$(BIN)/csi-driver-spiffe CGO_ENABLED=0 \
 	    ../tools/gotest.sh $(BIN)/test-devcluster.log -timeout 20m $(TESTFLAGS) ./... || status=1; \
 	fi; \
 	if ((status)); then echo 'make test: FAILED' >&2; else echo 'make test: everything passed'; fi; \
