@@ -107,7 +107,7 @@ test: $(DEVCLUSTER) build bin/tools/csi-sanity ## Every test, with the race dete
 	  CGO_ENABLED=1 internal/tools/gotest.sh bin/test.log -race -timeout 20m $(TESTFLAGS) ./... || status=1; \
 	if [[ -n '$(DEVCLUSTER)' ]]; then \
 	  echo '== $(MODULE)/internal/devcluster'; \
-	  cd internal/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster CGO_ENABLED=0 \
+	  cd internal/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster CSI_DRIVER_SPIFFE_BINARY=$(BIN)/csi-driver-spiffe CGO_ENABLED=0 \
 	    ../tools/gotest.sh $(BIN)/test-devcluster.log -timeout 20m $(TESTFLAGS) ./... || status=1; \
 	fi; \
 	if ((status)); then echo 'make test: FAILED' >&2; else echo 'make test: everything passed'; fi; \

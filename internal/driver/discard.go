@@ -77,7 +77,6 @@ func (d *Driver) isWanted(request discarded) bool {
 
 // discardRequests deletes requests until ctx ends.
 func (d *Driver) discardRequests(ctx context.Context) {
-	defer context.AfterFunc(ctx, d.discards.queue.ShutDown)()
 	for range discardWorkers {
 		d.background.Go(func() {
 			for d.discardNext(ctx) {
@@ -85,6 +84,7 @@ func (d *Driver) discardRequests(ctx context.Context) {
 		})
 	}
 	<-ctx.Done()
+	d.discards.queue.ShutDown()
 }
 
 func (d *Driver) discardNext(ctx context.Context) (more bool) {

@@ -6,10 +6,12 @@ package integration_test
 import (
 	"crypto"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -108,4 +110,14 @@ func newWorldWithDefaultGroup(t *testing.T, group *int64) *world {
 
 func sameKey(a, b crypto.PublicKey) bool {
 	return fmt.Sprint(a) == fmt.Sprint(b)
+}
+
+// minLevel is below every level that there is.
+type minLevel struct{}
+
+func (minLevel) Level() slog.Level { return -100 }
+
+func ownedByRoot(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && stat.Uid == 0 && stat.Gid == 0
 }
