@@ -13,6 +13,7 @@ MAKEFLAGS   += --no-builtin-rules --no-print-directory
 FUZZTIME    ?= 30s
 KEEP        ?=
 BENCHFLAGS  ?=
+TORTUREFLAGS ?=
 TESTFLAGS   ?=
 
 # A cluster from the environment might be somebody's production cluster. Only one that is given on the command line
@@ -118,6 +119,12 @@ test-unit: ## The tests that need no cluster, no root and no C compiler: seconds
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (30s)
 	@internal/tools/fuzz.sh $(FUZZTIME)
+
+.PHONY: torture
+torture: $(DEVCLUSTER) build ## Kill the driver hundreds of times, and watch the pods (about 20 minutes)
+	@CSI_DRIVER_SPIFFE_TEST_SET_CLOCK=1 CGO_ENABLED=0 go test -count=1 -run TestFollowClock ./internal/issuance
+	@$(PROGRESS) 'bin/torture' $(STATIC) -v -o $(BIN)/ ./internal/torture/cmd/...
+	@$(CLUSTER) $(AS_ROOT) $(BIN)/torture $(TORTUREFLAGS)
 
 .PHONY: bench
 bench: $(DEVCLUSTER) build ## How long publishing takes, beside the least possible time on the same cluster

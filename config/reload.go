@@ -58,6 +58,8 @@ type Reloader struct {
 	deaf bool
 	// seen is what was looked at last; zero: nothing yet.
 	seen digest
+	// stamp is that of the file when a poll last read it.
+	stamp stamp
 	// pending is what a poll has found and is to be looked at when it has
 	// stayed so; zero: nothing.
 	pending digest
@@ -105,7 +107,7 @@ func (r *Reloader) Run(ctx context.Context, hangup <-chan os.Signal) error {
 			settled.Reset(r.Settle)
 		case <-poll.C:
 			r.listen()
-			if r.found(readContent(r.path)) {
+			if !r.untouched() && r.found(readContent(r.path)) {
 				settled.Reset(r.Settle)
 			}
 		case <-settled.C:

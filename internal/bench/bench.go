@@ -21,8 +21,10 @@ import (
 
 // bench is the cluster with the product, and a floor, installed.
 type bench struct {
-	dir      string
-	node     string
+	dir  string
+	node string
+	// duration is the lifetime of documents.
+	duration time.Duration
 	cluster  *testkit.Cluster
 	config   *config.Config
 	programs []*testkit.Program
@@ -30,9 +32,11 @@ type bench struct {
 	floor    *floor
 	workload testkit.Workload
 	pods     int
+	// atStart is what the driver used before anything was published.
+	atStart usage
 }
 
-func newBench(ctx context.Context) (*bench, error) {
+func newBench(ctx context.Context, duration time.Duration) (*bench, error) {
 	cluster, err := testkit.Connect(os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return nil, err
@@ -43,7 +47,7 @@ func newBench(ctx context.Context) (*bench, error) {
 	}
 	name := testkit.UniqueName("bench")
 	b := &bench{
-		dir: dir, node: name, cluster: cluster,
+		dir: dir, node: name, cluster: cluster, duration: duration,
 		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
 	}
 	if err := b.install(ctx, name); err != nil {
@@ -84,10 +88,11 @@ func (b *bench) writeConfig(issuer string) error {
 kind: SPIFFEConfiguration
 trustDomain: bench.example.org
 issuerRef: {name: %s}
+certificate: {duration: %s}
 volume: {tmpfsPath: %s}
 driver: {httpAddress: "", kubeletRootDir: %s}
 approver: {httpAddress: "", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
-`, issuer, filepath.Join(b.dir, "tmpfs"), filepath.Join(b.dir, "kubelet"), issuer), 0o600)
+`, issuer, b.duration, filepath.Join(b.dir, "tmpfs"), filepath.Join(b.dir, "kubelet"), issuer), 0o600)
 	if err != nil {
 		return err
 	}
@@ -116,7 +121,11 @@ func (b *bench) start(ctx context.Context, name string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return b.kubelet.WaitForDriver(ctx)
+	if err := b.kubelet.WaitForDriver(ctx); err != nil {
+		return err
+	}
+	b.atStart, err = readUsage(b.programs[1].PID())
+	return err
 }
 
 // requests prepares what the kubelet has ready before it calls the driver: the

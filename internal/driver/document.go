@@ -94,20 +94,14 @@ func (d *Driver) document(ctx context.Context, state *volumeState, order issuanc
 // there is none, or if the one there is was made for another pod or policy. The
 // next one begins when the one before has ended: a volume never has two.
 func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
-	state.mu.Lock()
-	defer state.mu.Unlock()
-	if state.flight != nil {
-		if state.flight.isFor(order) && !state.flight.isStale(time.Now()) {
-			return state.flight
-		}
-		state.flight.cancel(errReplaced)
-		state.landing = state.flight.landed
-	}
 	ctx, cancel := context.WithCancelCause(d.life)
 	f := &flight{policy: order.Policy, pod: order.Pod, cancel: cancel, landed: make(chan struct{})}
 	f.progress.Step = func(stage issuance.Stage) { d.step(string(stage)) }
-	before := state.landing
-	state.flight, state.landing = f, f.landed
+	present, before := state.begin(f, order)
+	if present != f {
+		cancel(nil)
+		return present
+	}
 	d.volumes.hold(state)
 	d.background.Go(func() {
 		defer d.volumes.release(state)
@@ -120,6 +114,23 @@ func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
 		f.landedAt = time.Now()
 	})
 	return f
+}
+
+// begin makes f the request of the volume, unless there is one for the order, and
+// returns the one that is under way then. The channel is closed when the one
+// before has ended; it is nil if there was none.
+func (s *volumeState) begin(f *flight, order issuance.Order) (present *flight, before <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight != nil {
+		if s.flight.isFor(order) && !s.flight.isStale(time.Now()) {
+			return s.flight, nil
+		}
+		s.flight.cancel(errReplaced)
+	}
+	before = s.landing
+	s.flight, s.landing = f, f.landed
+	return f, before
 }
 
 // collect ends a flight that has landed.
@@ -138,7 +149,6 @@ func (s *volumeState) abandon() (landed <-chan struct{}) {
 	defer s.mu.Unlock()
 	if s.flight != nil {
 		s.flight.cancel(errUnpublished)
-		s.landing = s.flight.landed
 		s.flight = nil
 	}
 	return s.landing

@@ -110,10 +110,10 @@ func New(options Options) (*Driver, error) {
 	if err := d.openStore(); err != nil {
 		return nil, err
 	}
-	if d.store.Ready() != nil {
-		return d, nil // it has been told of
+	if d.store.Ready() == nil { // else that has been told of
+		err = d.load(snapshot)
 	}
-	return d, d.load(snapshot)
+	return d, err
 }
 
 // newDriver returns a driver that has looked at nothing yet.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // toStatus gives an error its gRPC code. The kubelet writes the message into
@@ -35,6 +36,10 @@ func codeOf(err error) codes.Code {
 		return codes.FailedPrecondition
 	case errors.Is(err, issuance.ErrDenied):
 		return codes.PermissionDenied
+	case errors.Is(err, volume.ErrFull), errors.Is(err, volume.ErrReadOnly):
+		return codes.ResourceExhausted
+	case errors.Is(err, volume.ErrNotMounted):
+		return codes.Unavailable
 	case errors.Is(err, issuance.ErrDeleted), errors.Is(err, errUnpublished):
 		return codes.Aborted
 	case errors.Is(err, errStopping):

@@ -198,3 +198,28 @@ func TestFlightOfAnotherPolicyIsCancelled(t *testing.T) {
 	state.abandon()
 	<-other.landed
 }
+
+// Requests begin and end while others come and go: nobody waits for ever.
+func TestFlightsOfOneVolumeBeginAndEndAtOnce(t *testing.T) {
+	t.Parallel()
+	d := newTestDriver(t, nil)
+	d.stop(errStopping) // requests end as soon as they have begun
+	request, err := parsePublish(goodRequest(), testConfig(t))
+	check(t, err)
+	var users sync.WaitGroup
+	for range 8 {
+		users.Go(func() {
+			for range 200 {
+				state := d.volumes.acquire(testVolume)
+				d.flight(state, d.order(testConfig(t), testVolume, request.token))
+				<-state.abandon()
+				d.volumes.release(state)
+			}
+		})
+	}
+	users.Wait()
+	d.background.Wait()
+	if len(d.volumes.all) != 0 || len(d.volumes.labels) != 0 {
+		t.Errorf("left in memory: %v", d.volumes.all)
+	}
+}

@@ -85,7 +85,7 @@ func TestFaultsOfTheAPIServer(t *testing.T) {
 	w.startApprover()
 	w.startDriver()
 	live := w.pod("live")
-	target := w.publish(live)
+	target := w.publishSoon(live)
 	before := w.generation(target)
 	for name, fault := range faults() {
 		t.Run(name, func(t *testing.T) {

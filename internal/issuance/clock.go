@@ -28,7 +28,10 @@ type systemClock struct{ began time.Time }
 // SystemClock returns the clocks of the machine.
 func SystemClock() Clock { return systemClock{time.Now()} }
 
-func (systemClock) Wall() time.Time          { return time.Now().Round(0) }
+// Wall implements Clock.
+func (systemClock) Wall() time.Time { return time.Now().Round(0) }
+
+// Running implements Clock.
 func (c systemClock) Running() time.Duration { return time.Since(c.began) }
 
 // errNoClockWatch is returned where the kernel does not tell that the wall clock
@@ -44,7 +47,7 @@ func watchClock(ctx context.Context, changed func()) error {
 		return errors.Join(errNoClockWatch, err)
 	}
 	// The Go runtime waits for it as it does for a socket.
-	timer := os.NewFile(uintptr(fd), "timerfd") //nolint:gosec // A file descriptor is not negative.
+	timer := os.NewFile(uintptr(fd), "timerfd")
 	defer timer.Close()
 	defer context.AfterFunc(ctx, func() { _ = timer.SetDeadline(time.Unix(1, 0)) })()
 	for {
@@ -72,7 +75,7 @@ func arm(timer *os.File) error {
 	}
 	var armed error
 	err = raw.Control(func(fd uintptr) {
-		armed = unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, //nolint:gosec // as above
+		armed = unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET,
 			&unix.ItimerSpec{Value: unix.Timespec{Sec: never}}, nil)
 	})
 	return errors.Join(err, armed)

@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
 // ErrBadPending is returned for what is no pending request, or one of another
@@ -60,7 +59,7 @@ func (o Order) prepare() (*Pending, error) {
 	if err != nil {
 		return nil, err
 	}
-	key, err := o.generateKey()
+	key, err := o.Policy.Key.Generate()
 	if err != nil {
 		return nil, err
 	}
@@ -73,13 +72,6 @@ func (o Order) prepare() (*Pending, error) {
 		ID:      id, IdentityHash: o.Policy.IdentityHash(), Duration: o.Policy.Duration,
 		podUID: o.Pod.PodUID, policyHash: o.Policy.Hash(), key: key, csrPEM: csrPEM,
 	}, nil
-}
-
-func (o Order) generateKey() (crypto.Signer, error) {
-	if o.Keys != nil {
-		return o.Keys.Take(o.Policy.Key)
-	}
-	return o.Policy.Key.Generate()
 }
 
 // IsFor reports whether the request is the one that would be made for an order.
@@ -118,7 +110,7 @@ func (p *Pending) Marshal() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(pendingFile{
+	return json.Marshal(pendingFile{ //nolint:gosec // The key belongs into that file.
 		pendingVersion, p.Request.Namespace, p.Request.Name, p.ID.String(), p.podUID, p.policyHash, p.IdentityHash, p.Duration,
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), string(p.csrPEM),
 	})
@@ -152,10 +144,4 @@ func UnmarshalPending(data []byte) (*Pending, error) {
 		IdentityHash: file.IdentityHash, Duration: file.Duration,
 		podUID: file.PodUID, policyHash: file.PolicyHash, key: signer, csrPEM: []byte(file.CSR),
 	}, nil
-}
-
-// KeySource makes private keys; see [Order.Keys].
-type KeySource interface {
-	// Take returns a key of this kind that nobody else has.
-	Take(policy.KeySpec) (crypto.Signer, error)
 }

@@ -41,9 +41,6 @@ type Order struct {
 	VolumeID string
 	// Annotations are added to the CertificateRequest.
 	Annotations map[string]string
-	// Keys is where the private key comes from; nil: it is made when it is
-	// needed.
-	Keys KeySource
 }
 
 // certificateRequest makes the object that is created in the API server. It is

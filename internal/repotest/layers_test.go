@@ -46,6 +46,7 @@ func layers() []layer {
 		{dir: "internal/demo", uses: []string{""}},
 		{dir: "internal/docgen", uses: []string{""}},
 		{dir: "internal/integration", uses: []string{""}},
+		{dir: "internal/torture", uses: []string{""}},
 		{dir: "internal/repotest"},
 
 		// A module of its own: a cluster knows nothing of who uses it.

@@ -4,6 +4,7 @@
 package testkit
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -30,11 +31,17 @@ type Program struct {
 // StartProgram runs a program of the folder bin, with the configuration file
 // dir/config.yaml and a kubeconfig of its own in dir, where its log goes too.
 func StartProgram(bin, dir, name string, access *rest.Config, args ...string) (*Program, error) {
+	return StartProgramWith(nil, bin, dir, name, access, args...)
+}
+
+// StartProgramWith is StartProgram with more in the environment (KEY=VALUE). One
+// that is started again goes on with its log.
+func StartProgramWith(environment []string, bin, dir, name string, access *rest.Config, args ...string) (*Program, error) {
 	kubeconfig := filepath.Join(dir, name+".kubeconfig")
 	if err := WriteKubeconfig(kubeconfig, access); err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, name+".log"))
+	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -42,6 +49,7 @@ func StartProgram(bin, dir, name string, access *rest.Config, args ...string) (*
 	args = append([]string{"--config", filepath.Join(dir, "config.yaml"), "--kubeconfig", kubeconfig}, args...)
 	command := exec.Command(filepath.Join(bin, name), args...)
 	command.Stdout, command.Stderr = log, log
+	command.Env = append(os.Environ(), environment...)
 	// A process group of its own: Ctrl-C is for whoever started it, who then
 	// stops the programs in order.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -67,6 +75,29 @@ func (p *Program) Stop() error {
 		return fmt.Errorf("%s did not stop within 20 s (%w)", p.Name, p.command.Process.Kill())
 	}
 }
+
+// Kill ends the program with SIGKILL, unless it has ended already.
+func (p *Program) Kill() error {
+	if err := p.command.Process.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("killing %s: %w", p.Name, err)
+	}
+	p.exited <- <-p.exited // that it was killed is no news
+	return nil
+}
+
+// WaitForEnd reports whether the program ends by itself within a time.
+func (p *Program) WaitForEnd(within time.Duration) bool {
+	select {
+	case err := <-p.exited:
+		p.exited <- err
+		return true
+	case <-time.After(within):
+		return false
+	}
+}
+
+// PID is the program's process ID.
+func (p *Program) PID() int { return p.command.Process.Pid }
 
 // WriteKubeconfig writes how a ServiceAccount reaches the cluster.
 func WriteKubeconfig(path string, access *rest.Config) error {

@@ -4,6 +4,7 @@
 package testkit
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -13,8 +14,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
-
-	"encoding/json"
 )
 
 // Fault decides what becomes of one call to the API. It calls forward to let

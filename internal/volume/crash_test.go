@@ -6,6 +6,7 @@ package volume_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -42,17 +43,31 @@ func TestWriteClearsUpAfterAProcessThatWasKilled(t *testing.T) {
 			check(t, os.WriteFile(filepath.Join(filepath.Dir(data), "metadata.json.new"), []byte(`{"ver`), 0o600))
 		}},
 	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			store := open(t)
-			check(t, store.Write(id, generation(1), volume.Metadata{PodName: "before"}))
-			row.leave(t, store.DataPath(id))
-			check(t, store.Write(id, generation(2), volume.Metadata{PodName: "after"}))
-			mustHold(t, store, generation(2))
-			if meta, err := store.ReadMetadata(id); err != nil || meta.PodName != "after" {
-				t.Errorf("metadata %+v, %v", meta, err)
-			}
-		})
+		for _, tidied := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, tidied %v", row.name, tidied), func(t *testing.T) {
+				t.Parallel()
+				store := open(t)
+				check(t, store.Write(id, generation(1), volume.Metadata{PodName: "before"}))
+				row.leave(t, store.DataPath(id))
+				if tidied {
+					// As the next process does when it starts: what readers might have
+					// open stays for a while, and is in nobody's way.
+					store.Tidy(id)
+				}
+				check(t, store.Write(id, generation(2), volume.Metadata{PodName: "after"}))
+				if !tidied {
+					mustHold(t, store, generation(2))
+				}
+				for name, want := range generation(2) {
+					if got, err := store.ReadFile(id, name); err != nil || !bytes.Equal(got, want) {
+						t.Errorf("%s reads %q, %v", name, got, err)
+					}
+				}
+				if meta, err := store.ReadMetadata(id); err != nil || meta.PodName != "after" {
+					t.Errorf("metadata %+v, %v", meta, err)
+				}
+			})
+		}
 	}
 }
 

@@ -120,7 +120,7 @@ func (s *Store) Tidy(id string) {
 		return
 	}
 	for _, entry := range entries {
-		if name := entry.Name(); isReserved(name) && name != dataLink && name != current {
+		if name := entry.Name(); isReserved(name) && name != dataLink && name != current && name != newDataLink {
 			s.retire(filepath.Join(data, name))
 		}
 	}

@@ -20,15 +20,14 @@ func (s *Store) Mount(id, target string) error {
 		return err
 	}
 	if !there {
-		err := s.bind(id, target)
-		if errors.Is(err, unix.ENOENT) {
-			// What is mounted there dangles: its directory was removed, and nothing
-			// can be mounted over that.
-			if err = Unmount(target); err == nil {
-				err = s.bind(id, target)
-			}
+		if err := dropDead(target); err != nil {
+			return err
 		}
-		if err != nil {
+		if err := os.MkdirAll(target, 0o750); err != nil {
+			return fmt.Errorf("making the target path: %w", err)
+		}
+		s.step("target path made")
+		if err := unix.Mount(s.DataPath(id), target, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mounting volume %s at %s: %w", id, target, err)
 		}
 		s.step("volume mounted")
@@ -40,14 +39,6 @@ func (s *Store) Mount(id, target string) error {
 	}
 	s.step("mount made read-only")
 	return nil
-}
-
-func (s *Store) bind(id, target string) error {
-	if err := os.MkdirAll(target, 0o750); err != nil {
-		return fmt.Errorf("making the target path: %w", err)
-	}
-	s.step("target path made")
-	return unix.Mount(s.DataPath(id), target, "", unix.MS_BIND, "")
 }
 
 // Mounted reports whether the volume's directory is what is mounted, read-only,
@@ -81,6 +72,18 @@ func (s *Store) seenAt(id, target string) (there, readOnly bool, err error) {
 	return true, fs.Flags&unix.ST_RDONLY != 0, nil
 }
 
+// dropDead unmounts a directory that was deleted under its mount. Nothing is left
+// in it, and nothing can be mounted over it.
+func dropDead(target string) error {
+	var seen unix.Stat_t
+	for unix.Stat(target, &seen) == nil && seen.Nlink == 0 {
+		if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil {
+			return fmt.Errorf("unmounting %s, whose volume was deleted: %w", target, err)
+		}
+	}
+	return nil
+}
+
 // Unmount removes whatever is mounted at target, and the directory itself. A
 // target that is not mounted, not a directory, or not there at all, is not an
 // error.
@@ -105,7 +108,7 @@ func Unmount(target string) error {
 }
 
 func ignoreMissing(err error) error {
-	if errors.Is(err, unix.ENOENT) {
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return nil
 	}
 	return err

@@ -143,6 +143,22 @@ func TestMountedKnowsThatTheVolumeWasReplaced(t *testing.T) {
 	}
 }
 
+// A volume that was deleted under a mount, which nobody can mount over.
+func TestMountReplacesADeadMount(t *testing.T) {
+	t.Parallel()
+	store := open(t)
+	check(t, store.Write(id, generation(1), volume.Metadata{}))
+	path := target(t, "mount")
+	check(t, store.Mount(id, path))
+	check(t, store.Remove(id))
+	check(t, store.Write(id, generation(2), volume.Metadata{}))
+	check(t, store.Mount(id, path))
+	mustBeMounted(t, store, path, true)
+	if n := len(mountsAt(t, path)); n != 1 {
+		t.Errorf("%d mounts, want 1", n)
+	}
+}
+
 func TestUnmount(t *testing.T) {
 	t.Parallel()
 	requireRoot(t)

@@ -1,0 +1,68 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// measureIdle publishes so many volumes, and then watches the driver do nothing
+// for a while.
+func (b *bench) measureIdle(ctx context.Context, out io.Writer, volumes int, idle time.Duration) error {
+	driver := b.programs[1].PID()
+	requests, err := b.requests(ctx, volumes)
+	if err != nil {
+		return err
+	}
+	var group errgroup.Group
+	group.SetLimit(16)
+	for _, request := range requests {
+		group.Go(func() error {
+			_, err := b.kubelet.Node.NodePublishVolume(ctx, request)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	// What has been begun ends, and memory that is not needed is given back.
+	if err := sleep(ctx, settle); err != nil {
+		return err
+	}
+	from, err := readUsage(driver)
+	if err != nil {
+		return err
+	}
+	if err := sleep(ctx, idle); err != nil {
+		return err
+	}
+	to, err := readUsage(driver)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "idle with %d volumes for %s: %.1f ms CPU, %d reads of any kind\n",
+		b.pods, idle, float64(to.cpu-from.cpu)/float64(time.Millisecond), to.reads-from.reads)
+	fmt.Fprintf(out, "memory of the driver: %.1f MiB resident with %d volumes, %.1f MiB at its start; %.1f KiB a volume\n",
+		mib(to.resident), b.pods, mib(b.atStart.resident), float64(to.resident-b.atStart.resident)/1024/float64(b.pods))
+	return nil
+}
+
+// settle is how long the driver is left alone before it is called idle.
+const settle = 20 * time.Second
+
+func sleep(ctx context.Context, duration time.Duration) error {
+	select {
+	case <-time.After(duration):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
