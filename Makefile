@@ -126,6 +126,9 @@ torture: $(DEVCLUSTER) build ## Kill the driver hundreds of times, and watch the
 	@CSI_DRIVER_SPIFFE_TEST_SET_CLOCK=1 CGO_ENABLED=0 go test -count=1 -run TestFollowClock ./internal/issuance
 	@$(PROGRESS) 'bin/torture' $(STATIC) -v -o $(BIN)/ ./internal/torture/cmd/...
 	@$(CLUSTER) $(AS_ROOT) $(BIN)/torture $(TORTUREFLAGS)
+	@$(CLUSTER) $(AS_ROOT) bash -c 'exec env -u KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG="$$KUBECONFIG" "$$@"' - \
+	  CSI_DRIVER_SPIFFE_TEST_FULL=1 CGO_ENABLED=0 go test -count=1 -v -run TestRepublishingDoesNothing ./internal/integration | \
+	  grep -E '^(---|ok|FAIL|    republish)'
 
 .PHONY: bench
 bench: $(DEVCLUSTER) build ## How long publishing takes, beside the least possible time on the same cluster

@@ -34,6 +34,7 @@ func (d *demo) keep(ctx context.Context) error {
 	say("    openssl x509 -in %s/tls.crt -noout -text", d.target)
 	say("    openssl verify -CAfile %s/ca.crt %s/tls.crt", d.target, d.target)
 	say("    watch -n1 openssl x509 -in %s/tls.crt -noout -serial -enddate   # see it being renewed", d.target)
+	say("    bin/csi-driver-spiffe volumes --csi-socket %s", d.path("csi.sock"))
 	say("    tail -f %s %s", d.path("csi-driver-spiffe.log"), d.path("csi-driver-spiffe-approver.log"))
 	say("    $EDITOR %s   # both daemons follow, or say what is wrong", d.path("config.yaml"))
 	say("Press Ctrl-C here to have everything taken down.")

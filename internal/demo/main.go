@@ -72,6 +72,7 @@ func (d *demo) steps(keep bool) []step {
 		{"What the document says", d.showDocument},
 		{"The kubelet publishes the volume again, as it does every minute or so", d.publishAgain},
 		{"A pod that is not root gets files of its group", d.publishForGroup},
+		{"What an administrator sees of the node", d.listVolumes},
 		{"The document is renewed before it expires", d.waitForRenewal},
 		{"example-app asks for the identity of somebody else", d.askForAnother},
 		{"One line of the configuration file is changed while everything runs", d.changeTrustDomain},

@@ -95,6 +95,7 @@ func (w *world) makeHost(tmpfs string) {
 	for _, name := range []string{"kubelet", "run", "etc", "bin"} {
 		w.check(os.MkdirAll(w.hostDir(name), 0o755))
 	}
+	w.rootDir = w.hostDir("kubelet")
 	host := w.hostDir("")
 	w.check(unix.Mount(host, host, "", unix.MS_BIND, ""))
 	w.check(unix.Mount("", host, "", unix.MS_SHARED|unix.MS_REC, ""))
@@ -104,7 +105,9 @@ func (w *world) makeHost(tmpfs string) {
 		w.check(os.RemoveAll(dir))
 	})
 	w.config = w.changedConfig("volume: {tmpfsPath: " + w.hostDir(tmpfs) + "}")
-	w.check(os.WriteFile(filepath.Join(w.hostDir("etc"), "config.yaml"), []byte(strings.Join(w.lines, "\n")+"\n"), 0o600))
+	written, err := w.config.YAML()
+	w.check(err)
+	w.check(os.WriteFile(filepath.Join(w.hostDir("etc"), "config.yaml"), written, 0o600))
 	w.check(testkit.WriteKubeconfig(filepath.Join(w.hostDir("etc"), "kubeconfig"), w.installation.Driver))
 }
 

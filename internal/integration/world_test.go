@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -49,8 +50,10 @@ type world struct {
 	ofApprover, ofDriver *config.Holder
 	driver               *driver.Driver
 	// socket is that of the driver.
-	socket   string
-	kubelet  *testkit.Kubelet
+	socket  string
+	kubelet *testkit.Kubelet
+	// rootDir is the folder of the kubelet, unless it is in dir.
+	rootDir  string
 	node     string
 	workload testkit.Workload
 }
@@ -189,7 +192,7 @@ func (w *world) socketPath() string {
 }
 
 // kubeletRoot is the folder of the world's kubelet.
-func (w *world) kubeletRoot() string { return filepath.Join(w.dir, "kubelet") }
+func (w *world) kubeletRoot() string { return cmp.Or(w.rootDir, filepath.Join(w.dir, "kubelet")) }
 
 // run runs a daemon until the test ends, or until stop is called.
 func (w *world) run(name string, daemon func(context.Context) error) (stop func()) {

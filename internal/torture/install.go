@@ -84,9 +84,9 @@ trustDomain: torture.example.org
 issuerRef: {name: %s}
 certificate: {duration: %s, privateKey: {algorithm: ECDSA, size: 256}}
 volume: {tmpfsPath: %s, tmpfsSize: 64Mi}
-driver: {httpAddress: ""}
+driver: {httpAddress: "", kubeletRootDir: %s}
 approver: {httpAddress: "", leaderElection: {enabled: false}}
-`, t.name, duration, t.tmpfs()), 0o600)
+`, t.name, duration, t.tmpfs(), t.kubeletRoot()), 0o600)
 }
 
 func (t *torture) tmpfs() string       { return filepath.Join(t.Dir, "tmpfs") }
