@@ -63,9 +63,14 @@ func TestRolloutDeniesNoHonestRequest(t *testing.T) {
 	}
 }
 
+// set changes the configuration, but for the places that each of the nodes, which
+// are on one machine here, has for itself.
 func set(holders []*config.Holder, c *config.Config) {
 	for _, holder := range holders {
-		holder.Set(c)
+		own := *c
+		own.Volume.TmpfsPath = holder.Current().Volume.TmpfsPath
+		own.Driver.KubeletRootDir = holder.Current().Driver.KubeletRootDir
+		holder.Set(&own)
 	}
 }
 
@@ -76,6 +81,7 @@ func (w *world) anotherNode() *world {
 	other.node, other.dir, other.ofDriver = w.node+"-b", w.t.TempDir(), nil
 	c := *w.config
 	c.Volume.TmpfsPath = filepath.Join(other.dir, "tmpfs")
+	c.Driver.KubeletRootDir = filepath.Join(other.dir, "kubelet")
 	other.config = &c
 	other.startDriver()
 	return &other
