@@ -11,7 +11,9 @@
 //	os.Exit(program.Main(os.Args[1:], daemon.StandardStreams()))
 //
 // Main answers --validate-config, --print-config and --version itself, without
-// a cluster; else it loads the configuration and calls Run with an [Env].
+// a cluster, and hands over to a [Command] if that is the first argument; else
+// it loads the configuration and calls Run with an [Env]. Before that it sees to
+// it that the process leaves no core dump behind.
 //
 // While Run does the program's work, the configuration file is followed. What
 // has become of it is told at once by the log, and by Events on the program's

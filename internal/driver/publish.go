@@ -18,8 +18,10 @@ import (
 // kubelet gives up on tells the pod's events only "deadline exceeded".
 const replyMargin = time.Second
 
-// errDueOnArrival is why a document is of no lasting use.
-var errDueOnArrival = errors.New("a new certificate is due for renewal already; are the clocks right?")
+// dueOnArrival is why a document is of no lasting use.
+const dueOnArrival = "a new certificate is due for renewal already; are the clocks right?"
+
+var errDueOnArrival = errors.New(dueOnArrival)
 
 // publish makes sure that the volume is in the pod, with a whole document in
 // it. For a volume that is there already it only keeps the fresh token.
@@ -105,7 +107,7 @@ func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Meta
 	if !isOutdated(d.config.Current(), live, now) {
 		d.reissued(state.id)
 	}
-	d.log.Warn(errDueOnArrival.Error(), "volume", state.id,
+	d.log.Warn(dueOnArrival, "volume", state.id,
 		"notBefore", live.NotBefore, "notAfter", live.NotAfter, "retryIn", wait)
 	d.schedule.ScheduleAfter(state.id, wait)
 }
