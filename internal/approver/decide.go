@@ -84,6 +84,10 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 // changes.
 func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again time.Duration, err error) {
 	request, now := e.request, time.Now()
+	kind, name := signer(request)
+	if rest := a.pacer.rest(name, now); rest > 0 {
+		return rest, nil // without judging it each time
+	}
 	known, grace := a.rollout.at(now)
 	// The clocks of API server and approver may differ.
 	patience := min(request.CreationTimestamp.Add(grace).Sub(now), grace)
@@ -98,7 +102,6 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 			append(about(request, decision), "atMost", patience)...)
 		return patience, nil
 	default:
-		kind, name := signer(request)
 		turn, after := a.pacer.enter(kind, name, e.item(), now)
 		if turn == nil { // If after is zero, it comes back when another is through.
 			return after, nil

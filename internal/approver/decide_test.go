@@ -112,7 +112,8 @@ func TestDecideOnWhatTheServerSays(t *testing.T) {
 		{"too many requests", answer{code: http.StatusTooManyRequests}, apierrors.IsTooManyRequests, "throttled", true},
 		{"may not update", answer{code: http.StatusForbidden}, wraps(errMayNotUpdate), "missing_right", true},
 		{
-			"may not approve", answer{http.StatusForbidden, `status.conditions: Forbidden: user "x" does not have permissions to set approved/denied conditions for issuer {ca ClusterIssuer cert-manager.io}`},
+			"may not approve",
+			answer{http.StatusForbidden, `status.conditions: Forbidden: user "x" does not have permissions to set approved/denied conditions for issuer {ca ClusterIssuer cert-manager.io}`},
 			wraps(errMayNotApprove), "missing_right", true,
 		},
 		{"no such kind of issuer", answer{http.StatusForbidden, "spec.issuerRef: Forbidden: referenced signer resource does not exist: {ca Foo bar}"}, wraps(errNoSigner), "no_signer", true},

@@ -95,6 +95,17 @@ func (b *inbox) forget(uid types.UID) {
 	}
 }
 
+// leave drops a request as it was judged. If it has changed since, it stays.
+func (b *inbox) leave(judged *cmapi.CertificateRequest) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.views {
+		if e, ok := v.waiting[judged.UID]; ok && e.request == judged {
+			delete(v.waiting, judged.UID)
+		}
+	}
+}
+
 // undecided counts the requests that wait, and queued those of them that are in
 // the queue.
 func (b *inbox) undecided() (undecided, queued int) {

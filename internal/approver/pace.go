@@ -73,6 +73,16 @@ type turn struct {
 	signer *pace
 }
 
+// rest is for how long no decision for a signer is to be tried.
+func (p *pacer) rest(signer string, now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, ok := p.paces[signer]; ok {
+		return known.resting.Sub(now)
+	}
+	return 0
+}
+
 // enter asks for a turn for a decision: for an issuer of a kind, which is signer.
 // Without one, the decision is to be made after the returned time or, if that is
 // zero, when [turn.leave] returns it.
@@ -105,9 +115,17 @@ func (t *turn) leave(became outcome, now time.Time) (again []item) {
 	defer t.pacer.mu.Unlock()
 	switch became {
 	case written:
-		t.kind.remembered, t.signer.remembered = t.began.Add(rememberedFor), t.began.Add(rememberedFor)
-		t.signer.refused = 0
+		// An answer that the webhook had already, it remembers no longer for that.
+		for _, pace := range []*pace{t.kind, t.signer} {
+			if !t.began.Before(pace.remembered) {
+				pace.remembered = t.began.Add(rememberedFor)
+			}
+		}
+		t.signer.refused, t.signer.resting = 0, time.Time{}
 	case refused:
+		if now.Before(t.signer.resting) {
+			break // Another that was under way at the same time has said so.
+		}
 		rest := min(firstRest<<min(t.signer.refused, 16), lastRest)
 		t.signer.refused++
 		t.signer.resting = now.Add(rest)

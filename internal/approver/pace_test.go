@@ -58,9 +58,11 @@ func TestPacerSendsOneAhead(t *testing.T) {
 			t.Fatal("one has to wait though the webhook knows the answer")
 		}
 	}
-	c.now = c.now.Add(rememberedFor)
-	c.enter("kind", "ca", "4")
-	c.mustPark("kind", "ca", "5")
+	c.now = c.now.Add(rememberedFor - 1)
+	c.enter("kind", "ca", "4").leave(written, c.now) // which the webhook remembers no longer for
+	c.now = c.now.Add(1)
+	c.enter("kind", "ca", "5")
+	c.mustPark("kind", "ca", "6")
 }
 
 // The webhook's first question is about a kind, the second about one issuer.
@@ -99,6 +101,29 @@ func TestPacerHasRefusedSignersRest(t *testing.T) {
 	c.enter("kind", "bad", "1").leave(written, c.now)
 	if c.enter("kind", "bad", "2") == nil {
 		t.Error("it rests after its decision was written")
+	}
+}
+
+// Decisions that were under way at the same time are refused for one reason, and
+// one that is written shows that it is over.
+func TestPacerCountsOneOutageOnce(t *testing.T) {
+	t.Parallel()
+	c := &course{T: t, now: time.Now()}
+	c.enter("kind", "ca", "0").leave(written, c.now)
+	turns := make([]*turn, 8)
+	for i := range turns {
+		turns[i] = c.enter("kind", "ca", strconv.Itoa(i))
+	}
+	for _, turn := range turns[1:] {
+		turn.leave(refused, c.now)
+	}
+	c.mustRest("kind", "ca", firstRest)
+	if rest := c.pacer.rest("ca", c.now); rest != firstRest {
+		t.Errorf("it is said to rest for %s", rest)
+	}
+	turns[0].leave(written, c.now)
+	if c.enter("kind", "ca", "9") == nil {
+		t.Error("it rests though a decision was written")
 	}
 }
 

@@ -55,7 +55,7 @@ func (a *Approver) leaveAlone(request *cmapi.CertificateRequest, decision policy
 	}
 	a.metrics.decisions.WithLabelValues(outcomeLeftAlone).Inc()
 	a.log.Info("left alone: it is for another issuer, and not to be approved for approver.approveOthers", about(request, decision)...)
-	a.inbox.forget(request.UID) // There may be very many. After a change they are listed again.
+	a.inbox.leave(request) // There may be very many. After a change they are listed again.
 }
 
 // complain logs that a decision could not be written. When many fail for the
