@@ -85,9 +85,17 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again time.Duration, err error) {
 	request, now := e.request, time.Now()
 	kind, name := signer(request)
-	if rest := a.pacer.rest(name, now); rest > 0 {
-		return rest, nil // without judging it each time
+	// Judging takes longer than anything else here: only what has a turn is judged.
+	turn, after := a.pacer.enter(kind, name, e.item(), now)
+	if turn == nil { // If after is zero, it comes back when another is through.
+		return after, nil
 	}
+	became := failed
+	defer func() {
+		for _, parked := range turn.leave(became, time.Now()) {
+			waiting.Add(parked)
+		}
+	}()
 	known, grace := a.rollout.at(now)
 	// The clocks of API server and approver may differ.
 	patience := min(request.CreationTimestamp.Add(grace).Sub(now), grace)
@@ -102,14 +110,8 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 			append(about(request, decision), "atMost", patience)...)
 		return patience, nil
 	default:
-		turn, after := a.pacer.enter(kind, name, e.item(), now)
-		if turn == nil { // If after is zero, it comes back when another is through.
-			return after, nil
-		}
 		err := a.carryOut(ctx, e, decision)
-		for _, parked := range turn.leave(outcomeOf(err), time.Now()) {
-			waiting.Add(parked)
-		}
+		became = outcomeOf(err)
 		return 0, err
 	}
 }

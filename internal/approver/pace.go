@@ -73,16 +73,6 @@ type turn struct {
 	signer *pace
 }
 
-// rest is for how long no decision for a signer is to be tried.
-func (p *pacer) rest(signer string, now time.Time) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if known, ok := p.paces[signer]; ok {
-		return known.resting.Sub(now)
-	}
-	return 0
-}
-
 // enter asks for a turn for a decision: for an issuer of a kind, which is signer.
 // Without one, the decision is to be made after the returned time or, if that is
 // zero, when [turn.leave] returns it.

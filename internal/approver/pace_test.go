@@ -118,9 +118,6 @@ func TestPacerCountsOneOutageOnce(t *testing.T) {
 		turn.leave(refused, c.now)
 	}
 	c.mustRest("kind", "ca", firstRest)
-	if rest := c.pacer.rest("ca", c.now); rest != firstRest {
-		t.Errorf("it is said to rest for %s", rest)
-	}
 	turns[0].leave(written, c.now)
 	if c.enter("kind", "ca", "9") == nil {
 		t.Error("it rests though a decision was written")
