@@ -23,8 +23,8 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
 
-// api is as much of an API server as a Requester talks to: one watch, create
-// and delete. What the real one does is tested in package integration; here it
+// api is as much of an API server as a Requester talks to: one watch, create,
+// get and delete. What the real one does is tested in package integration; here it
 // is made to misbehave.
 type api struct {
 	*httptest.Server
@@ -37,6 +37,7 @@ type api struct {
 	mu      sync.Mutex
 	calls   []string // "VERB NAME by TOKEN"
 	selects []string // the label selectors of watches
+	sent    map[string]*cmapi.CertificateRequest
 }
 
 // change is what a watch tells.
@@ -57,7 +58,11 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
 	switch r.Method {
 	case http.MethodGet:
-		a.listOrWatch(w, r)
+		if name := path.Base(r.URL.Path); name != "certificaterequests" {
+			a.get(w, name)
+		} else {
+			a.listOrWatch(w, r)
+		}
 	case http.MethodPost:
 		a.create(w, r)
 	default:
@@ -100,6 +105,18 @@ func (a *api) create(w http.ResponseWriter, r *http.Request) {
 	respond(w, request)
 }
 
+// get answers with what the watch last told of a request.
+func (a *api) get(w http.ResponseWriter, name string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if request := a.sent[name]; request != nil {
+		respond(w, request)
+		return
+	}
+	w.WriteHeader(http.StatusNotFound)
+	respond(w, metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonNotFound, Code: http.StatusNotFound})
+}
+
 func (a *api) listOrWatch(w http.ResponseWriter, r *http.Request) {
 	if !r.URL.Query().Has("watch") {
 		respond(w, cmapi.CertificateRequestList{ListMeta: metav1.ListMeta{ResourceVersion: "1"}})
@@ -130,6 +147,12 @@ func (*api) tell(w http.ResponseWriter, kind string, request *cmapi.CertificateR
 
 // send makes the watch tell of a request.
 func (a *api) send(kind string, request *cmapi.CertificateRequest) {
+	a.mu.Lock()
+	if a.sent == nil {
+		a.sent = map[string]*cmapi.CertificateRequest{}
+	}
+	a.sent[request.Name] = request.DeepCopy()
+	a.mu.Unlock()
 	a.events <- change{kind, request.DeepCopy()}
 }
 

@@ -40,16 +40,18 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest
 		case <-ctx.Done():
 			return nil, to.Err(context.Cause(ctx))
 		case <-silence.C:
-			current, err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
-			if apierrors.IsNotFound(err) {
-				return nil, &Error{name, StageApprove, ErrDeleted}
-			}
-			if err != nil {
-				continue // the watch may still tell
-			}
-			latest = event{request: current}
+			latest = event{}
 		case latest = <-events:
 			silence.Reset(longestSilence)
+		}
+		if latest.request == nil && !latest.deleted {
+			var err error
+			if latest, err = r.look(ctx, name); err != nil {
+				continue // the watch may still tell
+			}
+		}
+		if latest.request == nil {
+			return nil, &Error{name, StageApprove, ErrDeleted}
 		}
 		stage, done, err := outcome(latest.request)
 		switch {
@@ -64,12 +66,22 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest
 	}
 }
 
+// look asks the API server for the state of a request.
+func (r *Requester) look(ctx context.Context, name types.NamespacedName) (event, error) {
+	request, err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return event{deleted: true}, nil
+	}
+	return event{request: request}, err
+}
+
 // Others returns the requests of a volume that the watch knows of, all but the
 // named one.
 func (r *Requester) Others(volumeID string, keep types.NamespacedName) []types.NamespacedName {
 	var others []types.NamespacedName
-	for _, request := range r.tracker.ofVolume(volumeID) {
-		if name := nameOf(request); name != keep {
+	all, _ := r.tracker.ofVolume(volumeID)
+	for _, name := range all {
+		if name != keep {
 			others = append(others, name)
 		}
 	}
@@ -88,6 +100,6 @@ func (r *Requester) Delete(ctx context.Context, requests []types.NamespacedName)
 	return errors.Join(errs...)
 }
 
-func nameOf(request *cmapi.CertificateRequest) types.NamespacedName {
-	return types.NamespacedName{Namespace: request.Namespace, Name: request.Name}
+func nameOf(request metav1.Object) types.NamespacedName {
+	return types.NamespacedName{Namespace: request.GetNamespace(), Name: request.GetName()}
 }

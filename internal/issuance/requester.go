@@ -125,9 +125,9 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 // clear deletes the volume's other requests that are still open, of which there
 // may be one if a process was killed in a bad moment. A volume never has two.
 func (r *Requester) clear(ctx context.Context, volumeID string, keep types.NamespacedName) error {
-	for _, request := range r.tracker.ofVolume(volumeID) {
-		name := nameOf(request)
-		if _, done, _ := outcome(request); done || name == keep {
+	_, open := r.tracker.ofVolume(volumeID)
+	for _, name := range open {
+		if name == keep {
 			continue
 		}
 		if err := r.Delete(ctx, []types.NamespacedName{name}); err != nil {
@@ -139,11 +139,11 @@ func (r *Requester) clear(ctx context.Context, volumeID string, keep types.Names
 
 func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pending, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
 	name := pending.Request
-	if request := r.tracker.get(name); request != nil {
-		if err := pending.mustBeIn(request); err != nil {
-			return nil, err
-		}
-		return r.await(ctx, name, event{request: request}, events, progress)
+	switch request, known := r.tracker.get(name); {
+	case request != nil:
+		return r.goOn(ctx, pending, request, events, progress)
+	case known:
+		return r.adopt(ctx, pending, events, progress)
 	}
 	progress.set(name, StageCreate, nil)
 	client, err := podClient(r.base, order.Token.Reveal())
@@ -166,18 +166,22 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	return r.await(ctx, name, event{}, events, progress)
 }
 
-// adopt goes on with a request that is there already: the answer to its creation
-// was lost.
+// adopt goes on with a request that is there already, though not whole in the
+// tracker: it is done, or the answer to its creation was lost.
 func (r *Requester) adopt(ctx context.Context, pending *Pending, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
 	name := pending.Request
 	there, err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 	if err != nil {
 		return nil, &Error{name, StageCreate, err}
 	}
-	if err := pending.mustBeIn(there); err != nil {
+	return r.goOn(ctx, pending, there, events, progress)
+}
+
+func (r *Requester) goOn(ctx context.Context, pending *Pending, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
+	if err := pending.mustBeIn(request); err != nil {
 		return nil, err
 	}
-	return r.await(ctx, name, event{request: there}, events, progress)
+	return r.await(ctx, pending.Request, event{request: request}, events, progress)
 }
 
 // mustBeIn returns an error unless a request is the one that is pending.

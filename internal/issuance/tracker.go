@@ -36,25 +36,23 @@ type tracker struct {
 
 // event is the state of a request after a change.
 type event struct {
+	// request is nil if the tracker has only the short form of it.
 	request *cmapi.CertificateRequest
 	deleted bool
 }
 
 func newTracker(client cmclient.Interface, node string) (*tracker, error) {
+	t := &tracker{waiters: map[types.NamespacedName]chan event{}}
 	selector := labels.SelectorFromSet(labels.Set{LabelNode: labelValue(node)}).String()
 	factory := cminformers.NewSharedInformerFactoryWithOptions(client, 0,
 		cminformers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }),
-		cminformers.WithTransform(stripManagedFields),
+		cminformers.WithTransform(t.take),
 	)
-	t := &tracker{
-		factory:  factory,
-		informer: factory.Certmanager().V1().CertificateRequests().Informer(),
-		waiters:  map[types.NamespacedName]chan event{},
-	}
+	t.factory, t.informer = factory, factory.Certmanager().V1().CertificateRequests().Informer()
 	_, err := t.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    t.add,
-		UpdateFunc: func(_, obj any) { t.deliver(obj, false) },
-		DeleteFunc: func(obj any) { t.deliver(obj, true) },
+		UpdateFunc: func(_, obj any) { t.update(obj) },
+		DeleteFunc: t.remove,
 	})
 	if err != nil {
 		return nil, err
@@ -88,54 +86,99 @@ func (t *tracker) subscribe(name types.NamespacedName) (<-chan event, func()) {
 	}
 }
 
+// take is given each state of a request before it is kept. It hands it to
+// whoever waits for the request, and returns what is kept. Of a request that is
+// done that is its metadata: a node has one for each volume, and of what it has
+// brought nothing is needed any more.
+func (t *tracker) take(obj any) (any, error) {
+	request, ok := obj.(*cmapi.CertificateRequest)
+	if !ok {
+		return obj, nil
+	}
+	request.ManagedFields = nil // long, and read by nobody
+	t.deliver(nameOf(request), event{request: request})
+	if _, done, _ := outcome(request); done {
+		return shortForm(request), nil
+	}
+	return request, nil
+}
+
+// shortForm returns what is kept of a request that is done.
+func shortForm(request *cmapi.CertificateRequest) *metav1.PartialObjectMetadata {
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: request.Namespace, Name: request.Name, UID: request.UID, ResourceVersion: request.ResourceVersion,
+		Labels: map[string]string{LabelVolume: request.Labels[LabelVolume]},
+	}}
+}
+
 func (t *tracker) add(obj any) {
-	t.deliver(obj, false)
-	if request, ok := obj.(*cmapi.CertificateRequest); ok && t.onNew != nil {
-		t.onNew(nameOf(request), request.Labels[LabelVolume])
+	t.update(obj)
+	if request, err := meta.Accessor(obj); err == nil && t.onNew != nil {
+		t.onNew(nameOf(request), request.GetLabels()[LabelVolume])
 	}
 }
 
-// deliver never blocks: a waiter that is slow finds only the latest state,
-// which is all that it needs.
-func (t *tracker) deliver(obj any, deleted bool) {
+// update tells of a request that was done before its waiter came, which take has
+// not handed over.
+func (t *tracker) update(obj any) {
+	if short, ok := obj.(*metav1.PartialObjectMetadata); ok {
+		t.deliver(nameOf(short), event{})
+	}
+}
+
+func (t *tracker) remove(obj any) {
 	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 		obj = gone.Obj
 	}
-	request, ok := obj.(*cmapi.CertificateRequest)
-	if !ok {
-		return
+	if object, err := meta.Accessor(obj); err == nil {
+		request, _ := obj.(*cmapi.CertificateRequest)
+		t.deliver(nameOf(object), event{request, true})
 	}
+}
+
+// deliver never blocks: a waiter that is slow finds only the latest state that
+// says something, which is all that it needs.
+func (t *tracker) deliver(name types.NamespacedName, latest event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	events, ok := t.waiters[nameOf(request)]
+	events, ok := t.waiters[name]
 	if !ok {
 		return
 	}
 	select {
-	case <-events:
+	case unread := <-events:
+		if latest.request == nil { // the short form says less
+			latest.request = unread.request
+		}
 	default:
 	}
-	events <- event{request, deleted}
+	events <- latest
 }
 
-// get returns what the watch knows of a request, or nil.
-func (t *tracker) get(name types.NamespacedName) *cmapi.CertificateRequest {
-	object, _, err := t.informer.GetIndexer().GetByKey(name.String())
-	if request, ok := object.(*cmapi.CertificateRequest); ok && err == nil {
-		return request
+// get returns what the watch knows of a request, which is nothing, or that it
+// is there, or the whole of it while it is open.
+func (t *tracker) get(name types.NamespacedName) (request *cmapi.CertificateRequest, known bool) {
+	object, known, err := t.informer.GetIndexer().GetByKey(name.String())
+	if err != nil || !known {
+		return nil, false
 	}
-	return nil
+	request, _ = object.(*cmapi.CertificateRequest)
+	return request, true
 }
 
-// ofVolume returns the requests of a volume that the watch knows of.
-func (t *tracker) ofVolume(id string) []*cmapi.CertificateRequest {
+// ofVolume returns the requests of a volume that the watch knows of: the names
+// of all, and of those that are open.
+func (t *tracker) ofVolume(id string) (all, open []types.NamespacedName) {
 	// It fails for want of the index alone, which newTracker made.
 	objects, _ := t.informer.GetIndexer().ByIndex(LabelVolume, labelValue(id))
-	requests := make([]*cmapi.CertificateRequest, 0, len(objects))
 	for _, object := range objects {
-		requests = append(requests, object.(*cmapi.CertificateRequest))
+		name := nameOf(object.(metav1.Object))
+		all = append(all, name)
+		if _, whole := object.(*cmapi.CertificateRequest); whole {
+			open = append(open, name)
+		}
 	}
-	return requests
+	return all, open
 }
 
 func indexByVolume(obj any) ([]string, error) {
@@ -144,13 +187,4 @@ func indexByVolume(obj any) ([]string, error) {
 		return nil, err
 	}
 	return []string{object.GetLabels()[LabelVolume]}, nil
-}
-
-// stripManagedFields drops, before a request is kept in memory, what the server
-// notes about who wrote which field: nothing here reads it, and it is long.
-func stripManagedFields(obj any) (any, error) {
-	if object, err := meta.Accessor(obj); err == nil {
-		object.SetManagedFields(nil)
-	}
-	return obj, nil
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -34,27 +35,70 @@ func TestTrackerHandsOverTheLatestState(t *testing.T) {
 	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
 	one, two := requestNamed("one", "v"), requestNamed("two", "v")
 	events, unsubscribe := tracker.subscribe(nameOf(one))
-	tracker.deliver(two, false)
-	tracker.deliver("not a request", false)
-	tracker.deliver(cache.DeletedFinalStateUnknown{Key: "x", Obj: "not a request"}, true)
+	taken(t, tracker, two)
+	if got := taken(t, tracker, "not a request"); got != "not a request" {
+		t.Errorf("kept %v of what is no request", got)
+	}
+	tracker.remove(cache.DeletedFinalStateUnknown{Key: "x", Obj: "not a request"})
 	if len(events) != 0 {
 		t.Fatalf("got %+v, of another request", <-events)
 	}
 	later := one.DeepCopy()
 	later.Status.Certificate = []byte("certificate")
-	tracker.deliver(one, false)
-	tracker.deliver(later, false) // nobody has read the first
+	taken(t, tracker, one)
+	taken(t, tracker, later) // nobody has read the first
 	if got := <-events; got.request != later || got.deleted {
 		t.Errorf("got %+v, want the latest", got)
 	}
-	tracker.deliver(cache.DeletedFinalStateUnknown{Key: "sandbox/one", Obj: later}, true)
+	tracker.remove(cache.DeletedFinalStateUnknown{Key: "sandbox/one", Obj: later})
 	if got := <-events; got.request != later || !got.deleted {
 		t.Errorf("got %+v, want its deletion", got)
 	}
 	unsubscribe()
-	tracker.deliver(one, false)
+	taken(t, tracker, one)
 	if len(events) != 0 {
 		t.Error("an event after the subscription ended")
+	}
+}
+
+// taken returns what the tracker keeps of what it is given.
+func taken(t *testing.T, tracker *tracker, obj any) any {
+	t.Helper()
+	kept, err := tracker.take(obj)
+	check(t, err)
+	return kept
+}
+
+// Of a request that is done the tracker keeps that it is there. Its waiter gets
+// the whole, even if it is deleted before the waiter has looked.
+func TestTrackerKeepsLittleOfARequestThatIsDone(t *testing.T) {
+	t.Parallel()
+	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
+	request := requestNamed("one", "v")
+	request.Spec.Request = []byte("CSR")
+	open := taken(t, tracker, request)
+	if open != request {
+		t.Errorf("kept %v of an open request", open)
+	}
+	events, unsubscribe := tracker.subscribe(nameOf(request))
+	defer unsubscribe()
+	done := request.DeepCopy()
+	done.Status.Certificate = []byte("certificate")
+	done.Status.Conditions = []cmapi.CertificateRequestCondition{
+		set(cmapi.CertificateRequestConditionReady, cmmeta.ConditionTrue, cmapi.CertificateRequestReasonIssued, ""),
+	}
+	short, ok := taken(t, tracker, done).(*metav1.PartialObjectMetadata)
+	if !ok || nameOf(short) != nameOf(request) || short.Labels[LabelVolume] != "v" {
+		t.Fatalf("kept %+v", short)
+	}
+	tracker.update(short)
+	tracker.remove(short)
+	if got := <-events; got.request != done || !got.deleted {
+		t.Errorf("got %+v, want the whole of it, and that it is gone", got)
+	}
+	tracker.update(short)
+	if got := <-events; got != (event{}) {
+		t.Errorf("got %+v, want to be told to look", got)
 	}
 }
 
@@ -93,12 +137,13 @@ func TestManagedFieldsAreNotKept(t *testing.T) {
 	t.Parallel()
 	request := requestNamed("one", "v")
 	request.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
-	got, err := stripManagedFields(request)
-	check(t, err)
+	got := taken(t, newIdleRequester(t, "https://127.0.0.1:1").tracker, request)
 	if fields := got.(*cmapi.CertificateRequest).ManagedFields; fields != nil {
 		t.Errorf("kept: %v", fields)
 	}
-	if got, err := stripManagedFields("not an object"); got != "not an object" || err != nil {
-		t.Errorf("got %v, %v", got, err)
-	}
+}
+
+func knows(r *Requester, name types.NamespacedName) bool {
+	_, known := r.tracker.get(name)
+	return known
 }
