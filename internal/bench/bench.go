@@ -23,11 +23,12 @@ import (
 type bench struct {
 	dir  string
 	node string
-	// duration is the lifetime of documents.
-	duration time.Duration
-	cluster  *testkit.Cluster
-	config   *config.Config
-	access   testkit.Installation
+	// key is the kind of key, as the configuration has it.
+	key         string
+	trustDomain string
+	cluster     *testkit.Cluster
+	config      *config.Config
+	access      testkit.Installation
 	// driver and approver run, or are nil.
 	driver, approver *testkit.Program
 	startApprover    func() error
@@ -39,7 +40,7 @@ type bench struct {
 	atStart usage
 }
 
-func newBench(ctx context.Context, duration time.Duration) (*bench, error) {
+func newBench(ctx context.Context, key string) (*bench, error) {
 	cluster, err := testkit.Connect(os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return nil, err
@@ -50,7 +51,7 @@ func newBench(ctx context.Context, duration time.Duration) (*bench, error) {
 	}
 	name := testkit.UniqueName("bench")
 	b := &bench{
-		dir: dir, node: name, cluster: cluster, duration: duration,
+		dir: dir, node: name, cluster: cluster, trustDomain: "bench.example.org", key: key,
 		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
 	}
 	if err := b.install(ctx, name); err != nil {
@@ -92,13 +93,14 @@ func (b *bench) writeConfig(issuer string) error {
 	path := filepath.Join(b.dir, "config.yaml")
 	err := os.WriteFile(path, fmt.Appendf(nil, `apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1
 kind: SPIFFEConfiguration
-trustDomain: bench.example.org
+trustDomain: %s
 issuerRef: {name: %s}
-certificate: {duration: %s}
+certificate: {privateKey: {%s}}
+rollout: {reissueWindow: %s}
 volume: {tmpfsPath: %s}
 driver: {httpAddress: "", kubeletRootDir: %s}
 approver: {httpAddress: "", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
-`, issuer, b.duration, filepath.Join(b.dir, "tmpfs"), filepath.Join(b.dir, "kubelet"), issuer), 0o600)
+`, b.trustDomain, issuer, b.key, spreadWindow, filepath.Join(b.dir, "tmpfs"), filepath.Join(b.dir, "kubelet"), issuer), 0o600)
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,7 @@ import (
 func main() {
 	var s sizes
 	flag.StringVar(&s.only, "only", "", "what to measure, comma-separated: publish, decisions, idle, backlog, memory, or spread alone (default all but spread)")
+	flag.StringVar(&s.key, "key", "algorithm: ECDSA, size: 521", "certificate.privateKey of the configuration")
 	flag.IntVar(&s.oneByOne, "one-by-one", 20, "publish: one after another")
 	flag.IntVar(&s.atOnce, "at-once", 110, "publish: at the same time, as on a node that has just started")
 	flag.IntVar(&s.decisions, "decisions", 200, "decisions: requests, one after another")
@@ -34,7 +35,7 @@ func main() {
 	flag.IntVar(&s.foreign, "foreign", 20000, "memory: requests of others")
 	flag.IntVar(&s.idleVolumes, "idle-volumes", 250, "idle: volumes with which the driver is left alone")
 	flag.DurationVar(&s.idle, "idle", time.Minute, "idle: for how long it is left alone")
-	flag.IntVar(&s.spread, "spread-volumes", 250, "spread: volumes that are due for renewal together (two minutes)")
+	flag.IntVar(&s.spread, "spread-volumes", 250, "spread: volumes that are due for renewal in the same minute")
 	flag.Parse()
 	if err := run(s); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -44,7 +45,7 @@ func main() {
 
 // sizes are how much is measured.
 type sizes struct {
-	only                                                  string
+	only, key                                             string
 	oneByOne, atOnce, decisions, backlog, rounds, foreign int
 	idleVolumes, spread                                   int
 	idle                                                  time.Duration
@@ -61,11 +62,7 @@ func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+for
 func run(s sizes) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	duration := time.Hour
-	if s.only == "spread" {
-		duration = spreadLifetime
-	}
-	b, err := newBench(ctx, duration)
+	b, err := newBench(ctx, s.key)
 	if err != nil {
 		return err
 	}

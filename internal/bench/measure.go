@@ -19,6 +19,15 @@ import (
 type row struct {
 	what           string
 	product, floor []time.Duration
+	// floorIs says what the floor is, where it is not the bare loop.
+	floorIs string
+}
+
+func (r row) name() string {
+	if r.floorIs == "" {
+		return r.what
+	}
+	return r.what + " (floor: " + r.floorIs + ")"
 }
 
 // measureOneByOne takes the two in turns, so that both see the same minute.
@@ -106,7 +115,7 @@ func printTable(out io.Writer, rows []row) {
 	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
 	_, _ = fmt.Fprintln(table, "\tp50\tp99\tmax\tfloor p50\tfloor p99\tfloor max\tratio p50\tratio p99\tratio max\t")
 	for _, r := range rows {
-		_, _ = fmt.Fprintf(table, "%s\t", r.what)
+		_, _ = fmt.Fprintf(table, "%s\t", r.name())
 		product, floor := quantiles(r.product), quantiles(r.floor)
 		for _, d := range slices.Concat(product, floor) {
 			_, _ = fmt.Fprintf(table, "%.1f ms\t", float64(d)/float64(time.Millisecond))

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,24 +18,29 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// spreadLifetime is that of the documents whose renewals are watched: they are
-// due 90 to 100 s after they were issued, with the share of its time that every
-// volume is renewed earlier. 250 volumes due in a minute would be fewer at a
-// time than this.
-const spreadLifetime = 150 * time.Second
+const (
+	// spreadWindow is rollout.reissueWindow of the benchmark: all volumes are due
+	// in it, as they would be when they were all published at the same time and
+	// live ten times as long.
+	spreadWindow = time.Minute
+	// spreadTrustDomain replaces that in the configuration, for everything to be
+	// due.
+	spreadTrustDomain = "spread.bench.example.org"
+	// mountPause is between two first mounts, on a node on which now and then a
+	// pod starts.
+	mountPause = 500 * time.Millisecond
+)
 
-// measureSpread publishes so many volumes as fast as it can, waits until they are
-// renewed, and sees how evenly that comes, and how long first mounts of other
-// pods take meanwhile. It needs documents that are due within minutes: see
-// -only spread.
+// measureSpread publishes so many volumes, changes the configuration so that all
+// are due within a minute, and sees how evenly they come, and how long first
+// mounts of other pods take meanwhile.
 func (b *bench) measureSpread(ctx context.Context, out io.Writer, volumes int) error {
 	requests, err := b.requests(ctx, volumes)
 	if err != nil {
 		return err
 	}
 	var group errgroup.Group
-	group.SetLimit(32)
-	began := time.Now()
+	group.SetLimit(16)
 	for _, request := range requests {
 		group.Go(func() error {
 			_, err := b.kubelet.Node.NodePublishVolume(ctx, request)
@@ -44,8 +50,12 @@ func (b *bench) measureSpread(ctx context.Context, out io.Writer, volumes int) e
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	published := time.Since(began)
-	quiet, err := b.firstMounts(ctx, 20)
+	if err := sleep(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	b.trustDomain = spreadTrustDomain
+	progress("%d volumes published; first mounts with no renewals, for %s", volumes, spreadWindow)
+	quiet, err := b.firstMounts(ctx, spreadWindow)
 	if err != nil {
 		return err
 	}
@@ -54,42 +64,47 @@ func (b *bench) measureSpread(ctx context.Context, out io.Writer, volumes int) e
 	var watch sync.WaitGroup
 	watch.Go(func() { renewed.watch(watching, requests) })
 	defer func() { stop(); watch.Wait() }()
-	if err := sleep(ctx, time.Until(began.Add(spreadLifetime*60/100+published))); err != nil {
+	progress("first mounts among renewals, for %s", spreadWindow)
+	if err := b.writeConfig(b.node); err != nil {
 		return err
 	}
-	busy, err := b.firstMounts(ctx, 20)
+	busy, err := b.firstMounts(ctx, spreadWindow)
 	if err != nil {
 		return err
 	}
-	if err := sleep(ctx, time.Until(began.Add(spreadLifetime*67/100+published+5*time.Second))); err != nil {
+	if err := sleep(ctx, 5*time.Second); err != nil {
 		return err
 	}
 	stop()
 	watch.Wait()
 	renewed.print(out, volumes)
-	fmt.Fprintf(out, "first mounts: p50 %.1f ms with no renewals, %.1f ms among them: %.2f times\n",
-		milliseconds(quiet), milliseconds(busy), float64(busy)/float64(quiet))
+	printTable(out, []row{{what: "first mounts among renewals", product: busy, floor: quiet, floorIs: "with none"}})
 	return nil
 }
 
-// firstMounts returns the median time of so many, one after another.
-func (b *bench) firstMounts(ctx context.Context, count int) (time.Duration, error) {
-	requests, err := b.requests(ctx, count)
+// firstMounts publishes one volume after another for so long, and returns how
+// long each took.
+func (b *bench) firstMounts(ctx context.Context, window time.Duration) ([]time.Duration, error) {
+	requests, err := b.requests(ctx, int(window/mountPause))
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	var times []time.Duration
-	for _, request := range requests {
+	for began := time.Now(); len(times) < len(requests) && time.Since(began) < window; {
+		request := requests[len(times)]
 		took, err := timed(func() error {
 			_, err := b.kubelet.Node.NodePublishVolume(ctx, request)
 			return err
 		})
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		times = append(times, took)
+		if err := sleep(ctx, mountPause-took); err != nil {
+			return nil, err
+		}
 	}
-	return quantiles(times)[0], nil
+	return times, nil
 }
 
 // renewals are the times at which volumes got their second document.
@@ -115,25 +130,18 @@ func (r *renewals) watch(ctx context.Context, requests []*csi.NodePublishVolumeR
 	}
 }
 
-// print says how even the renewals came, second by second.
+// print says how even the renewals came, in parts of the window.
 func (r *renewals) print(out io.Writer, volumes int) {
-	seconds := map[int64]int{}
-	var times []int64
-	for _, at := range r.at {
-		seconds[at.Unix()]++
-		times = append(times, at.Unix())
-	}
+	times := slices.SortedFunc(maps.Values(r.at), time.Time.Compare)
 	if len(times) == 0 {
 		fmt.Fprintln(out, "nothing was renewed")
 		return
 	}
-	slices.Sort(times)
-	window, busiest := times[len(times)-1]-times[0]+1, 0
-	for _, count := range seconds {
-		busiest = max(busiest, count)
+	const part = spreadWindow / 12
+	counts := make([]int, times[len(times)-1].Sub(times[0])/part+1)
+	for _, at := range times {
+		counts[at.Sub(times[0])/part]++
 	}
-	fmt.Fprintf(out, "%d of %d volumes renewed within %d s: %.1f in a second, %d in the busiest\n",
-		len(times), volumes, window, float64(len(times))/float64(window), busiest)
+	fmt.Fprintf(out, "%d of %d volumes renewed within %s; in each %s: %v\n",
+		len(times), volumes, times[len(times)-1].Sub(times[0]).Round(time.Second), part, counts)
 }
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -69,6 +69,7 @@ type Driver struct {
 	volumes      volumes
 	reissue      reissue
 	discards     discards
+	firstMounts  precedence
 	step         func(name string)
 	// registrar is nil if somebody else registers the driver.
 	registrar *registration.Registrar

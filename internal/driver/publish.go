@@ -59,6 +59,7 @@ func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 // publishFirst obtains a document and mounts the volume.
 func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
 	began := time.Now()
+	defer d.firstMounts.begin()()
 	if err := d.store.HasRoom(); err != nil {
 		return err
 	}

@@ -43,6 +43,7 @@ func (d *Driver) renew(ctx context.Context, id string) {
 		d.log.Info("renewal waits for the kubelet to publish again", "volume", id, "reason", err)
 		return
 	}
+	d.firstMounts.yield(ctx, patience(state.metadata()))
 	began, snapshot := time.Now(), d.config.Current()
 	err = d.renewWith(ctx, snapshot, state, token)
 	switch {
