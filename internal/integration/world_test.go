@@ -49,6 +49,8 @@ type world struct {
 	// ofApprover and ofDriver hold what each of them runs with.
 	ofApprover, ofDriver *config.Holder
 	driver               *driver.Driver
+	// event takes the driver's Events, unless it is nil.
+	event func(warning bool, reason, note string)
 	// socket is that of the driver.
 	socket  string
 	kubelet *testkit.Kubelet
@@ -169,7 +171,7 @@ func (w *world) startDriver() (stop func()) {
 	}
 	d, err := driver.New(driver.Options{
 		Node: w.node, Socket: socket,
-		Config: w.ofDriver, REST: w.installation.Driver, Log: w.logger("driver"),
+		Config: w.ofDriver, REST: w.installation.Driver, Log: w.logger("driver"), Event: w.event,
 	})
 	w.check(err)
 	w.t.Cleanup(w.unmountAll)

@@ -29,14 +29,15 @@ func layers() []layer {
 		{dir: "internal/filewatch"},
 		{dir: "config", uses: []string{"internal/filewatch", "internal/policy"}},
 		{dir: "internal/volume"},
-		{dir: "internal/trustbundle", uses: []string{"internal/volume"}},
+		{dir: "internal/trustbundle", uses: []string{"internal/filewatch"}},
+		{dir: "internal/contents", uses: []string{"internal/trustbundle", "internal/volume"}},
 		{dir: "internal/issuance", uses: []string{"internal/csr", "internal/policy", "internal/spiffe"}},
 		{dir: "internal/daemon", uses: []string{"config"}},
 		{dir: "internal/approver", uses: []string{
 			"config", "internal/csr", "internal/daemon", "internal/policy", "internal/spiffe",
 		}},
 		{dir: "internal/driver", uses: []string{
-			"config", "internal/csr", "internal/daemon", "internal/issuance", "internal/policy", "internal/spiffe",
+			"config", "internal/contents", "internal/csr", "internal/daemon", "internal/filewatch", "internal/issuance", "internal/policy", "internal/spiffe",
 			"internal/trustbundle", "internal/volume",
 		}},
 		{dir: "cmd", uses: []string{"config", "internal/approver", "internal/daemon", "internal/driver"}},
