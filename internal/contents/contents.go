@@ -10,7 +10,6 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -18,12 +17,19 @@ import (
 
 // Parts are what the files of a volume are made from.
 type Parts struct {
-	// SVID is the SPIFFE ID, the certificate chain and the key.
-	SVID *x509svid.SVID
+	// Chain is the certificate chain of the SVID, leaf first, and Key its private
+	// key in PKCS #8, both in PEM. They are parsed only where a form needs it: with
+	// a key on P-521 that takes longer than all the rest.
+	Chain, Key []byte
+	// TrustDomain is that of the SVID.
+	TrustDomain spiffeid.TrustDomain
 	// Bundle is the trust bundle, or nil: then there are no files of it.
 	Bundle *trustbundle.Bundle
 	// Password is that of stores. It may be empty if there are none.
 	Password string
+	// Keystores, by the names of their files, were made of the same document and
+	// password before, and are taken as they are.
+	Keystores map[string][]byte
 }
 
 // Maker makes files. The zero value is ready for use, by many goroutines.
@@ -35,25 +41,21 @@ type Maker struct {
 
 // Make returns the content of each file that has a name.
 func (m *Maker) Make(names volume.Files, parts Parts) (map[string][]byte, error) {
-	chain, key, err := parts.SVID.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("encoding the document: %w", err)
-	}
 	files := map[string][]byte{}
 	put := func(name string, content []byte) {
 		if name != "" {
 			files[name] = content
 		}
 	}
-	put(names.Certificate, chain)
-	put(names.PrivateKey, key)
+	put(names.Certificate, parts.Chain)
+	put(names.PrivateKey, parts.Key)
 	// The order of the key and its chain is that of nginx, HAProxy, Envoy and Go.
-	put(names.CredentialBundle, bytes.Join([][]byte{key, chain}, nil))
+	put(names.CredentialBundle, bytes.Join([][]byte{parts.Key, parts.Chain}, nil))
 	if parts.Bundle != nil {
 		put(names.TrustBundle, parts.Bundle.PEM())
 	}
 	if names.SPIFFEBundle != "" && parts.Bundle != nil {
-		document, err := spiffeBundle(parts.SVID.ID.TrustDomain(), parts.Bundle)
+		document, err := spiffeBundle(parts.TrustDomain, parts.Bundle)
 		if err != nil {
 			return nil, fmt.Errorf("encoding %s: %w", names.SPIFFEBundle, err)
 		}

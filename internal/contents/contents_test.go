@@ -75,7 +75,7 @@ func asCA(c *x509.Certificate) { c.IsCA, c.KeyUsage = true, x509.KeyUsageCertSig
 
 // newParts makes an SVID with a key of its own, an intermediate CA, and a bundle
 // of a root and one more.
-func newParts(t testing.TB, key crypto.Signer) contents.Parts {
+func newParts(t testing.TB, key crypto.Signer) made {
 	t.Helper()
 	rootKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(t, err)
@@ -87,10 +87,18 @@ func newParts(t testing.TB, key crypto.Signer) contents.Parts {
 		c.URIs, c.KeyUsage = []*url.URL{uri}, x509.KeyUsageDigitalSignature
 	}, key.Public(), middle, rootKey)
 	other := sign(t, asCA, rootKey.Public(), nil, rootKey)
-	return contents.Parts{
-		SVID:   &x509svid.SVID{ID: spiffeid.RequireFromString(id), Certificates: []*x509.Certificate{leaf, middle}, PrivateKey: key},
-		Bundle: bundleOf(t, root, other), Password: password,
+	svid := &x509svid.SVID{ID: spiffeid.RequireFromString(id), Certificates: []*x509.Certificate{leaf, middle}, PrivateKey: key}
+	chain, pkcs8, err := svid.Marshal()
+	check(t, err)
+	return made{
+		contents.Parts{Chain: chain, Key: pkcs8, TrustDomain: svid.ID.TrustDomain(), Bundle: bundleOf(t, root, other), Password: password}, svid,
 	}
+}
+
+// made is contents.Parts with what they were made from.
+type made struct {
+	contents.Parts
+	SVID *x509svid.SVID
 }
 
 func bundleOf(t testing.TB, certificates ...*x509.Certificate) *trustbundle.Bundle {
@@ -115,9 +123,9 @@ func keys(t testing.TB) map[string]crypto.Signer {
 	return map[string]crypto.Signer{"ECDSA": ec, "RSA": rs, "Ed25519": ed}
 }
 
-func filesOf(t testing.TB, names volume.Files, parts contents.Parts) map[string][]byte {
+func filesOf(t testing.TB, names volume.Files, p made) map[string][]byte {
 	t.Helper()
-	files, err := new(contents.Maker).Make(names, parts)
+	files, err := new(contents.Maker).Make(names, p.Parts)
 	check(t, err)
 	return files
 }
@@ -150,7 +158,7 @@ func TestEveryFormSaysTheSame(t *testing.T) {
 	}
 }
 
-func requireChain(t *testing.T, parts contents.Parts, certificates, key []byte) {
+func requireChain(t *testing.T, parts made, certificates, key []byte) {
 	t.Helper()
 	pair, err := tls.X509KeyPair(certificates, key)
 	check(t, err)
@@ -166,7 +174,7 @@ func requireSame(t *testing.T, name string, got, want []*x509.Certificate) {
 	}
 }
 
-func requirePKCS12(t *testing.T, parts contents.Parts, files map[string][]byte) {
+func requirePKCS12(t *testing.T, parts made, files map[string][]byte) {
 	t.Helper()
 	key, leaf, chain, err := pkcs12.DecodeChain(files["keystore.p12"], password)
 	check(t, err)
@@ -182,7 +190,7 @@ func requirePKCS12(t *testing.T, parts contents.Parts, files map[string][]byte) 
 	}
 }
 
-func requireJKS(t *testing.T, parts contents.Parts, files map[string][]byte) {
+func requireJKS(t *testing.T, parts made, files map[string][]byte) {
 	t.Helper()
 	keyStore, trustStore := keystore.New(), keystore.New()
 	check(t, keyStore.Load(bytes.NewReader(files["keystore.jks"]), []byte(password)))
@@ -208,7 +216,7 @@ func TestOnlyWhatHasANameIsMade(t *testing.T) {
 	for _, row := range []struct {
 		name  string
 		names volume.Files
-		parts contents.Parts
+		parts made
 		want  []string
 	}{
 		{"the default", three(), parts, []string{"ca.crt", "tls.crt", "tls.key"}},
@@ -233,8 +241,8 @@ func TestTruststoresAreRemembered(t *testing.T) {
 	t.Parallel()
 	var maker contents.Maker
 	parts, other := newParts(t, keys(t)["Ed25519"]), newParts(t, keys(t)["Ed25519"])
-	truststores := func(p contents.Parts) []byte {
-		files, err := maker.Make(all(), p)
+	truststores := func(p made) []byte {
+		files, err := maker.Make(all(), p.Parts)
 		check(t, err)
 		return slices.Concat(files["truststore.p12"], files["truststore.jks"])
 	}
@@ -253,6 +261,17 @@ func TestTruststoresAreRemembered(t *testing.T) {
 	parts.Password = "another"
 	if bytes.Equal(first, truststores(parts)) {
 		t.Error("another password has the same")
+	}
+}
+
+// A keystore that is there is not made again.
+func TestKeystoresAreTakenAsTheyAre(t *testing.T) {
+	t.Parallel()
+	parts := newParts(t, keys(t)["Ed25519"])
+	parts.Keystores = map[string][]byte{"keystore.p12": []byte("as before")}
+	files := filesOf(t, all(), parts)
+	if string(files["keystore.p12"]) != "as before" || len(files["keystore.jks"]) < 100 || len(files) != 10 {
+		t.Errorf("keystore.p12 is %q, keystore.jks has %d bytes", files["keystore.p12"], len(files["keystore.jks"]))
 	}
 }
 
@@ -278,7 +297,7 @@ func BenchmarkMake(b *testing.B) {
 			parts := newParts(b, keys(b)["ECDSA"])
 			var maker contents.Maker
 			for b.Loop() {
-				if _, err := maker.Make(names, parts); err != nil {
+				if _, err := maker.Make(names, parts.Parts); err != nil {
 					b.Fatal(err)
 				}
 			}

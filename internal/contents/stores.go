@@ -38,8 +38,10 @@ type truststore struct{ hash, password, content string }
 const alias = "svid"
 
 func (m *Maker) makeStores(f format, names volume.Stores, parts Parts, put func(name string, content []byte)) error {
-	if names.Keystore != "" {
-		content, err := f.keystore(parts.SVID, parts.Password)
+	if before, made := parts.Keystores[names.Keystore]; made {
+		put(names.Keystore, before)
+	} else if names.Keystore != "" {
+		content, err := f.keystore(parts)
 		if err != nil {
 			return fmt.Errorf("encoding the %s keystore %s: %w", f, names.Keystore, err)
 		}
@@ -77,7 +79,12 @@ func (m *Maker) truststore(f format, bundle *trustbundle.Bundle, password string
 	return content, nil
 }
 
-func (f format) keystore(svid *x509svid.SVID, password string) ([]byte, error) {
+func (f format) keystore(parts Parts) ([]byte, error) {
+	svid, err := x509svid.Parse(parts.Chain, parts.Key)
+	if err != nil {
+		return nil, err
+	}
+	password := parts.Password
 	if f == pkcs12Format {
 		// Not pkcs12.Modern, which is to become what only Java 26 reads.
 		return pkcs12.Modern2023.Encode(svid.PrivateKey, svid.Certificates[0], svid.Certificates[1:], password)

@@ -5,14 +5,16 @@ package driver
 
 import (
 	"context"
+	"encoding/pem"
+	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -153,20 +155,22 @@ func (d *Driver) rewrite(ctx context.Context, id string) {
 	d.compare(state)
 }
 
+// rewriteFiles keeps the document to the byte. It looks only at whether there is
+// one: to parse its key would take most of the time, and it was whole when it was
+// written.
 func (d *Driver) rewriteFiles(id string, meta *volume.Metadata) error {
-	certificates, err := d.store.ReadFile(id, meta.Files.Certificate)
-	if err != nil {
-		return err
+	var pair [2][]byte
+	for i, name := range []string{meta.Files.Certificate, meta.Files.PrivateKey} {
+		data, err := d.store.ReadFile(id, name)
+		if err != nil {
+			return err
+		}
+		if block, _ := pem.Decode(data); block == nil {
+			return fmt.Errorf("%s of volume %s is damaged", name, id)
+		}
+		pair[i] = data
 	}
-	key, err := d.store.ReadFile(id, meta.Files.PrivateKey)
-	if err != nil {
-		return err
-	}
-	svid, err := x509svid.Parse(certificates, key)
-	if err != nil {
-		return err
-	}
-	return d.writeFiles(id, svid, meta)
+	return d.writeFiles(id, contents.Parts{Chain: pair[0], Key: pair[1]}, true, meta)
 }
 
 // rewritten is setMetadata for a volume whose document is the same as before.

@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
@@ -19,14 +19,22 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
-// writeFiles puts an SVID into a volume, with the trust bundle and in the forms
-// that are asked for at this moment, and notes in meta which those are. The caller
-// holds the lock: whoever is last to write has the latest of all.
-func (d *Driver) writeFiles(id string, svid *x509svid.SVID, meta *volume.Metadata) error {
+// writeFiles puts the SVID of parts into a volume, with the trust bundle and in the
+// forms that are asked for at this moment, and notes in meta which those are. The
+// caller holds the lock: whoever is last to write has the latest of all. If the
+// volume has that SVID already, same is true.
+func (d *Driver) writeFiles(id string, parts contents.Parts, same bool, meta *volume.Metadata) error {
+	svid, err := spiffeid.FromString(meta.SPIFFEID)
+	if err != nil {
+		return err
+	}
 	c := d.config.Current()
-	parts := contents.Parts{SVID: svid, Bundle: d.bundleFor(c, id, meta)}
 	names := filesFor(c, meta)
-	parts.Password = d.storePassword(c, id, meta, names)
+	password, known := d.storePassword(c, id, meta, names)
+	if same && known {
+		parts.Keystores = d.keystores(id, meta.Files, names)
+	}
+	parts.TrustDomain, parts.Bundle, parts.Password = svid.TrustDomain(), d.bundleFor(c, id, meta), password
 	files, err := d.contents.Make(names, parts)
 	if err != nil {
 		return err
@@ -89,20 +97,36 @@ func (d *Driver) bundleFor(c *config.Config, id string, meta *volume.Metadata) *
 }
 
 // storePassword is that of the stores in a volume: the configured one, else the
-// volume's own, which it keeps.
-func (d *Driver) storePassword(c *config.Config, id string, meta *volume.Metadata, names volume.Files) string {
-	switch {
+// volume's own, which it keeps. It is known if the stores that the volume has have
+// it.
+func (d *Driver) storePassword(c *config.Config, id string, meta *volume.Metadata, names volume.Files) (password string, known bool) {
+	switch configured := c.Volume.StorePassword; {
 	case !names.HaveStores():
-		return ""
-	case c.Volume.StorePassword != "":
-		return c.Volume.StorePassword
+		return "", false
+	case configured != "":
+		return configured, meta.Files.HaveStores() && passwordHash(c, names) == meta.StorePassword
 	}
 	if meta.Files.HaveStores() && meta.StorePassword == "" {
 		if own, err := d.store.ReadFile(id, meta.Files.PasswordFile); err == nil && len(own) > 0 {
-			return string(own)
+			return string(own), true
 		}
 	}
-	return rand.Text()
+	return rand.Text(), false
+}
+
+// keystores are those that a volume has and is to have. What cannot be read is made
+// anew.
+func (d *Driver) keystores(id string, has, wanted volume.Files) map[string][]byte {
+	stores := map[string][]byte{}
+	for name, want := range map[string]string{has.PKCS12.Keystore: wanted.PKCS12.Keystore, has.JKS.Keystore: wanted.JKS.Keystore} {
+		if name == "" || name != want {
+			continue
+		}
+		if data, err := d.store.ReadFile(id, name); err == nil && len(data) > 0 {
+			stores[name] = data
+		}
+	}
+	return stores
 }
 
 // passwordHash tells one configured password from another.

@@ -4,8 +4,11 @@
 package driver
 
 import (
+	"fmt"
+
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -13,12 +16,16 @@ import (
 // write puts a document into a volume's files, beside the trust bundle if there
 // is one, and completes meta by what it wrote. The caller holds the lock.
 func (d *Driver) write(id string, document *issuance.Document, meta *volume.Metadata) error {
+	chain, key, err := document.Marshal()
+	if err != nil {
+		return fmt.Errorf("encoding the document: %w", err)
+	}
 	meta.SPIFFEID = document.SVID.ID.String()
 	meta.NotBefore, meta.NotAfter = document.NotBefore(), document.NotAfter()
 	meta.IdentityHash = document.Policy.IdentityHash()
 	meta.Duration = document.Policy.Duration
 	meta.Request = document.Request.Name
-	return d.writeFiles(id, document.SVID, meta)
+	return d.writeFiles(id, contents.Parts{Chain: chain, Key: key}, false, meta)
 }
 
 // finishPending notes that the document of the volume's request is in the volume:

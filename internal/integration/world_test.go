@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,16 +114,13 @@ func (w *world) parseConfig(settings []setting) *config.Config {
 		"driver: {httpAddress: '', publishTimeout: 20s}",
 		"approver: {httpAddress: '', leaderElection: {enabled: false}}",
 	}
-	issuerRef := fmt.Sprintf("issuerRef: {name: %s}", w.issuer)
+	lines = append(lines, fmt.Sprintf("issuerRef: {name: %s}", w.issuer))
 	for _, set := range settings {
 		line := set(w)
-		if strings.HasPrefix(line, "issuerRef:") {
-			issuerRef = line
-		} else {
-			lines = append(lines, line)
-		}
+		section, _, _ := strings.Cut(line, ":")
+		lines = slices.DeleteFunc(lines, func(other string) bool { return strings.HasPrefix(other, section+":") })
+		lines = append(lines, line)
 	}
-	lines = append(lines, issuerRef)
 	w.lines = lines
 	return w.changedConfig("")
 }
