@@ -61,7 +61,8 @@ type Volume struct {
 	TmpfsPath string `json:"tmpfsPath" validate:"required,path,ne=/" change:"restart,driver,reissue" note:"drain the node first, for running pods keep their old files"`
 	// TmpfsSize is the most that the tmpfs may hold for all volumes of a node: a
 	// Kubernetes quantity in whole bytes from `1Mi` to `1Ti`, such as `64Mi`. A
-	// volume needs about 32Ki while it is renewed, and the last 512Ki are kept
+	// volume needs about 32Ki while it is written anew, with every form of
+	// `files` about 100Ki, more if the trust bundle is large; and the last 512Ki are kept
 	// for renewals. Empty: half of the node's memory.
 	TmpfsSize string `json:"tmpfsSize,omitempty" validate:"omitempty,tmpfssize" change:"restart,driver"`
 	// DefaultFSGroup is the group that may read the files of pods which set no
