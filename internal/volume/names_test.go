@@ -30,7 +30,8 @@ func TestNamesAreKept(t *testing.T) {
 		},
 		{
 			"the name of another file", three,
-			volume.Files{Certificate: "a", PrivateKey: "tls.key", TrustBundle: "ca.crt", CredentialBundle: "tls.crt"}, three,
+			volume.Files{Certificate: "a", PrivateKey: "tls.key", TrustBundle: "ca.crt", CredentialBundle: "tls.crt"},
+			three,
 		},
 		{
 			"a name that another form gives up", with(func(f *volume.Files) { f.CredentialBundle = "a" }),
