@@ -80,22 +80,6 @@ func (r *reader) checkRenewal(c *v1alpha1.Certificate) {
 	}
 }
 
-func (r *reader) checkFiles(files *v1alpha1.Files) {
-	names := []struct{ path, name string }{
-		{"volume.files.certificate", files.Certificate},
-		{"volume.files.privateKey", files.PrivateKey},
-		{"volume.files.trustBundle", files.TrustBundle},
-	}
-	for i, second := range names {
-		for _, first := range names[:i] {
-			if first.name == second.name {
-				r.across(wrong("is taken", quote(second.name), "must be different from "+first.path), second.path, first.path)
-				break
-			}
-		}
-	}
-}
-
 func (r *reader) checkLimit(section string, qps float32, burst int) {
 	qpsPath, burstPath := section+".kubeAPIQPS", section+".kubeAPIBurst"
 	switch {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/filewatch"
 )
 
 // RestartError refuses a file that is good, but changes fields that are read
@@ -32,14 +34,10 @@ func (e *RestartError) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// look takes up the content of the file, or refuses it, unless it is what it
-// looked at before.
-func (r *Reloader) look(c content) {
-	now, first := c.digest(), r.seen == digest{}
-	if now == r.seen {
-		return
-	}
-	r.seen = now
+// look takes up the content of the file, or refuses it.
+func (r *Reloader) look(c filewatch.Content) {
+	first := !r.looked
+	r.looked = true
 	running := r.holder.Current()
 	file, changes, err := r.check(c, running)
 	switch {
@@ -58,11 +56,11 @@ func (r *Reloader) look(c content) {
 }
 
 // check does all that can fail.
-func (r *Reloader) check(c content, running *Config) (*Config, []Change, error) {
-	if c.err != nil {
-		return nil, nil, c.err
+func (r *Reloader) check(c filewatch.Content, running *Config) (*Config, []Change, error) {
+	if c.Err != nil {
+		return nil, nil, openError(c.Err)
 	}
-	file, err := Parse(r.path, c.data)
+	file, err := Parse(r.path, c.Data)
 	if err != nil {
 		return nil, nil, err
 	}

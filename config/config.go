@@ -57,17 +57,29 @@ type Volume struct {
 	// DefaultFSGroup is nil when there is none.
 	DefaultFSGroup *int64
 	Files          Files
+	// StorePassword is empty when each volume has one of its own.
+	StorePassword string
 }
 
-// Files are the names of the files in a volume, all different.
+// Files are the names of the files in a volume, all different. Those beyond the
+// first three are empty when there is no such file.
 type Files struct {
 	Certificate, PrivateKey, TrustBundle string
+	CredentialBundle, SPIFFEBundle       string
+	PKCS12, JKS                          Stores
+	// PasswordFile is empty when there is none.
+	PasswordFile string
 }
+
+// Stores are files in the formats of Java.
+type Stores struct{ Keystore, Truststore string }
 
 // TrustBundle is the CA certificates that are put beside each SVID.
 type TrustBundle struct {
 	// Path is empty when there is none.
 	Path string
+	// Required is whether there must be a good one before anything is published.
+	Required bool
 }
 
 // Rollout is how a change of the file takes effect while it spreads.

@@ -41,7 +41,14 @@ func TestConversion(t *testing.T) {
 		Volume: config.Volume{
 			TmpfsPath:      "/run/svids",
 			DefaultFSGroup: &group,
-			Files:          config.Files{Certificate: "svid.pem", PrivateKey: "svid_key.pem", TrustBundle: "svid_bundle.pem"},
+			Files: config.Files{
+				Certificate: "svid.pem", PrivateKey: "svid_key.pem", TrustBundle: "svid_bundle.pem",
+				CredentialBundle: "svid_credential.pem", SPIFFEBundle: "svid_bundle.json",
+				PKCS12:       config.Stores{Keystore: "svid.p12", Truststore: "trust.p12"},
+				JKS:          config.Stores{Keystore: "svid.jks", Truststore: "trust.jks"},
+				PasswordFile: "password",
+			},
+			StorePassword: "correct horse",
 		},
 		TrustBundle: config.TrustBundle{Path: "/var/run/secrets/spiffe.csi.cert-manager.io/ca.crt"},
 		Rollout:     config.Rollout{GracePeriod: 10 * time.Minute, ReissueWindow: time.Hour},

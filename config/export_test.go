@@ -4,11 +4,4 @@
 package config
 
 // Deafen has the Reloader's watches fail with err, or succeed again.
-func (r *Reloader) Deafen(err func() error) {
-	r.watch = func() error {
-		if err := err(); err != nil {
-			return err
-		}
-		return r.folder.watch()
-	}
-}
+func (r *Reloader) Deafen(err func() error) { r.watcher.Refuse = err }

@@ -36,6 +36,10 @@ func TestSchemaAgreesOnStrings(t *testing.T) {
 		base + rest + "volume: {files: {certificate: %s}}": {
 			"", "a", ".a", "a.", "a..b", ".", "..", "..a", "...", "a/b", `a\b`, "a b", "é", "a\tb", "\u0085", strings.Repeat("a", 255), strings.Repeat("a", 256),
 		},
+		base + rest + "volume: {files: {jks: {keystore: %s}}}":                    {"", "a", "..a", "a/b", "tls.key"[:3]},
+		base + rest + "volume: {files: {storePassword: {value: %s}}}":             {"", "short", "enough", "with space", "tab\tinside", "é=accented", strings.Repeat("a", 128), strings.Repeat("a", 129)},
+		base + rest + "volume: {files: {storePassword: {value: '', file: %s}}}":   {"", "a", "..a"},
+		base + rest + "volume: {files: {storePassword: {file: %s, value: null}}}": {"", "a", "a/b"},
 		base + rest + "certificate: {duration: %s}": {
 			"", "1h", "+1h", "-1h", ".5h", "1.h", "1h1.5m", "60000ms", "60000000us", "60000000µs", "60000000μs", "6e3s", "0", "0s", "0h0m", "1", "1d", "h", ".h", "1h ", "1 h",
 		},

@@ -4,6 +4,7 @@
 package config
 
 import (
+	"fmt"
 	"io"
 	"os"
 )
@@ -60,4 +61,18 @@ func parse(filename string, data []byte, understood []version) (*Config, error) 
 		return nil, r.result()
 	}
 	return v.parse(r, root)
+}
+
+func openError(err error) error {
+	return fmt.Errorf("cannot open the configuration file: %w", err)
+}
+
+// readAll reads one byte more than is allowed, which is enough for Parse to
+// refuse it.
+func readAll(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration file: %w", err)
+	}
+	return data, nil
 }

@@ -45,6 +45,10 @@ func rules() []rule {
 			"must be up to 255 bytes without slashes, backslashes and control characters, not \".\" and not beginning with \"..\"",
 		},
 		{
+			"storepassword", isStorePassword, "is not a password for stores",
+			"must be 6 to 128 printable ASCII characters, or \"\" for one that each volume gets for itself",
+		},
+		{
 			"path", isPath, "is not an absolute path",
 			"must begin with a slash and have no empty, \".\" or \"..\" part, no slash at its end and no control characters",
 		},
@@ -78,6 +82,12 @@ func isFilename(s string) bool {
 	return len(s) <= 255 && s != "." && !strings.HasPrefix(s, "..") &&
 		!strings.ContainsAny(s, `/\`) && !hasControl(s)
 }
+
+// isStorePassword asks for what both formats of stores can encode, and for the
+// least length that Java's keytool takes.
+func isStorePassword(s string) bool { return storePassword.MatchString(s) }
+
+var storePassword = regexp.MustCompile(`^[ -~]{6,128}$`)
 
 func isPath(s string) bool {
 	return path.IsAbs(s) && path.Clean(s) == s && !hasControl(s)

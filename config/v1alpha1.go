@@ -55,7 +55,7 @@ func fromV1alpha1(wire *v1alpha1.SPIFFEConfiguration) (*Config, error) {
 		IssuerRef:     policy.IssuerRef{Name: wire.IssuerRef.Name, Kind: wire.IssuerRef.Kind, Group: wire.IssuerRef.Group},
 		Certificate:   certificateFromV1alpha1(&wire.Certificate),
 		Volume:        volumeFromV1alpha1(&wire.Volume),
-		TrustBundle:   TrustBundle{Path: wire.TrustBundle.Path},
+		TrustBundle:   TrustBundle(wire.TrustBundle),
 		Rollout:       Rollout{wire.Rollout.GracePeriod.Duration, wire.Rollout.ReissueWindow.Duration},
 		Driver:        driverFromV1alpha1(&wire.Driver),
 		Approver:      approverFromV1alpha1(&wire.Approver),
@@ -86,12 +86,23 @@ func certificateFromV1alpha1(wire *v1alpha1.Certificate) Certificate {
 }
 
 func volumeFromV1alpha1(wire *v1alpha1.Volume) Volume {
-	v := Volume{TmpfsPath: wire.TmpfsPath, TmpfsSize: bytesOf(wire.TmpfsSize), Files: Files(wire.Files)}
+	v := Volume{
+		TmpfsPath: wire.TmpfsPath, TmpfsSize: bytesOf(wire.TmpfsSize),
+		Files: filesFromV1alpha1(&wire.Files), StorePassword: wire.Files.StorePassword.Value,
+	}
 	if gid := wire.DefaultFSGroup; gid != nil {
 		group := *gid
 		v.DefaultFSGroup = &group
 	}
 	return v
+}
+
+func filesFromV1alpha1(wire *v1alpha1.Files) Files {
+	return Files{
+		Certificate: wire.Certificate, PrivateKey: wire.PrivateKey, TrustBundle: wire.TrustBundle,
+		CredentialBundle: wire.CredentialBundle, SPIFFEBundle: wire.SPIFFEBundle,
+		PKCS12: Stores(wire.PKCS12), JKS: Stores(wire.JKS), PasswordFile: wire.StorePassword.File,
+	}
 }
 
 func driverFromV1alpha1(wire *v1alpha1.Driver) Driver {

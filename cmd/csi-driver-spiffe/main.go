@@ -57,7 +57,7 @@ func run(ctx context.Context, env daemon.Env, o options) error {
 		return err
 	}
 	d, err := driver.New(driver.Options{
-		Node: o.node, Socket: o.socket, Registration: o.registration(), Config: env.Config, REST: rest, Log: env.Log,
+		Node: o.node, Socket: o.socket, Registration: o.registration(), Config: env.Config, REST: rest, Log: env.Log, Event: env.Event,
 	})
 	if err != nil {
 		return err
@@ -66,7 +66,7 @@ func run(ctx context.Context, env daemon.Env, o options) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.Run(ctx) })
 	group.Go(func() error {
-		return env.ServeHTTP(ctx, c.HTTPAddress, daemon.Checks{Healthy: d.Probe, Ready: d.Ready})
+		return env.ServeHTTP(ctx, c.HTTPAddress, daemon.Checks{Healthy: d.Probe, Ready: d.Ready, Detail: d.BundleDetail})
 	})
 	return group.Wait()
 }

@@ -22,6 +22,7 @@ func Default() *SPIFFEConfiguration {
 		IssuerRef:     IssuerRef{Kind: "ClusterIssuer", Group: "cert-manager.io"},
 		Certificate:   defaultCertificate(),
 		Volume:        defaultVolume(),
+		TrustBundle:   TrustBundle{Required: true},
 		Rollout:       Rollout{GracePeriod: duration(2 * time.Minute), ReissueWindow: duration(5 * time.Minute)},
 		Driver:        defaultDriver(),
 		Approver:      defaultApprover(),
@@ -58,7 +59,10 @@ func defaultCertificate() Certificate {
 func defaultVolume() Volume {
 	return Volume{
 		TmpfsPath: "/var/run/csi-driver-spiffe",
-		Files:     Files{Certificate: "tls.crt", PrivateKey: "tls.key", TrustBundle: "ca.crt"},
+		Files: Files{
+			Certificate: "tls.crt", PrivateKey: "tls.key", TrustBundle: "ca.crt",
+			StorePassword: StorePassword{Value: "changeit"}, // as in Java
+		},
 	}
 }
 

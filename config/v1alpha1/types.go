@@ -28,7 +28,8 @@ type SPIFFEConfiguration struct {
 	Certificate Certificate `json:"certificate"`
 	// Volume is what pods find in their volume.
 	Volume Volume `json:"volume"`
-	// TrustBundle is the CA certificates that are put beside each SVID.
+	// TrustBundle is the CA certificates that are put beside each SVID. A change of
+	// the file reaches every live volume at once.
 	TrustBundle TrustBundle `json:"trustBundle"`
 	// Rollout is how a change of this file takes effect while it spreads.
 	Rollout Rollout `json:"rollout"`
@@ -60,7 +61,8 @@ type Volume struct {
 	TmpfsPath string `json:"tmpfsPath" validate:"required,path,ne=/" change:"restart,driver,reissue" note:"drain the node first, for running pods keep their old files"`
 	// TmpfsSize is the most that the tmpfs may hold for all volumes of a node: a
 	// Kubernetes quantity in whole bytes from `1Mi` to `1Ti`, such as `64Mi`. A
-	// volume needs about 32Ki while it is renewed, and the last 512Ki are kept
+	// volume needs about 32Ki while it is written anew, with every form of
+	// `files` about 100Ki, more if the trust bundle is large; and the last 512Ki are kept
 	// for renewals. Empty: half of the node's memory.
 	TmpfsSize string `json:"tmpfsSize,omitempty" validate:"omitempty,tmpfssize" change:"restart,driver"`
 	// DefaultFSGroup is the group that may read the files of pods which set no
@@ -70,26 +72,9 @@ type Volume struct {
 	DefaultFSGroup *int64 `json:"defaultFSGroup,omitempty" validate:"omitempty,min=1,max=4294967294" change:"hot" note:"for volumes published from then on"`
 	// Files are the names of the files in a volume: all different, each of up to
 	// 255 bytes, without slashes and backslashes, not `.` and not beginning with
-	// `..`.
+	// `..`. All of them change in one step. A volume keeps the names that it has
+	// for as long as its pod lives.
 	Files Files `json:"files"`
-}
-
-// Files are the names of the files in a volume.
-type Files struct {
-	// Certificate is the file of the SVID: a PEM certificate chain, leaf first.
-	Certificate string `json:"certificate" validate:"required,filename" change:"hot" note:"for volumes published from then on"`
-	// PrivateKey is the file of the SVID's private key: PKCS #8, PEM.
-	PrivateKey string `json:"privateKey" validate:"required,filename" change:"hot" note:"for volumes published from then on"`
-	// TrustBundle is the file of the CA certificates. It is written when
-	// `trustBundle.path` is set.
-	TrustBundle string `json:"trustBundle" validate:"required,filename" change:"hot" note:"for volumes published from then on"`
-}
-
-// TrustBundle is the CA certificates that are put beside each SVID.
-type TrustBundle struct {
-	// Path of a file of PEM certificates, absolute, as the driver sees it.
-	// Empty: no trust bundle is put into volumes.
-	Path string `json:"path" validate:"omitempty,path" change:"hot" note:"from each volume's next renewal"`
 }
 
 // Certificate is what the driver requests, and the approver demands.

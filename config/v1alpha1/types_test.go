@@ -18,6 +18,8 @@ import (
 
 // Fields that are neither required nor have a default but what Go begins with.
 var optional = []string{
+	"volume.files.credentialBundle", "volume.files.spiffeBundle", "volume.files.storePassword.file",
+	"volume.files.pkcs12.keystore", "volume.files.pkcs12.truststore", "volume.files.jks.keystore", "volume.files.jks.truststore",
 	"volume.defaultFSGroup", "volume.tmpfsSize", "trustBundle.path", "certificate.renewBefore",
 	"certificate.requestAnnotations", "driver.kubeAPIQPS", "driver.kubeAPIBurst",
 	"approver.approveOthers", "approver.kubeAPIQPS", "approver.kubeAPIBurst",
@@ -27,6 +29,7 @@ var optional = []string{
 // config has the rule.
 var untagged = []string{
 	"certificate.privateKey.size", "certificate.requestAnnotations", "approver.leaderElection.enabled", "approver.approveOthers",
+	"trustBundle.required",
 }
 
 // A field that somebody adds is documented, has a rule, says what a change of it

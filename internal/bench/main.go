@@ -25,7 +25,7 @@ import (
 
 func main() {
 	var s sizes
-	flag.StringVar(&s.only, "only", "", "what to measure, comma-separated: publish, decisions, idle, backlog, memory, or spread alone (default all but spread)")
+	flag.StringVar(&s.only, "only", "", "what to measure, comma-separated: publish, decisions, idle, backlog, memory, or spread or bundle alone (default all but these two)")
 	flag.StringVar(&s.key, "key", "algorithm: ECDSA, size: 521", "certificate.privateKey of the configuration")
 	flag.IntVar(&s.oneByOne, "one-by-one", 20, "publish: one after another")
 	flag.IntVar(&s.atOnce, "at-once", 110, "publish: at the same time, as on a node that has just started")
@@ -33,7 +33,7 @@ func main() {
 	flag.IntVar(&s.backlog, "backlog", 2000, "backlog: requests that wait when the approver starts")
 	flag.IntVar(&s.rounds, "rounds", 2, "backlog: how many times")
 	flag.IntVar(&s.foreign, "foreign", 20000, "memory: requests of others")
-	flag.IntVar(&s.idleVolumes, "idle-volumes", 250, "idle: volumes with which the driver is left alone")
+	flag.IntVar(&s.idleVolumes, "idle-volumes", 250, "idle, bundle: volumes of the driver")
 	flag.DurationVar(&s.idle, "idle", time.Minute, "idle: for how long it is left alone")
 	flag.IntVar(&s.spread, "spread-volumes", 250, "spread: volumes that are due for renewal in the same minute")
 	flag.Parse()
@@ -73,6 +73,9 @@ func run(s sizes) (err error) {
 	}()
 	if s.only == "spread" {
 		return b.measureSpread(ctx, os.Stdout, s.spread)
+	}
+	if s.only == "bundle" {
+		return b.measureBundle(ctx, os.Stdout, s.idleVolumes)
 	}
 	if err := b.latencies(ctx, s); err != nil {
 		return err

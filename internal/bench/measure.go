@@ -134,3 +134,5 @@ func quantiles(times []time.Duration) []time.Duration {
 	at := func(percent int) time.Duration { return sorted[(len(sorted)-1)*percent/100] }
 	return []time.Duration{at(50), at(99), at(100)}
 }
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

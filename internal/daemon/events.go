@@ -66,6 +66,15 @@ func (p *podEvents) reloaded(running string) {
 	p.add(corev1.EventTypeNormal, reasonReloaded, fmt.Sprintf("the file is good again, hash %s is running", running))
 }
 
+// tell is what programs make Events of their own by.
+func (p *podEvents) tell(warning bool, reason, note string) {
+	kind := corev1.EventTypeNormal
+	if warning {
+		kind = corev1.EventTypeWarning
+	}
+	p.add(kind, reason, note)
+}
+
 func (p *podEvents) add(kind, reason, note string) {
 	if p == nil {
 		return

@@ -42,6 +42,9 @@ type Checks struct {
 	Healthy func(ctx context.Context) error
 	// Ready returns nil, or why the program cannot do its work now.
 	Ready func() error
+	// Detail returns what an operator should know though the program is ready, as
+	// lines, or nothing. It may be nil.
+	Detail func() string
 }
 
 // healthTimeout is how long it may take to find out whether a program is
@@ -84,13 +87,22 @@ func (e Env) handler(checks Checks) http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := checks.Ready(); err != nil {
-			http.Error(w, strings.TrimSpace(err.Error()+"\n"+e.status.detail()), http.StatusServiceUnavailable)
+			http.Error(w, strings.TrimSpace(err.Error()+"\n"+e.detail(checks)), http.StatusServiceUnavailable)
 			return
 		}
-		fmt.Fprint(w, "ok\n"+e.status.detail())
+		fmt.Fprint(w, "ok\n"+e.detail(checks))
 	})
 	mux.HandleFunc("GET /configz", e.configz)
 	return mux
+}
+
+// detail is what an operator should know, whether or not the program is ready.
+func (e Env) detail(checks Checks) string {
+	text := e.status.detail()
+	if checks.Detail != nil {
+		text += printable(checks.Detail())
+	}
+	return text
 }
 
 func (c Checks) healthy(ctx context.Context) error {

@@ -39,6 +39,9 @@ type Env struct {
 	// Registry takes the program's own metrics. It has those of NewRegistry and
 	// of the configuration file already.
 	Registry *prometheus.Registry
+	// Event makes an Event on the pod in which the program runs, of type Warning or
+	// Normal, if the environment names that. It never blocks.
+	Event func(warning bool, reason, note string)
 
 	status *status
 }
@@ -129,7 +132,7 @@ func (p Program) run(options options, streams Streams) error {
 	following.Go(func() { f.run(ctx, hangup) })
 	err = p.Run(ctx, Env{
 		Config: f.holder, Log: f.log, Kubeconfig: options.kubeconfig,
-		Registry: f.registry, status: f.status,
+		Registry: f.registry, Event: f.events.tell, status: f.status,
 	})
 	stop()
 	following.Wait()

@@ -19,6 +19,8 @@ func across(section string) []*schema {
 		return oneRenewal()
 	case "certificate.privateKey":
 		return keySizes()
+	case "volume.files.storePassword":
+		return passwordSomewhere()
 	case "driver", "approver":
 		return limits()
 	default:
@@ -65,6 +67,15 @@ func keySizes() []*schema {
 		rules = append(rules, &schema{If: is, Then: object("size", &schema{Enum: append(sizes[algorithm], nil)})})
 	}
 	return rules
+}
+
+// passwordSomewhere is that a password which a volume makes needs a file.
+func passwordSomewhere() []*schema {
+	is := object("value", &schema{Const: ""})
+	is.Required = []string{"value"}
+	then := object("file", &schema{Type: "string", MinLength: new(1)})
+	then.Required = []string{"file"}
+	return []*schema{{If: is, Then: then}}
 }
 
 // limits are that of two fields each needs the other.

@@ -61,7 +61,7 @@ func TestReference(t *testing.T) {
 		"| `certificate.renewBeforePercentage` | integer | `33` |",
 		"| `certificate.requestAnnotations` | map of strings | `{}` |",
 		"| `volume.defaultFSGroup` | integer | unset | hot; for volumes published from then on | The group that may read",
-		"| `trustBundle.path` | string | `\"\"` | hot; from each volume's next renewal | Path of a file",
+		"| `trustBundle.path` | string | `\"\"` | hot; live volumes get the bundle, or lose it | Path of a file",
 		"| `driver.httpAddress` | string | `\":9402\"` | restart of the driver | Where the driver serves",
 		"| `driver.kubeAPIQPS` | number | `0` | restart of the driver | Limits the requests",
 		"| `approver.leaderElection.enabled` | boolean | `true` | restart of the approver | Turns leader election on.",

@@ -42,10 +42,11 @@ func patterns() map[string]pattern {
 		"subdomain":   {`^` + subdomain + `$`, new(253)},
 		"kind":        {`^[A-Z][A-Za-z0-9]{0,62}$`, nil},
 		// The rule counts bytes, this counts characters.
-		"filename":  {`^(` + fileChar + inFile + `*|\.` + fileChar + inFile + `*)$`, new(255)},
-		"path":      {`^/(` + segment + `(/` + segment + `)*)?$`, nil},
-		"tmpfssize": {`^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$`, nil},
-		"listen":    {`^(` + host + `|\[(` + host + `|[0-9A-Fa-f:.]*)\])?:` + port + `$`, nil},
+		"filename":      {`^(` + fileChar + inFile + `*|\.` + fileChar + inFile + `*)$`, new(255)},
+		"storepassword": {`^[ -~]{6,128}$`, nil},
+		"path":          {`^/(` + segment + `(/` + segment + `)*)?$`, nil},
+		"tmpfssize":     {`^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$`, nil},
+		"listen":        {`^(` + host + `|\[(` + host + `|[0-9A-Fa-f:.]*)\])?:` + port + `$`, nil},
 	}
 }
 

@@ -15,8 +15,11 @@
 //	heal.go       or gets back what it has lost, and keeps what it has
 //	document.go   one request to cert-manager, which outlives the kubelet's call
 //	write.go      the document becomes files
+//	files.go      which, and what else is in them
 //	renew.go      the same again, before the document expires
 //	reissue.go    or because the configuration asks for another document
+//	bundle.go     the trust bundle's file is followed
+//	catchup.go    and what has changed reaches live volumes, documents or not
 //	unpublish.go  everything of the volume is destroyed
 //	volumes.go    what is known of each volume between those
 //	load.go       what an earlier process left behind

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -26,8 +27,8 @@ import (
 // spec.volumes[].csi.driver and as the CSIDriver object is called.
 const Name = "spiffe.csi.cert-manager.io"
 
-// Options is what a driver is made from. All fields but Registration and Step are
-// required.
+// Options is what a driver is made from. All fields but Registration, Step and
+// Event are required.
 type Options struct {
 	// Node is the name of the Kubernetes node.
 	Node string
@@ -46,6 +47,9 @@ type Options struct {
 	// Step, unless nil, is called with the name of each thing that has just been
 	// done. It is for tests that kill the process in between.
 	Step func(name string)
+	// Event, unless nil, is told what people should see as an Event on the driver's
+	// own pod. It must not block.
+	Event func(warning bool, reason, note string)
 }
 
 // Registration is where the driver and the kubelet find each other.
@@ -66,11 +70,19 @@ type Driver struct {
 	schedule     *issuance.Scheduler
 	store        *volume.Store
 	bundles      trustbundle.Source
-	volumes      volumes
-	reissue      reissue
-	discards     discards
-	firstMounts  precedence
-	step         func(name string)
+	contents     contents.Maker
+	// bundlePath is the file that bundles follows, and watched the watch of it.
+	bundlePath string
+	watched    watching
+	// behind and rewrites bring live volumes what has changed beside documents.
+	behind      *behind
+	rewrites    *issuance.Scheduler
+	event       func(warning bool, reason, note string)
+	volumes     volumes
+	reissue     reissue
+	discards    discards
+	step        func(name string)
+	firstMounts precedence
 	// registrar is nil if somebody else registers the driver.
 	registrar *registration.Registrar
 	// planned is the configuration that renewals are planned by.
@@ -90,9 +102,8 @@ type Driver struct {
 var errStopping = errors.New("the driver is stopping")
 
 // New returns a driver that holds the tmpfs at volume.tmpfsPath and knows the
-// volumes that are there. It fails if the process may not mount, or if the
-// configured trust bundle cannot be read: better no driver than pods that
-// cannot verify anyone. If the tmpfs cannot be mounted for another reason, the
+// volumes that are there. It fails if the process may not mount, or if there is no
+// good trust bundle and the configuration demands one. If the tmpfs cannot be mounted for another reason, the
 // driver refuses to publish until it can.
 func New(options Options) (*Driver, error) {
 	if options.Node == "" {
@@ -103,10 +114,8 @@ func New(options Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	if path := snapshot.TrustBundle.Path; path != "" {
-		if _, err := d.bundles.Read(path); err != nil {
-			return nil, err
-		}
+	if err := d.openBundle(snapshot); err != nil {
+		return nil, err
 	}
 	if err := d.openStore(); err != nil {
 		return nil, err
@@ -127,6 +136,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 		node: options.Node, socket: options.Socket,
 		config: options.Config, log: options.Log,
 		requester: requester, discards: newDiscards(), step: options.Step,
+		behind: newBehind(), event: options.Event,
 		store: volume.New(snapshot.Volume.TmpfsPath, volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)),
 	}
 	if d.step == nil {
@@ -137,6 +147,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 	}
 	d.life, d.stop = context.WithCancelCause(context.Background())
 	d.schedule = issuance.NewScheduler(snapshot.Driver.MaxConcurrentRenewals, d.renew)
+	d.rewrites = d.newRewrites()
 	requester.OnNew(d.seen)
 	return d, nil
 }
@@ -153,8 +164,10 @@ func (d *Driver) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.serve(ctx, listener) })
 	group.Go(func() error { d.schedule.Run(ctx); return nil })
+	group.Go(func() error { d.rewrites.Run(ctx); return nil })
 	group.Go(func() error { d.follow(ctx); return nil })
 	group.Go(func() error { d.followClock(ctx); return nil })
+	group.Go(func() error { _ = d.rewrites.FollowClock(ctx); return nil }) // to look at it less often
 	group.Go(func() error { d.discardRequests(ctx); return nil })
 	group.Go(func() error { d.serveList(ctx); return nil })
 	if d.registrar != nil {

@@ -33,6 +33,7 @@ func (d *Driver) load(c *config.Config) error {
 		switch live, err := d.takeOver(state); {
 		case live != nil:
 			d.plan(c, state, live)
+			d.compare(state)
 			taken++
 		case err == nil:
 			waiting++
@@ -67,6 +68,7 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 	switch {
 	case err == nil:
 		d.store.Tidy(state.id)
+		d.findBundle(state.id, live)
 		state.setMetadata(live)
 		if mounted, err := d.store.Mounted(state.id, live.TargetPath); err == nil && !mounted {
 			d.log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again",

@@ -11,7 +11,7 @@ import (
 
 // Metrics returns what the driver tells of its volumes, none of it by pod.
 func (d *Driver) Metrics() []prometheus.Collector {
-	return []prometheus.Collector{
+	return append([]prometheus.Collector{
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "csi_driver_spiffe_volumes",
 			Help: "Live volumes of this node.",
@@ -28,7 +28,7 @@ func (d *Driver) Metrics() []prometheus.Collector {
 			Name: "csi_driver_spiffe_renewal_failures_total",
 			Help: "Renewals that failed and are tried again.",
 		}, func() float64 { return float64(d.renewalFailures.Load()) }),
-	}
+	}, d.bundleMetrics()...)
 }
 
 // census counts live volumes and finds the earliest end of their documents.

@@ -60,7 +60,7 @@ func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
 	began := time.Now()
 	defer d.firstMounts.begin()()
-	if err := d.store.HasRoom(); err != nil {
+	if err := errors.Join(d.store.HasRoom(), d.requireBundle(c)); err != nil {
 		return err
 	}
 	document, err := d.document(ctx, state, d.order(c, state.id, request.token))
@@ -77,9 +77,8 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		PodName:      request.token.PodName,
 		PodUID:       request.token.PodUID,
 		FSGroup:      request.fsGroup,
-		Files:        volume.Files(c.Volume.Files),
 	}
-	if err := d.write(c, state.id, document, live); err != nil {
+	if err := d.write(state.id, document, live); err != nil {
 		return err
 	}
 	if err := d.store.Mount(state.id, request.targetPath); err != nil {
@@ -98,6 +97,8 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 // failure: renewing it at once would go on without end.
 func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Metadata) {
 	now := time.Now()
+	// So may what files there are to be.
+	defer d.compare(state)
 	if c.RenewalTime(live.NotBefore, live.NotAfter, state.id).After(now) {
 		state.setMetadata(live)
 		// The configuration may have changed since the request was made.

@@ -78,6 +78,7 @@ func (d *Driver) follow(ctx context.Context) {
 func (d *Driver) takeConfig(c *config.Config) {
 	before := d.planned
 	d.planned = c
+	d.followBundle(c)
 	retimed := before != nil && (before.Certificate.RenewBefore != c.Certificate.RenewBefore ||
 		before.Certificate.RenewBeforePercentage != c.Certificate.RenewBeforePercentage)
 	d.volumes.each(func(state *volumeState) {
@@ -86,6 +87,7 @@ func (d *Driver) takeConfig(c *config.Config) {
 		if live == nil {
 			return
 		}
+		d.compare(state)
 		// What is planned already keeps its moment, be it a re-issue or the next
 		// attempt after a failure: edits must not put it off, nor bring it on.
 		outdated, waiting := isOutdated(c, live, time.Now()), d.reissue.has(state.id)

@@ -84,7 +84,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, document *issuanc
 		return errNotLive
 	}
 	renewed := *live
-	if err := d.write(c, state.id, document, &renewed); err != nil {
+	if err := d.write(state.id, document, &renewed); err != nil {
 		return err
 	}
 	d.setLive(c, state, &renewed)

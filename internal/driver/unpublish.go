@@ -46,6 +46,7 @@ func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 	}
 	state.forget()
 	d.reissued(id)
+	d.compare(state)
 	d.discardOthers(state)
 	return nil
 }

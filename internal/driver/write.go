@@ -8,38 +8,24 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // write puts a document into a volume's files, beside the trust bundle if there
-// is one, and completes meta by what it wrote.
-func (d *Driver) write(c *config.Config, id string, document *issuance.Document, meta *volume.Metadata) error {
-	certificates, key, err := document.Marshal()
+// is one, and completes meta by what it wrote. The caller holds the lock.
+func (d *Driver) write(id string, document *issuance.Document, meta *volume.Metadata) error {
+	chain, key, err := document.Marshal()
 	if err != nil {
 		return fmt.Errorf("encoding the document: %w", err)
-	}
-	files := map[string][]byte{
-		meta.Files.Certificate: certificates,
-		meta.Files.PrivateKey:  key,
-	}
-	if path := c.TrustBundle.Path; path != "" {
-		bundle, err := d.bundles.Read(path)
-		switch {
-		case bundle == nil:
-			return err
-		case err != nil:
-			d.log.Warn("the trust bundle cannot be used; volumes get the last good one", "error", err)
-		}
-		files[meta.Files.TrustBundle] = bundle
 	}
 	meta.SPIFFEID = document.SVID.ID.String()
 	meta.NotBefore, meta.NotAfter = document.NotBefore(), document.NotAfter()
 	meta.IdentityHash = document.Policy.IdentityHash()
 	meta.Duration = document.Policy.Duration
 	meta.Request = document.Request.Name
-	return d.store.Write(id, files, *meta)
+	return d.writeFiles(id, contents.Parts{Chain: chain, Key: key}, false, meta)
 }
 
 // finishPending notes that the document of the volume's request is in the volume:

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,8 @@ type world struct {
 	// ofApprover and ofDriver hold what each of them runs with.
 	ofApprover, ofDriver *config.Holder
 	driver               *driver.Driver
+	// event takes the driver's Events, unless it is nil.
+	event func(warning bool, reason, note string)
 	// socket is that of the driver.
 	socket  string
 	kubelet *testkit.Kubelet
@@ -111,16 +114,13 @@ func (w *world) parseConfig(settings []setting) *config.Config {
 		"driver: {httpAddress: '', publishTimeout: 20s}",
 		"approver: {httpAddress: '', leaderElection: {enabled: false}}",
 	}
-	issuerRef := fmt.Sprintf("issuerRef: {name: %s}", w.issuer)
+	lines = append(lines, fmt.Sprintf("issuerRef: {name: %s}", w.issuer))
 	for _, set := range settings {
 		line := set(w)
-		if strings.HasPrefix(line, "issuerRef:") {
-			issuerRef = line
-		} else {
-			lines = append(lines, line)
-		}
+		section, _, _ := strings.Cut(line, ":")
+		lines = slices.DeleteFunc(lines, func(other string) bool { return strings.HasPrefix(other, section+":") })
+		lines = append(lines, line)
 	}
-	lines = append(lines, issuerRef)
 	w.lines = lines
 	return w.changedConfig("")
 }
@@ -169,7 +169,7 @@ func (w *world) startDriver() (stop func()) {
 	}
 	d, err := driver.New(driver.Options{
 		Node: w.node, Socket: socket,
-		Config: w.ofDriver, REST: w.installation.Driver, Log: w.logger("driver"),
+		Config: w.ofDriver, REST: w.installation.Driver, Log: w.logger("driver"), Event: w.event,
 	})
 	w.check(err)
 	w.t.Cleanup(w.unmountAll)

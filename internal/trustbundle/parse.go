@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // MaxSize is the greatest size of a bundle file in bytes, 1 MiB: some five
@@ -20,32 +21,42 @@ const beginMark = "-----BEGIN "
 
 var (
 	// ErrTooLarge means that the file is larger than [MaxSize].
-	ErrTooLarge = errors.New("trust bundle is larger than 1 MiB")
+	ErrTooLarge = errors.New("trust bundle is larger than 1 MiB, the most that is taken: leave out what no pod has to verify")
 	// ErrNoCertificate means that the file has no CERTIFICATE block at all.
 	ErrNoCertificate = errors.New("trust bundle has no certificate")
-	// ErrNotCertificates means that there is something else beside them: a
-	// private key, a block that is damaged or cut short.
+	// ErrPrivateKey means that there is a private key in it, which would have gone
+	// to every pod.
+	ErrPrivateKey = errors.New("trust bundle has a private key: take it out, and replace the key if others could read the file")
+	// ErrNotCertificates means that there is something else beside them: a block
+	// of another type, one that is damaged or cut short.
 	ErrNotCertificates = errors.New("trust bundle has something other than certificates")
 )
 
 // Parse checks that data is a trust bundle, CERTIFICATE blocks in PEM
-// (RFC 7468 section 5) with no other between them, and returns it in one normal
-// form. Text around the blocks is dropped (section 2), unless it could be what
-// is left of a block. Of what is wrong it names the type, never the content: it
-// might be a key.
-func Parse(data []byte) ([]byte, error) {
+// (RFC 7468 section 5) with no other between them. A certificate that is there
+// twice counts once. Text around the blocks is dropped (section 2), unless it
+// could be what is left of a block. Of what is wrong it names the type, never the
+// content: it might be a key.
+func Parse(data []byte) (*Bundle, error) {
 	if len(data) > MaxSize {
 		return nil, ErrTooLarge
 	}
-	var out, text bytes.Buffer
+	var (
+		bundle Bundle
+		text   bytes.Buffer
+		seen   = map[string]bool{}
+	)
 	blocks, rest := 0, data
 	for block, behind := pem.Decode(rest); block != nil; block, behind = pem.Decode(rest) {
 		blocks++
-		if err := checkBlock(block); err != nil {
-			return nil, fmt.Errorf("%w: block %d: %w", ErrNotCertificates, blocks, err)
+		certificate, err := parseBlock(block)
+		if err != nil {
+			return nil, fmt.Errorf("block %d: %w", blocks, err)
 		}
-		if err := pem.Encode(&out, &pem.Block{Type: block.Type, Bytes: block.Bytes}); err != nil {
-			return nil, err
+		if !seen[string(block.Bytes)] {
+			seen[string(block.Bytes)] = true
+			bundle.certificates = append(bundle.certificates, certificate)
+			bundle.pem = append(bundle.pem, pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: block.Bytes})...)
 		}
 		before, _, _ := bytes.Cut(rest, []byte(beginMark))
 		text.Write(before)
@@ -60,15 +71,22 @@ func Parse(data []byte) ([]byte, error) {
 	if blocks == 0 {
 		return nil, ErrNoCertificate
 	}
-	return out.Bytes(), nil
+	bundle.hash = HashOf(bundle.pem)
+	return &bundle, nil
 }
 
-func checkBlock(block *pem.Block) error {
-	if block.Type != "CERTIFICATE" {
-		return fmt.Errorf("it is of type %q", block.Type)
+func parseBlock(block *pem.Block) (*x509.Certificate, error) {
+	if strings.HasSuffix(block.Type, "PRIVATE KEY") {
+		return nil, fmt.Errorf("%w (it is of type %q)", ErrPrivateKey, block.Type)
 	}
-	_, err := x509.ParseCertificate(block.Bytes)
-	return err
+	if block.Type != "CERTIFICATE" {
+		return nil, fmt.Errorf("%w: it is of type %q", ErrNotCertificates, shorten(block.Type))
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotCertificates, err)
+	}
+	return certificate, nil
 }
 
 // hasRemains reports whether text around blocks has a line, not a comment, that

@@ -24,6 +24,12 @@ import (
 // newCA returns a CA certificate and its private key, in PEM.
 func newCA(t testing.TB) (certificate, key string) {
 	t.Helper()
+	return newCertificate(t, func(*x509.Certificate) {})
+}
+
+// newCertificate is newCA with something changed.
+func newCertificate(t testing.TB, change func(*x509.Certificate)) (certificate, key string) {
+	t.Helper()
 	signer, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	check(t, err)
 	template := &x509.Certificate{
@@ -31,6 +37,7 @@ func newCA(t testing.TB) (certificate, key string) {
 		NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
 		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
+	change(template)
 	der, err := x509.CreateCertificate(rand.Reader, template, template, signer.Public(), signer)
 	check(t, err)
 	keyDER, err := x509.MarshalPKCS8PrivateKey(signer)
@@ -56,7 +63,7 @@ func TestParseAcceptsCertificates(t *testing.T) {
 	for _, row := range []struct{ name, data, want string }{
 		{"one", one, one},
 		{"two", one + two, one + two},
-		{"the same twice", one + one, one + one},
+		{"the same twice", one + two + one + one, one + two},
 		{"no newline at the end", strings.TrimRight(one, "\n"), one},
 		{"CRLF", strings.ReplaceAll(one+two, "\n", "\r\n"), one + two},
 		{"blank lines", "\n\n" + one + "\n\n" + two + "\n", one + two},
@@ -69,8 +76,11 @@ func TestParseAcceptsCertificates(t *testing.T) {
 			t.Parallel()
 			got, err := trustbundle.Parse([]byte(row.data))
 			check(t, err)
-			if string(got) != row.want {
-				t.Errorf("got\n%s\nwant\n%s", got, row.want)
+			if string(got.PEM()) != row.want {
+				t.Errorf("got\n%s\nwant\n%s", got.PEM(), row.want)
+			}
+			if n := strings.Count(row.want, "BEGIN"); len(got.Certificates()) != n {
+				t.Errorf("%d certificates, want %d", len(got.Certificates()), n)
 			}
 		})
 	}
@@ -91,9 +101,12 @@ func TestParseRefuses(t *testing.T) {
 		{"bare base64", middle, trustbundle.ErrNoCertificate},
 		{"DER", "\x30\x82\x01\x0a\x02", trustbundle.ErrNoCertificate},
 		{"zeros, as after a power cut", string(make([]byte, 4096)), trustbundle.ErrNoCertificate},
-		{"a private key", key, trustbundle.ErrNotCertificates},
-		{"a private key behind", good + key, trustbundle.ErrNotCertificates},
-		{"a private key before", key + good, trustbundle.ErrNotCertificates},
+		{"a private key", key, trustbundle.ErrPrivateKey},
+		{"a private key behind", good + key, trustbundle.ErrPrivateKey},
+		{"a private key before", key + good, trustbundle.ErrPrivateKey},
+		{"an encrypted private key", strings.ReplaceAll(key, "PRIVATE", "ENCRYPTED PRIVATE"), trustbundle.ErrPrivateKey},
+		{"an RSA private key", strings.ReplaceAll(key, "PRIVATE", "RSA PRIVATE"), trustbundle.ErrPrivateKey},
+		{"ten megabytes", strings.Repeat(good, 10<<20/len(good)), trustbundle.ErrTooLarge},
 		{"a private key that says it is a certificate", strings.ReplaceAll(key, "PRIVATE KEY", "CERTIFICATE"), trustbundle.ErrNotCertificates},
 		{"another type", strings.ReplaceAll(good, "CERTIFICATE", "TRUSTED CERTIFICATE"), trustbundle.ErrNotCertificates},
 		{"lower case", strings.ReplaceAll(good, "CERTIFICATE", "certificate"), trustbundle.ErrNotCertificates},
@@ -112,7 +125,7 @@ func TestParseRefuses(t *testing.T) {
 			t.Parallel()
 			got, err := trustbundle.Parse([]byte(row.data))
 			if !errors.Is(err, row.want) || got != nil {
-				t.Fatalf("got %d bytes, %v, want %v", len(got), err, row.want)
+				t.Fatalf("got %d bytes, %v, want %v", len(got.PEM()), err, row.want)
 			}
 			mustNotLeak(t, err, row.data)
 		})
@@ -192,12 +205,12 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		if !x509.NewCertPool().AppendCertsFromPEM(got) {
-			t.Fatalf("no certificate in %q", got)
+		if !x509.NewCertPool().AppendCertsFromPEM(got.PEM()) {
+			t.Fatalf("no certificate in %q", got.PEM())
 		}
-		again, err := trustbundle.Parse(got)
-		if err != nil || !bytes.Equal(again, got) {
-			t.Fatalf("%v: %q becomes %q", err, got, again)
+		again, err := trustbundle.Parse(got.PEM())
+		if err != nil || !bytes.Equal(again.PEM(), got.PEM()) || again.Hash() != got.Hash() {
+			t.Fatalf("%v: %q becomes %q", err, got.PEM(), again.PEM())
 		}
 	})
 }

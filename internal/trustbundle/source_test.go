@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/filewatch"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
 )
 
@@ -20,72 +21,90 @@ func TestSourceKeepsTheLastGoodBundle(t *testing.T) {
 	first, key := newCA(t)
 	second, _ := newCA(t)
 	path := filepath.Join(t.TempDir(), "ca.pem")
+	gone := filewatch.Content{Err: fs.ErrNotExist}
 	var source trustbundle.Source
+	if outcome := source.Open(path); outcome.Bundle != nil || outcome.Changed || !errors.Is(outcome.Err, fs.ErrNotExist) || !outcome.News {
+		t.Fatalf("no file yet: %+v", outcome)
+	}
+	content := func(text string) filewatch.Content { return filewatch.Content{Data: []byte(text)} }
 	for _, step := range []struct {
-		name    string
-		content string // "" removes the file
-		want    string // what is returned
-		err     error
+		name          string
+		content       filewatch.Content
+		want          string // what is in force
+		changed, news bool
+		err           error
 	}{
-		{"no file yet", "", "", fs.ErrNotExist},
-		{"not a bundle yet", "nothing", "", trustbundle.ErrNoCertificate},
-		{"good", first, first, nil},
-		{"gone", "", first, fs.ErrNotExist},
-		{"empty", "\n", first, trustbundle.ErrNoCertificate},
-		{"cut short", second[:len(second)-30], first, trustbundle.ErrNotCertificates},
-		{"a key", second + key, first, trustbundle.ErrNotCertificates},
-		{"too large", strings.Repeat("#", 2*trustbundle.MaxSize), first, trustbundle.ErrTooLarge},
-		{"another", "# new\n" + second, second, nil},
-		{"gone again", "", second, fs.ErrNotExist},
+		{"not a bundle yet", content("nothing"), "", false, true, trustbundle.ErrNoCertificate},
+		{"good", content(first), first, true, true, nil},
+		{"the same with a comment", content("# root\n" + first), first, false, false, nil},
+		{"gone", gone, first, false, true, fs.ErrNotExist},
+		{"still gone", gone, first, false, false, fs.ErrNotExist},
+		{"empty", content("\n"), first, false, true, trustbundle.ErrNoCertificate},
+		{"cut short", content(second[:len(second)-30]), first, false, true, trustbundle.ErrNotCertificates},
+		{"a key", content(second + key), first, false, true, trustbundle.ErrPrivateKey},
+		{"too large", content(strings.Repeat("#", trustbundle.MaxSize+1)), first, false, true, trustbundle.ErrTooLarge},
+		{"a folder", filewatch.Read(t.TempDir(), 10), first, false, true, filewatch.ErrNotRegular},
+		{"the same again", content(first), first, false, true, nil},
+		{"another", content("# new\n" + second), second, true, false, nil},
+		{"gone again", gone, second, false, true, fs.ErrNotExist},
 	} {
-		if step.content == "" {
-			if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				t.Fatal(err)
-			}
-		} else {
-			check(t, os.WriteFile(path, []byte(step.content), 0o600))
+		outcome := source.Take(path, step.content)
+		if string(outcome.Bundle.PEM()) != step.want || outcome.Changed != step.changed || outcome.News != step.news || !errors.Is(outcome.Err, step.err) {
+			t.Fatalf("%s: got %+v, want %+v", step.name, outcome, step)
 		}
-		got, err := source.Read(path)
-		if string(got) != step.want || !errors.Is(err, step.err) {
-			t.Fatalf("%s: got %q, %v, want %q, %v", step.name, got, err, step.want, step.err)
+		if bundle, err := source.Current(); bundle != outcome.Bundle || !errors.Is(err, step.err) {
+			t.Errorf("%s: in force is %v, %v", step.name, bundle, err)
 		}
-		if err != nil && !strings.Contains(err.Error(), path) {
-			t.Errorf("%s: %q does not name the file", step.name, err)
+		if outcome.Err != nil && !strings.Contains(outcome.Err.Error(), path) {
+			t.Errorf("%s: %q does not name the file", step.name, outcome.Err)
 		}
 	}
 }
 
-func TestSourceTellsPathsApart(t *testing.T) {
+// Another file takes the place of the one before when it is good, and not before.
+func TestSourceChangesItsFile(t *testing.T) {
 	t.Parallel()
-	good, _ := newCA(t)
+	first, _ := newCA(t)
+	second, _ := newCA(t)
 	dir := t.TempDir()
-	check(t, os.WriteFile(filepath.Join(dir, "good"), []byte(good), 0o600))
+	one, other := filepath.Join(dir, "one"), filepath.Join(dir, "other")
+	check(t, os.WriteFile(one, []byte(first), 0o600))
 	var source trustbundle.Source
-	_, err := source.Read(filepath.Join(dir, "good"))
-	check(t, err)
-	if got, err := source.Read(filepath.Join(dir, "missing")); got != nil || !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("got %q, %v", got, err)
+	if outcome := source.Open(one); !outcome.Changed || outcome.Err != nil || string(outcome.Bundle.PEM()) != first {
+		t.Fatalf("the first: %+v", outcome)
 	}
-	if got, err := source.Read(dir); got != nil || err == nil {
-		t.Errorf("a directory: got %q, %v", got, err)
+	if outcome := source.Open(other); outcome.Changed || !errors.Is(outcome.Err, fs.ErrNotExist) || string(outcome.Bundle.PEM()) != first {
+		t.Errorf("a file that is not there: %+v", outcome)
+	}
+	if outcome := source.Take(one, filewatch.Content{Data: []byte(second)}); outcome.Changed || string(outcome.Bundle.PEM()) != first {
+		t.Errorf("the file of before: %+v", outcome)
+	}
+	check(t, os.WriteFile(other, []byte(second), 0o600))
+	if outcome := source.Open(other); !outcome.Changed || outcome.Err != nil || string(outcome.Bundle.PEM()) != second {
+		t.Errorf("when it is there: %+v", outcome)
+	}
+	if outcome := source.Open(""); !outcome.Changed || outcome.Bundle != nil || outcome.Err != nil {
+		t.Errorf("no file: %+v", outcome)
+	}
+	if bundle, err := source.Current(); bundle != nil || err != nil {
+		t.Errorf("in force is %v, %v", bundle, err)
 	}
 }
 
 func TestSourceIsForManyGoroutines(t *testing.T) {
 	t.Parallel()
 	good, _ := newCA(t)
-	path := filepath.Join(t.TempDir(), "ca.pem")
-	check(t, os.WriteFile(path, []byte(good), 0o600))
 	var source trustbundle.Source
-	var readers sync.WaitGroup
+	var users sync.WaitGroup
+	source.Open(filepath.Join(t.TempDir(), "none"))
 	for range 8 {
-		readers.Go(func() {
+		users.Go(func() {
 			for range 50 {
-				if got, err := source.Read(path); err != nil || string(got) != good {
-					t.Errorf("got %q, %v", got, err)
-				}
+				source.Take("", filewatch.Content{})
+				source.Take("none", filewatch.Content{Data: []byte(good)})
+				source.Current()
 			}
 		})
 	}
-	readers.Wait()
+	users.Wait()
 }

@@ -30,9 +30,15 @@ type Metadata struct {
 	PodUID       string `json:"podUID"`
 	// FSGroup is the group that may read the files, or nil for root's alone.
 	FSGroup *int64 `json:"fsGroup,omitempty"`
-	// Files are the names of the files. They stay for the life of the volume, as
-	// the pod knows them.
+	// Files are the names of the files. A name stays for the life of the volume, as
+	// the pod knows it.
 	Files Files `json:"files"`
+	// TrustBundle is the hash of the trust bundle in the files, and empty if there
+	// is none.
+	TrustBundle string `json:"trustBundle,omitempty"`
+	// StorePassword is the hash of the password of stores, and empty if there are
+	// none, or if the volume has a password of its own.
+	StorePassword string `json:"storePassword,omitempty"`
 	// SPIFFEID is the identity in the volume's document.
 	SPIFFEID string `json:"spiffeID"`
 	// NotBefore and NotAfter are the validity of the document.
@@ -51,13 +57,6 @@ type Metadata struct {
 
 // Pod returns NAMESPACE/NAME of the pod, as logs name it.
 func (m Metadata) Pod() string { return m.PodNamespace + "/" + m.PodName }
-
-// Files are the names of the files of a volume.
-type Files struct {
-	Certificate string `json:"certificate"`
-	PrivateKey  string `json:"privateKey"`
-	TrustBundle string `json:"trustBundle"`
-}
 
 type metadataFile struct {
 	Version int `json:"version"`

@@ -1,7 +1,7 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package config
+package filewatch
 
 import (
 	"os"
@@ -37,9 +37,9 @@ func stampOf(path string, now time.Time) stamp {
 
 // untouched reports whether the file is the one that the last poll read. A
 // program that has nothing to do reads nothing.
-func (r *Reloader) untouched() bool {
-	now := stampOf(r.path, time.Now())
-	same := now != stamp{} && now == r.stamp
-	r.stamp = now
+func (w *Watcher) untouched() bool {
+	now := stampOf(w.path, time.Now())
+	same := now != stamp{} && now == w.stamp
+	w.stamp = now
 	return same
 }

@@ -1,7 +1,7 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package config
+package filewatch
 
 import (
 	"os"

@@ -1,0 +1,181 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"context"
+	"encoding/pem"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// behind are the live volumes whose files are not what is asked for now, beside
+// their documents: of another trust bundle, or in other forms.
+type behind struct {
+	// failures counts attempts that failed, all volumes together.
+	failures atomic.Int64
+	// durations are those from when the first volume fell behind to when none was.
+	durations prometheus.Histogram
+
+	// comparing is held while a volume is compared with what is asked for, so that
+	// what comes of it is that of the last to do so.
+	comparing sync.Mutex
+
+	mu sync.Mutex
+	// volumes has the number of failures in a row of each.
+	volumes map[string]int
+	began   time.Time
+	most    int
+}
+
+func newBehind() *behind {
+	return &behind{volumes: map[string]int{}, durations: prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name:    "csi_driver_spiffe_fan_out_duration_seconds",
+		Help:    "How long it took to bring a change of the trust bundle, or of what files there are, to every live volume.",
+		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 300},
+	})}
+}
+
+func (b *behind) add(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.volumes) == 0 {
+		b.began, b.most = time.Now(), 0
+	}
+	if _, known := b.volumes[id]; !known {
+		b.volumes[id] = 0
+	}
+	b.most = max(b.most, len(b.volumes))
+}
+
+// failed returns how often the volume has failed in a row.
+func (b *behind) failed(id string) int {
+	b.failures.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.volumes[id]++
+	return b.volumes[id]
+}
+
+// remove reports how long it took, and for how many volumes, if this was the last.
+func (b *behind) remove(id string) (volumes int, took time.Duration, last bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, known := b.volumes[id]; !known {
+		return 0, 0, false
+	}
+	delete(b.volumes, id)
+	if len(b.volumes) > 0 {
+		return 0, 0, false
+	}
+	took = time.Since(b.began)
+	b.durations.Observe(took.Seconds())
+	return b.most, took, true
+}
+
+func (b *behind) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.volumes)
+}
+
+// VolumesBehind returns how many live volumes do not have the trust bundle that is
+// in force, or not the files that the configuration asks for.
+func (d *Driver) VolumesBehind() int { return d.behind.count() }
+
+// newRewrites returns what brings volumes that are behind up to date. It is work
+// for the processor, and a pod that is being published should not wait for it.
+func (d *Driver) newRewrites() *issuance.Scheduler {
+	return issuance.NewScheduler(max(4, runtime.GOMAXPROCS(0)), d.rewrite)
+}
+
+// catchUp has every live volume that is behind written anew, soon.
+func (d *Driver) catchUp() { d.volumes.each(d.compare) }
+
+// compare has a volume written anew if it is live and behind. It is called
+// whenever what is asked for has changed, and whenever a volume has: one of the
+// two comes last, and sees both.
+func (d *Driver) compare(state *volumeState) {
+	d.behind.comparing.Lock()
+	defer d.behind.comparing.Unlock()
+	live := state.metadata()
+	if live != nil && d.isBehind(d.config.Current(), live) {
+		d.behind.add(state.id)
+		d.rewrites.ScheduleAfter(state.id, 0)
+		return
+	}
+	d.rewrites.Cancel(state.id)
+	if volumes, took, last := d.behind.remove(state.id); last {
+		d.log.Info("all live volumes have the present trust bundle and files", "written", volumes, "duration", took)
+	}
+}
+
+// rewriteLock is how long a rewrite waits for a volume that somebody else changes.
+// Who does that may wait for an issuer, and the other volumes must not.
+const rewriteLock = 50 * time.Millisecond
+
+// rewrite writes the files of a live volume anew, with the document that is there.
+// The schedule of rewrites calls it.
+func (d *Driver) rewrite(ctx context.Context, id string) {
+	state := d.volumes.acquire(id)
+	defer d.volumes.release(state)
+	locking, cancel := context.WithTimeout(ctx, rewriteLock)
+	defer cancel()
+	if state.lock(locking) != nil {
+		d.rewrites.ScheduleAfter(id, time.Second)
+		return
+	}
+	defer state.unlock()
+	live := state.metadata()
+	if live == nil || !d.isBehind(d.config.Current(), live) {
+		d.compare(state)
+		return
+	}
+	written := *live
+	if err := d.rewriteFiles(id, &written); err != nil {
+		failures := d.behind.failed(id)
+		wait := issuance.Backoff(failures)
+		d.log.Error("a live volume could not be written anew; it keeps what it has", "volume", id, "pod", live.Pod(),
+			"failures", failures, "retryIn", wait, "error", err)
+		d.rewrites.ScheduleAfter(id, wait)
+		return
+	}
+	state.rewritten(&written)
+	d.log.Debug("written anew", "volume", id, "pod", live.Pod(), "trustBundle", written.TrustBundle)
+	d.compare(state)
+}
+
+// rewriteFiles keeps the document to the byte. It looks only at whether there is
+// one: to parse its key would take most of the time, and it was whole when it was
+// written.
+func (d *Driver) rewriteFiles(id string, meta *volume.Metadata) error {
+	var pair [2][]byte
+	for i, name := range []string{meta.Files.Certificate, meta.Files.PrivateKey} {
+		data, err := d.store.ReadFile(id, name)
+		if err != nil {
+			return err
+		}
+		if block, _ := pem.Decode(data); block == nil {
+			return fmt.Errorf("%s of volume %s is damaged", name, id)
+		}
+		pair[i] = data
+	}
+	return d.writeFiles(id, contents.Parts{Chain: pair[0], Key: pair[1]}, true, meta)
+}
+
+// rewritten is setMetadata for a volume whose document is the same as before.
+func (s *volumeState) rewritten(live *volume.Metadata) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.live = live
+}
