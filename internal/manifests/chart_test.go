@@ -81,18 +81,18 @@ func TestConfigOverridesEveryOtherValue(t *testing.T) {
 func TestWrongValuesAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct{ value, want string }{
-		"misspelt":                     {"app.trustdomain=x", "additional properties 'trustdomain' not allowed"},
-		"misspelt in the config":       {"config.volume.tmpfspath=/x", "additional properties 'tmpfspath' not allowed"},
-		"of a wrong type":              {"app.driver.metrics.port=http", "got string, want integer"},
-		"of a wrong type in config":    {"config.certificate.duration=soon", "does not match pattern"},
-		"not one of the words":         {"app.logLevel=loud", "value must be one of"},
-		"annotations without a value":  {"app.extraCertificateRequestAnnotations=team", `"team" is not KEY=VALUE`},
-		"where no probe reaches":       {"config.driver.httpAddress=127.0.0.1:9402", "where the kubelet's probes do not reach it"},
-		"registrar":                    {"app.driver.nodeDriverRegistrarImage.tag=v2", "app.driver.nodeDriverRegistrarImage: remove it, the driver registers itself"},
-		"liveness probe's image":       {"app.driver.livenessProbeImage.tag=v2", "app.driver.livenessProbeImage: remove it"},
-		"liveness probe's port":        {"app.driver.livenessProbe.port=9809", "on app.driver.metrics.port"},
-		"data folder":                  {"app.driver.csiDataDir=/tmp/x", "config.volume.tmpfsPath is the folder"},
-		"readiness probe's port":       {"app.approver.readinessProbe.port=6060", "on app.approver.metrics.port"},
+		"misspelt":                      {"app.trustdomain=x", "additional properties 'trustdomain' not allowed"},
+		"misspelt in the config":        {"config.volume.tmpfspath=/x", "additional properties 'tmpfspath' not allowed"},
+		"of a wrong type":               {"app.driver.metrics.port=http", "got string, want integer"},
+		"of a wrong type in config":     {"config.certificate.duration=soon", "does not match pattern"},
+		"not one of the words":          {"app.logLevel=loud", "value must be one of"},
+		"annotations without a value":   {"app.extraCertificateRequestAnnotations=team", `"team" is not KEY=VALUE`},
+		"where no probe reaches":        {"config.driver.httpAddress=127.0.0.1:9402", "where the kubelet's probes do not reach it"},
+		"registrar":                     {"app.driver.nodeDriverRegistrarImage.tag=v2", "app.driver.nodeDriverRegistrarImage: remove it, the driver registers itself"},
+		"liveness probe's image":        {"app.driver.livenessProbeImage.tag=v2", "app.driver.livenessProbeImage: remove it"},
+		"liveness probe's port":         {"app.driver.livenessProbe.port=9809", "on app.driver.metrics.port"},
+		"data folder":                   {"app.driver.csiDataDir=/tmp/x", "config.volume.tmpfsPath is the folder"},
+		"readiness probe's port":        {"app.approver.readinessProbe.port=6060", "on app.approver.metrics.port"},
 		"ConfigMap with another issuer": {"app.runtimeIssuanceConfigMap=issuance", "set app.issuer"},
 	} {
 		t.Run(name, func(t *testing.T) {

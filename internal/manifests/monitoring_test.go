@@ -24,7 +24,9 @@ func expressions(t *testing.T) map[string]string {
 	check(t, err)
 	var rule struct {
 		Spec struct {
-			Groups []struct{ Rules []struct{ Alert, Expr string } }
+			Groups []struct {
+				Rules []struct{ Alert, Expr string }
+			}
 		}
 	}
 	check(t, yaml.Unmarshal(data, &rule))
