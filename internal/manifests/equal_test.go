@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // The three tools make the same objects of each setting, field by field. The
@@ -57,4 +58,34 @@ func contents(t *testing.T, rendered map[string]*unstructured.Unstructured) map[
 		found[key] = object.Object
 	}
 	return found
+}
+
+// The rights that the daemons of all tests have, which testkit.Install takes from
+// the files of the base, are those that are installed.
+func TestTestsRunWithTheRightsThatAreInstalled(t *testing.T) {
+	t.Parallel()
+	base := repository + "/manifests/base"
+	files, err := testkit.ReadManifests(base+"/csidriver.yaml", base+"/driver-rbac.yaml", base+"/approver-rbac.yaml")
+	check(t, err)
+	rendered := render(t, "kustomize", "other-namespace")
+	for _, object := range files {
+		namespace := "-"
+		switch kind := object.GetKind(); kind {
+		case "ServiceAccount", "Role", "RoleBinding":
+			namespace = "spiffe-system"
+			object.SetNamespace(namespace)
+		}
+		if subjects, found, _ := unstructured.NestedSlice(object.Object, "subjects"); found {
+			subjects[0].(map[string]any)["namespace"] = "spiffe-system"
+			check(t, unstructured.SetNestedSlice(object.Object, subjects, "subjects"))
+		}
+		key := object.GetKind() + " " + namespace + " " + object.GetName()
+		if rendered[key] == nil {
+			t.Errorf("%s is not installed", key)
+			continue
+		}
+		if diff := cmp.Diff(object.Object, rendered[key].Object); diff != "" {
+			t.Errorf("%s (-file +installed):\n%s", key, diff)
+		}
+	}
 }

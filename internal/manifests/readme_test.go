@@ -4,6 +4,7 @@
 package manifests
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,7 +34,7 @@ var readers = []struct {
 // what it is for.
 func TestEverySnippetOfTheDocumentationIsGood(t *testing.T) {
 	t.Parallel()
-	fence := regexp.MustCompile("(?ms)^```ya?ml\n(.*?)^```$")
+	fence := regexp.MustCompile("(?ms:^```ya?ml\n(.*?)^```$)")
 	count := 0
 	for _, document := range []string{"README.md", "CONTRIBUTING.md", "manifests/helm/csi-driver-spiffe/README.md"} {
 		text, err := os.ReadFile(filepath.Join(repository, document))
@@ -78,7 +79,7 @@ func readKustomization(t *testing.T, snippet string) {
 	check(t, err)
 	check(t, os.WriteFile(folder+"/config.yaml", file, 0o600))
 	check(t, os.WriteFile(folder+"/kustomization.yaml", []byte(snippet), 0o600))
-	if got, want := run(t, nil, "kustomize", "build", folder), run(t, nil, "kustomize", "build", examples+"/kustomize"); string(got) != string(want) {
+	if got, want := run(t, nil, "kustomize", "build", folder), run(t, nil, "kustomize", "build", examples+"/kustomize"); !bytes.Equal(got, want) {
 		t.Errorf("it is not the same as manifests/examples/kustomize:\n%s", got)
 	}
 }
