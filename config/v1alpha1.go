@@ -107,6 +107,7 @@ func filesFromV1alpha1(wire *v1alpha1.Files) Files {
 
 func driverFromV1alpha1(wire *v1alpha1.Driver) Driver {
 	return Driver{
+		Name:                  wire.Name,
 		HTTPAddress:           wire.HTTPAddress,
 		KubeletRootDir:        wire.KubeletRootDir,
 		PublishTimeout:        wire.PublishTimeout.Duration,

@@ -49,6 +49,7 @@ func layers() []layer {
 		{dir: "internal/demo", uses: []string{""}},
 		{dir: "internal/docgen", uses: []string{""}},
 		{dir: "internal/integration", uses: []string{""}},
+		{dir: "internal/manifests", uses: []string{""}},
 		{dir: "internal/torture", uses: []string{""}},
 		{dir: "internal/repotest"},
 
