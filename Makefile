@@ -15,6 +15,8 @@ KEEP        ?=
 BENCHFLAGS  ?=
 TORTUREFLAGS ?=
 TESTFLAGS   ?=
+PLATFORMS   ?= linux/amd64 linux/arm64
+REGISTRY    ?= ghcr.io/csi-driver-spiffe
 
 # A cluster from the environment might be somebody's production cluster. Only one that is given on the command line
 # (`make test KUBECONFIG=/path`) is used, and what a recipe runs never sees another.
@@ -25,7 +27,8 @@ unexport KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG CSI_DRIVER_SPIFFE_TEST_DEV
 
 MODULE  := github.com/csi-driver-spiffe/csi-driver-spiffe
 BIN     := $(CURDIR)/bin
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# So many digits of a commit that two clones agree about them.
+VERSION := $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X $(MODULE)/internal/daemon.version=$(VERSION)
 
 # Not -trimpath: it would give every package a second place in Go's build cache, and go test would compile all of
@@ -33,8 +36,8 @@ LDFLAGS := -s -w -X $(MODULE)/internal/daemon.version=$(VERSION)
 STATIC   := env CGO_ENABLED=0 go build
 PROGRESS := $(CURDIR)/internal/tools/progress.sh
 
-# The modules that are ours; the tools' own modules hold no code.
-MODULES    := . internal/devcluster
+# The modules that are ours; those of most tools hold no code.
+MODULES    := . internal/devcluster internal/tools/image
 GO_FOLDERS := $(wildcard cmd config internal)
 
 # Runs a command in each of our modules, and fails if it did in one.
@@ -91,6 +94,10 @@ devcluster: ## bin/devcluster: etcd, kube-apiserver and cert-manager in one prog
 kubectl: ## bin/kubectl, for looking into the development cluster by hand
 	@cd internal/devcluster && $(PROGRESS) 'bin/kubectl' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/kubectl ./cmd/kubectl
 
+.PHONY: image
+image: ## Container images of both daemons for PLATFORMS, in bin/images (no container runtime needed)
+	@internal/tools/images.sh '$(VERSION)' '$(REGISTRY)' '$(LDFLAGS)' $(PLATFORMS)
+
 .PHONY: clean
 clean: ## Remove ./bin, with all that was built and cached in this clone
 	rm -rf $(BIN)
@@ -109,7 +116,10 @@ test: $(DEVCLUSTER) build bin/tools/csi-sanity ## Every test, with the race dete
 	  echo '== $(MODULE)/internal/devcluster'; \
 	  cd internal/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster CSI_DRIVER_SPIFFE_BINARY=$(BIN)/csi-driver-spiffe CGO_ENABLED=0 \
 	    ../tools/gotest.sh $(BIN)/test-devcluster.log -timeout 20m $(TESTFLAGS) ./... || status=1; \
+	  cd ../..; \
 	fi; \
+	echo '== $(MODULE)/internal/tools/image'; \
+	cd internal/tools/image && CGO_ENABLED=0 ../gotest.sh $(BIN)/test-image.log $(TESTFLAGS) ./... || status=1; \
 	if ((status)); then echo 'make test: FAILED' >&2; else echo 'make test: everything passed'; fi; \
 	exit $$status
 

@@ -52,6 +52,8 @@ func layers() []layer {
 
 		// A module of its own: a cluster knows nothing of who uses it.
 		{dir: "internal/devcluster"},
+		// Another: what it makes images of is given to it.
+		{dir: "internal/tools/image"},
 	}
 }
 
