@@ -78,10 +78,14 @@ func (s spec) buildOne(p program, base layer) (image, error) {
 	if err != nil {
 		return image{}, err
 	}
-	top, err := newLayer([]entry{
+	entries := []entry{
 		{path: s.entrypoint, mode: 0o555, data: binary},
 		{path: sbomPath, mode: 0o444, data: bill},
-	})
+	}
+	for _, alias := range s.aliases {
+		entries = append(entries, entry{path: alias, mode: 0o777, target: s.entrypoint})
+	}
+	top, err := newLayer(entries)
 	if err != nil {
 		return image{}, err
 	}

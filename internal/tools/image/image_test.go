@@ -53,7 +53,7 @@ func makeImage(t *testing.T) (archive, report string) {
 	var out strings.Builder
 	err := run([]string{
 		"-name", "example.com/team/app", "-version", "v1.2.3", "-output", archive, "-sbom", filepath.Join(dir, "app"),
-		"-label", "org.opencontainers.image.licenses=Apache-2.0",
+		"-label", "org.opencontainers.image.licenses=Apache-2.0", "-alias", "/bin/hello",
 		"linux/amd64=" + buildProgram(t, "amd64"), "linux/arm64=" + buildProgram(t, "arm64"),
 	}, &out, io.Discard)
 	if err != nil {
@@ -207,15 +207,21 @@ func TestContents(t *testing.T) {
 		headers, contents := files(t, img)
 		var names []string
 		for name, header := range headers {
-			if header.Typeflag == tar.TypeReg {
+			if header.Typeflag != tar.TypeDir {
 				names = append(names, name)
+			}
+			if header.Typeflag == tar.TypeSymlink {
+				if header.Linkname != "/app" {
+					t.Errorf("%s is a link to %s", name, header.Linkname)
+				}
+				continue
 			}
 			if header.Mode&0o022 != 0 || header.Uid != 0 || header.ModTime.Unix() != 0 {
 				t.Errorf("%s: mode %o, owner %d, time %v", name, header.Mode, header.Uid, header.ModTime)
 			}
 		}
 		slices.Sort(names)
-		if want := []string{"app", "etc/ssl/certs/ca-certificates.crt", "sbom.cdx.json"}; !slices.Equal(names, want) {
+		if want := []string{"app", "bin/hello", "etc/ssl/certs/ca-certificates.crt", "sbom.cdx.json"}; !slices.Equal(names, want) {
 			t.Errorf("files are %v, want %v", names, want)
 		}
 		if mode := headers["app"].Mode; mode != 0o555 || !bytes.HasPrefix(contents["app"], []byte("\x7fELF")) {
@@ -249,6 +255,7 @@ func TestRefusals(t *testing.T) {
 		{"no platform", []string{program}, "must be OS/ARCHITECTURE=FILE"},
 		{"another architecture", []string{"linux/arm64=" + program}, "was built for linux/amd64, not for linux/arm64"},
 		{"user by name", []string{"-user", "nobody", "linux/amd64=" + program}, "must be numeric"},
+		{"relative alias", []string{"-alias", "cat", "linux/amd64=" + program}, "must be an absolute path"},
 		{"relative entrypoint", []string{"-entrypoint", "app", "linux/amd64=" + program}, "must be an absolute path"},
 		{"no such file", []string{"linux/amd64=" + program + "x"}, "no such file"},
 		{"not a Go program", []string{"linux/amd64=image_test.go"}, "image_test.go"},

@@ -20,9 +20,10 @@ import (
 
 // An entry is a file of a layer; root's.
 type entry struct {
-	path string // absolute
-	mode int64
-	data []byte
+	path   string // absolute
+	mode   int64
+	data   []byte
+	target string // of a symbolic link, which has no data
 }
 
 // A layer is some files of an image.
@@ -49,7 +50,7 @@ func newLayer(entries []entry) (layer, error) {
 				return layer{}, err
 			}
 		}
-		if err := writeFile(w, strings.TrimPrefix(e.path, "/"), e.mode, e.data); err != nil {
+		if err := writeEntry(w, e); err != nil {
 			return layer{}, err
 		}
 		l.size += int64(len(e.data))
@@ -76,6 +77,14 @@ func parents(name string) []string {
 	}
 	slices.Reverse(all)
 	return all
+}
+
+func writeEntry(w *tar.Writer, e entry) error {
+	name := strings.TrimPrefix(e.path, "/")
+	if e.target == "" {
+		return writeFile(w, name, e.mode, e.data)
+	}
+	return w.WriteHeader(&tar.Header{Typeflag: tar.TypeSymlink, Name: name, Linkname: e.target, Mode: e.mode})
 }
 
 func writeFile(w *tar.Writer, name string, mode int64, data []byte) error {

@@ -42,6 +42,7 @@ type spec struct {
 	entrypoint    string
 	output        string
 	sbom          string
+	aliases       []string
 	labels        map[string]string
 	programs      []program
 }
@@ -87,6 +88,13 @@ func parse(args []string, usage io.Writer) (spec, error) {
 			return errors.New("must be KEY=VALUE")
 		}
 		s.labels[key] = value
+		return nil
+	})
+	flags.Func("alias", "absolute `PATH` that is a link to the program; may be repeated", func(arg string) error {
+		if !strings.HasPrefix(arg, "/") {
+			return errors.New("must be an absolute path")
+		}
+		s.aliases = append(s.aliases, arg)
 		return nil
 	})
 	if err := flags.Parse(args); err != nil {
