@@ -77,6 +77,8 @@ type Rollout struct {
 
 // Driver concerns the driver alone.
 type Driver struct {
+	// Name is that of the CSIDriver object.
+	Name string
 	// HTTPAddress is empty when nothing is to be served.
 	HTTPAddress string
 	// KubeletRootDir is where volumes may be mounted, below its folder pods.

@@ -46,6 +46,7 @@ func TestConversion(t *testing.T) {
 		TrustBundle: config.TrustBundle{Path: "/var/run/secrets/spiffe.csi.cert-manager.io/ca.crt"},
 		Rollout:     config.Rollout{GracePeriod: 10 * time.Minute, ReissueWindow: time.Hour},
 		Driver: config.Driver{
+			Name:                  "spiffe.example.org",
 			HTTPAddress:           "127.0.0.1:9402",
 			KubeletRootDir:        "/data/kubelet",
 			PublishTimeout:        90 * time.Second,

@@ -37,6 +37,10 @@ func rules() []rule {
 			"must be up to 253 lower-case letters, digits, dashes and dots, with a letter or digit at both ends of each part",
 		},
 		{
+			"drivername", isDriverName, "is not the name of a CSI driver",
+			"must be a DNS-1123 subdomain of up to 63 characters, such as spiffe.csi.cert-manager.io",
+		},
+		{
 			"kind", kindName.MatchString, "is not a kind",
 			"must be a name such as ClusterIssuer: up to 63 letters and digits, the first one a capital letter",
 		},
@@ -69,6 +73,10 @@ func isTrustDomain(s string) bool {
 }
 
 func isSubdomain(s string) bool { return len(validation.IsDNS1123Subdomain(s)) == 0 }
+
+// isDriverName is what the API server takes for a CSIDriver object; the length
+// is limited by the CSI spec (GetPluginInfoResponse).
+func isDriverName(s string) bool { return len(s) <= 63 && isSubdomain(s) }
 
 var kindName = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,62}$`)
 

@@ -96,6 +96,7 @@ func volumeFromV1alpha1(wire *v1alpha1.Volume) Volume {
 
 func driverFromV1alpha1(wire *v1alpha1.Driver) Driver {
 	return Driver{
+		Name:                  wire.Name,
 		HTTPAddress:           wire.HTTPAddress,
 		KubeletRootDir:        wire.KubeletRootDir,
 		PublishTimeout:        wire.PublishTimeout.Duration,

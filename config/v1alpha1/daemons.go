@@ -5,6 +5,11 @@ package v1alpha1
 
 // Driver concerns the driver alone.
 type Driver struct {
+	// Name is the name of the CSI driver, as pods give it in
+	// `spec.volumes[].csi.driver` and as the CSIDriver object is called: a
+	// DNS-1123 subdomain of up to 63 characters. Volume attributes, labels and
+	// annotations have the prefix `spiffe.csi.cert-manager.io/` under any name.
+	Name string `json:"name" validate:"required,drivername" change:"restart,driver"`
 	// HTTPAddress is where the driver serves metrics and health: `host:port`,
 	// or `:port` for all addresses. Empty: nowhere.
 	HTTPAddress string `json:"httpAddress" validate:"omitempty,listen" change:"restart,driver"`

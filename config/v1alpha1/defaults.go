@@ -11,6 +11,9 @@ import (
 // lifetime, as cert-manager does.
 const DefaultRenewBeforePercentage = 33
 
+// DefaultDriverName is the name of the CSI driver that pods are written for.
+const DefaultDriverName = "spiffe.csi.cert-manager.io"
+
 // Default returns the file in which every field has its default. A file is
 // decoded over it. What has no default is empty: trustDomain and
 // issuerRef.name, which are required, and defaultFSGroup. What depends on other
@@ -64,6 +67,7 @@ func defaultVolume() Volume {
 
 func defaultDriver() Driver {
 	return Driver{
+		Name:                  DefaultDriverName,
 		HTTPAddress:           ":9402",
 		KubeletRootDir:        "/var/lib/kubelet",
 		PublishTimeout:        duration(time.Minute),

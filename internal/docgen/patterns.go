@@ -40,6 +40,7 @@ func patterns() map[string]pattern {
 	return map[string]pattern{
 		"trustdomain": {`^[a-z0-9_-]+(\.[a-z0-9_-]+)*$`, new(255)},
 		"subdomain":   {`^` + subdomain + `$`, new(253)},
+		"drivername":  {`^` + subdomain + `$`, new(63)},
 		"kind":        {`^[A-Z][A-Za-z0-9]{0,62}$`, nil},
 		// The rule counts bytes, this counts characters.
 		"filename":  {`^(` + fileChar + inFile + `*|\.` + fileChar + inFile + `*)$`, new(255)},

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -22,9 +23,8 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
-// Name is the name of the driver, as pods give it in
-// spec.volumes[].csi.driver and as the CSIDriver object is called.
-const Name = "spiffe.csi.cert-manager.io"
+// Name is the name of the driver unless driver.name says another.
+const Name = v1alpha1.DefaultDriverName
 
 // Options is what a driver is made from. All fields but Registration and Step are
 // required.
@@ -132,7 +132,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 		d.step = func(string) {}
 	}
 	if r := options.Registration; r != nil {
-		d.registrar = &registration.Registrar{Driver: Name, Folder: r.Folder, Endpoint: r.Endpoint, Probe: d.Probe, Log: options.Log}
+		d.registrar = &registration.Registrar{Driver: snapshot.Driver.Name, Folder: r.Folder, Endpoint: r.Endpoint, Probe: d.Probe, Log: options.Log}
 	}
 	d.life, d.stop = context.WithCancelCause(context.Background())
 	d.schedule = issuance.NewScheduler(snapshot.Driver.MaxConcurrentRenewals, d.renew)

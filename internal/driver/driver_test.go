@@ -72,9 +72,12 @@ func TestIdentityService(t *testing.T) {
 	t.Parallel()
 	d := newTestDriver(t, nil)
 	identity := &identityServer{driver: d}
+	c := *d.config.Current()
+	c.Driver.Name = "spiffe.example.org"
+	d.config.Set(&c)
 	info, err := identity.GetPluginInfo(t.Context(), nil)
 	check(t, err)
-	if info.GetName() != "spiffe.csi.cert-manager.io" || info.GetVendorVersion() == "" {
+	if info.GetName() != "spiffe.example.org" || info.GetVendorVersion() == "" {
 		t.Errorf("got %v", info)
 	}
 	if capabilities, err := identity.GetPluginCapabilities(t.Context(), nil); err != nil || len(capabilities.GetCapabilities()) != 0 {

@@ -20,7 +20,7 @@ type identityServer struct {
 
 // GetPluginInfo gives the driver's name and version.
 func (s *identityServer) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest) (*csi.GetPluginInfoResponse, error) {
-	return &csi.GetPluginInfoResponse{Name: Name, VendorVersion: daemon.Version()}, nil
+	return &csi.GetPluginInfoResponse{Name: s.driver.config.Current().Driver.Name, VendorVersion: daemon.Version()}, nil
 }
 
 // GetPluginCapabilities says that there is no controller service.

@@ -25,7 +25,7 @@ const keyTokens = "csi.storage.k8s.io/serviceAccount.tokens"
 var (
 	// errNoToken means that the kubelet sent no token for the API server.
 	errNoToken = errors.New("no ServiceAccount token for the API server in the request of the kubelet: " +
-		"the CSIDriver object " + Name + ` must have spec.tokenRequests with audience "" and spec.requiresRepublish: true`)
+		"the CSIDriver object of the driver's name" + ` must have spec.tokenRequests with audience "" and spec.requiresRepublish: true`)
 	// errWrongPod means that token and volume context speak of different pods.
 	errWrongPod = errors.New("the ServiceAccount token is not of the pod that the volume is for")
 )

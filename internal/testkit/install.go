@@ -49,6 +49,10 @@ func rename(object *unstructured.Unstructured, suffix string, signers []string) 
 	walk(object.Object, func(parent map[string]any, key string) {
 		switch value := parent[key].(type) {
 		case string:
+			// The base says no namespace, for kustomize to fill in; Apply does for the objects themselves.
+			if key == "kind" && value == "ServiceAccount" && parent["metadata"] == nil {
+				parent["namespace"] = InstallNamespace
+			}
 			if key == "name" && strings.HasPrefix(value, "csi-driver-spiffe") && !strings.HasSuffix(value, suffix) {
 				parent[key] = value + suffix
 			}

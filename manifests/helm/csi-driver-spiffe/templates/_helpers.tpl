@@ -1,0 +1,144 @@
+{{- define "csi-driver-spiffe.labels" -}}
+app.kubernetes.io/name: csi-driver-spiffe
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "csi-driver-spiffe.selector" -}}
+app.kubernetes.io/name: csi-driver-spiffe
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* The labels of an object of one component: (dict "root" $ "component" "driver") */}}
+{{- define "csi-driver-spiffe.componentLabels" -}}
+app.kubernetes.io/component: {{ .component }}
+{{ include "csi-driver-spiffe.labels" .root }}
+{{- end }}
+
+{{/* An image: (dict "root" $ "component" "driver") */}}
+{{- define "csi-driver-spiffe.image" -}}
+{{- $image := .root.Values.image -}}
+{{- with $image.registry }}{{ . }}/{{ end -}}
+{{- get $image.repository .component -}}
+{{- with get ($image.digest | default dict) .component }}@{{ . }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- end }}
+
+{{/* One folder into another: the configuration file, with what the chart needs of it filled in. */}}
+{{- define "csi-driver-spiffe.config" -}}
+{{- $app := .Values.app -}}
+{{- $issuer := dict "name" $app.issuer.name "kind" $app.issuer.kind "group" $app.issuer.group -}}
+{{- $certificate := dict "duration" $app.certificateRequestDuration -}}
+{{- with $app.extraCertificateRequestAnnotations -}}
+{{- $annotations := . -}}
+{{- if kindIs "string" . -}}
+{{- $annotations = dict -}}
+{{- range splitList "," . -}}
+{{- $pair := splitn "=" 2 . -}}
+{{- if not (hasKey $pair "_1") -}}
+{{- fail (printf "app.extraCertificateRequestAnnotations: %q is not KEY=VALUE" .) -}}
+{{- end -}}
+{{- $_ := set $annotations $pair._0 $pair._1 -}}
+{{- end -}}
+{{- end -}}
+{{- $_ := set $certificate "requestAnnotations" $annotations -}}
+{{- end -}}
+{{- $files := dict "certificate" $app.driver.volumeFileName.cert "privateKey" $app.driver.volumeFileName.key "trustBundle" $app.driver.volumeFileName.ca -}}
+{{- $volume := dict "tmpfsPath" "/var/run/csi-driver-spiffe" "files" $files -}}
+{{- $driver := dict "name" $app.name "kubeletRootDir" "/var/lib/kubelet" "httpAddress" (printf ":%v" $app.driver.metrics.port) -}}
+{{- $approver := dict "httpAddress" (printf ":%v" $app.approver.metrics.port) -}}
+{{- $level := $app.logLevel -}}
+{{- if not (kindIs "string" $level) -}}
+{{- $level = ternary "debug" "info" (ge (int $level) 4) -}}
+{{- else if regexMatch "^[0-9]+$" $level -}}
+{{- $level = ternary "debug" "info" (ge (int $level) 4) -}}
+{{- end -}}
+{{- $config := dict
+  "apiVersion" "config.spiffe.csi.cert-manager.io/v1alpha1" "kind" "SPIFFEConfiguration"
+  "trustDomain" $app.trustDomain "issuerRef" $issuer "certificate" $certificate "volume" $volume
+  "trustBundle" (dict "path" ($app.driver.sourceCABundle | default ""))
+  "driver" $driver "approver" $approver "observability" (dict "logging" (dict "level" $level))
+-}}
+{{- mergeOverwrite $config (deepCopy .Values.config) | toYaml -}}
+{{- end }}
+
+{{/* The port of an address to listen on. Probes need one: (dict "section" "driver" "config" $config) */}}
+{{- define "csi-driver-spiffe.port" -}}
+{{- $address := get (get .config .section) "httpAddress" -}}
+{{- $port := regexFind "[0-9]+$" $address -}}
+{{- if or (not $port) (regexMatch "^(127\\.|localhost|\\[::1\\])" $address) -}}
+{{- fail (printf "config.%s.httpAddress is %q, where the kubelet's probes do not reach it: give it a port on all addresses, such as :9402" .section $address) -}}
+{{- end -}}
+{{- $port -}}
+{{- end }}
+
+{{/* The signers that the approver may approve for, as a list in JSON: (dict "root" $ "config" $config) */}}
+{{- define "csi-driver-spiffe.signers" -}}
+{{- $issuer := .config.issuerRef -}}
+{{- if .root.Values.app.approver.signerName -}}
+{{- list .root.Values.app.approver.signerName | toJson -}}
+{{- else if (.config.approver).approveOthers -}}
+{{- list "clusterissuers.cert-manager.io/*" "issuers.cert-manager.io/*" | toJson -}}
+{{- else -}}
+{{- $name := ternary $issuer.name "*" (hasSuffix "ClusterIssuer" $issuer.kind) -}}
+{{- list (printf "%ss.%s/%s" (lower $issuer.kind) $issuer.group $name) | toJson -}}
+{{- end -}}
+{{- end }}
+
+{{- define "csi-driver-spiffe.isOpenShift" -}}
+{{- $enabled := .Values.openshift.securityContextConstraint.enabled -}}
+{{- if eq (toString $enabled) "detect" -}}
+{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}true{{- end -}}
+{{- else if eq (toString $enabled) "true" -}}true{{- end -}}
+{{- end }}
+
+{{/* Fails if a value is given that has no meaning any more, and says for each what to use instead. */}}
+{{- define "csi-driver-spiffe.refuseRemoved" -}}
+{{- $messages := list -}}
+{{- range $path, $instead := .Files.Get "files/removed.yaml" | fromYaml -}}
+{{- $value := $.Values -}}
+{{- range splitList "." $path -}}
+{{- $value = ternary (get $value .) "" (kindIs "map" $value) -}}
+{{- end -}}
+{{- if $value -}}
+{{- $messages = append $messages (printf "  %s: %s" $path $instead) -}}
+{{- end -}}
+{{- end -}}
+{{- if $messages -}}
+{{- fail (printf "these values have no meaning any more:\n%s\nIf you did not set them, they are defaults of the chart before this one: upgrade with --reset-then-reuse-values in place of --reuse-values." (join "\n" $messages)) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The environment of both: which pod this is. */}}
+{{- define "csi-driver-spiffe.podEnvironment" -}}
+- name: POD_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.name
+- name: POD_NAMESPACE
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.namespace
+- name: POD_UID
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.uid
+{{- end }}
+
+{{/* The probes of both. */}}
+{{- define "csi-driver-spiffe.probes" -}}
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: http
+  initialDelaySeconds: 5
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: http
+  periodSeconds: 5
+  timeoutSeconds: 5
+{{- end }}
