@@ -15,6 +15,7 @@ KEEP        ?=
 BENCHFLAGS  ?=
 TORTUREFLAGS ?=
 TESTFLAGS   ?=
+E2EFLAGS    ?=
 PLATFORMS   ?= linux/amd64 linux/arm64
 REGISTRY    ?= ghcr.io/csi-driver-spiffe
 
@@ -90,6 +91,15 @@ devcluster: ## bin/devcluster: etcd, kube-apiserver and cert-manager in one prog
 	fi
 	@cd internal/devcluster && $(PROGRESS) 'bin/devcluster' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/devcluster .
 
+.PHONY: devnode
+devnode: ## bin/devnode: the same with a real node; the first build takes minutes more
+	@((EUID == 0)) || { echo 'A node needs root: it mounts, makes namespaces and cgroups, and runs containers. Use sudo.' >&2; exit 1; }
+	@if [[ ! -x $(BIN)/devnode ]]; then \
+	  echo 'Building bin/devnode: a devcluster with kube-controller-manager, kube-scheduler and kubelet, from source. The first'; \
+	  echo 'build on a machine takes 6 to 20 minutes, the devcluster included. Later ones take seconds.'; \
+	fi
+	@cd internal/devcluster && $(PROGRESS) 'bin/devnode' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/devnode ./cmd/devnode
+
 .PHONY: kubectl
 kubectl: ## bin/kubectl, for looking into the development cluster by hand
 	@cd internal/devcluster && $(PROGRESS) 'bin/kubectl' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/kubectl ./cmd/kubectl
@@ -126,6 +136,11 @@ test: $(DEVCLUSTER) build bin/tools/csi-sanity ## Every test, with the race dete
 .PHONY: test-unit
 test-unit: ## The tests that need no cluster, no root and no C compiler: seconds
 	@CGO_ENABLED=0 internal/tools/gotest.sh bin/test-unit.log -short -timeout 5m $(TESTFLAGS) ./...
+
+.PHONY: e2e
+e2e: devnode bin/tools/kustomize ## The product on a real node: kubelet, containerd and pods (needs root; see E2EFLAGS)
+	@internal/tools/node-packages.sh $(BIN)/node-packages
+	@internal/tools/e2e.sh '$(LDFLAGS)' $(E2EFLAGS)
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (30s)

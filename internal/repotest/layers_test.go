@@ -46,6 +46,7 @@ func layers() []layer {
 		{dir: "internal/bench", uses: []string{""}},
 		{dir: "internal/demo", uses: []string{""}},
 		{dir: "internal/docgen", uses: []string{""}},
+		{dir: "internal/e2e", uses: []string{""}},
 		{dir: "internal/integration", uses: []string{""}},
 		{dir: "internal/torture", uses: []string{""}},
 		{dir: "internal/repotest"},

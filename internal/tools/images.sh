@@ -5,7 +5,8 @@
 # images.sh VERSION REGISTRY LDFLAGS PLATFORM...
 #
 # Builds both programs for each PLATFORM (OS/ARCHITECTURE) and makes the container images bin/images/NAME.tar of them,
-# with their bills of materials beside. The same commit gives the same images, wherever it lies.
+# with their bills of materials beside. The same commit gives the same images, wherever it lies. IMAGES is another folder
+# than bin/images.
 #
 # Other builds do without -trimpath, for Go's build cache; here it keeps the path of this clone out of the programs.
 set -euo pipefail
@@ -14,7 +15,7 @@ version=$1 registry=$2 ldflags=$3
 shift 3
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-out=bin/images
+out=${IMAGES:-bin/images}
 progress=$PWD/internal/tools/progress.sh
 source=https://github.com/csi-driver-spiffe/csi-driver-spiffe
 mkdir -p "$out"
