@@ -19,5 +19,13 @@ func TestEndToEnd(t *testing.T) {
 	defer w.report.write(os.Stdout)
 	start := time.Now()
 	step(t, "walkthrough", func(t *testing.T) { walkthrough(t, w) })
+	tls := time.Now()
+	step(t, "mutual TLS begins", func(t *testing.T) { startTLS(t, w) })
+	step(t, "faults", func(t *testing.T) { faults(t, w) })
+	step(t, "root rotated", func(t *testing.T) { rotateRoot(t, w) })
+	step(t, "mutual TLS ends", func(t *testing.T) { endTLS(t, w, tls) })
+	step(t, "node rebooted", func(t *testing.T) { reboot(t, w) })
+	step(t, "node drained", func(t *testing.T) { drain(t, w) })
+	step(t, "what events say", func(t *testing.T) { words(t, w) })
 	w.report.timed("all", start, "")
 }

@@ -4,10 +4,12 @@
 package e2e_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,12 +24,11 @@ type watcher struct {
 	stop chan struct{}
 	done sync.WaitGroup
 
-	mu       sync.Mutex
-	reads    int
-	faults   []string
-	serials  map[string]map[string]bool // the certificates of each pod
-	least    time.Duration              // the shortest life that was left
-	reissues int
+	mu      sync.Mutex
+	reads   int
+	faults  []string
+	serials map[string]map[string]bool // the certificates of each pod
+	least   time.Duration              // the shortest life that was left
 }
 
 // watch begins to read the volumes of pods. Certificates are to be there at all
@@ -50,6 +51,9 @@ func watch(t *testing.T, pods []corev1.Pod) *watcher {
 			}
 			select {
 			case <-w.stop:
+				for name, pid := range w.pids {
+					w.read(name, pid)
+				}
 				return
 			case <-time.After(100 * time.Millisecond):
 			}
@@ -77,17 +81,29 @@ func (w *watcher) read(name string, pid int) {
 	w.least = min(w.least, time.Until(d.leaf.NotAfter))
 }
 
-// renewals tells how many renewals the pod with the fewest has had.
-func (w *watcher) renewals() int {
+// renewals tells how many renewals each pod has had.
+func (w *watcher) renewals() map[string]int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	least := -1
-	for serials := range maps.Values(w.serials) {
-		if n := len(serials) - 1; least < 0 || n < least {
-			least = n
-		}
+	counts := map[string]int{}
+	for name, serials := range w.serials {
+		counts[name] = len(serials) - 1
 	}
-	return least
+	return counts
+}
+
+// waitRenewals waits until every pod has had one more renewal than it has now.
+func (w *watcher) waitRenewals(t *testing.T) {
+	t.Helper()
+	before := w.renewals()
+	eventually(t, 2*documentLife, "a renewal in every pod", func(context.Context) error {
+		for name, n := range w.renewals() {
+			if n <= before[name] {
+				return errors.New("none in " + name)
+			}
+		}
+		return nil
+	})
 }
 
 // end stops reading, fails the test if a pod has seen anything wrong, and says
@@ -99,6 +115,7 @@ func (w *watcher) end(t *testing.T) string {
 	for _, fault := range w.faults {
 		t.Error(fault)
 	}
-	return fmt.Sprintf("%d pods, %d reads: %d renewals each or more, at least %v of life left, %d faults",
-		len(w.pids), w.reads, w.renewals(), w.least.Round(100*time.Millisecond), len(w.faults))
+	counts := slices.Collect(maps.Values(w.renewals()))
+	return fmt.Sprintf("%d pods, %d reads: %d to %d renewals each, never less than %v of life left, %d faults",
+		len(w.pids), w.reads, slices.Min(counts), slices.Max(counts), w.least.Round(100*time.Millisecond), len(w.faults))
 }
