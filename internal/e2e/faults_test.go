@@ -150,23 +150,29 @@ func oomKillDriver(t *testing.T, w *world) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var hogs []*exec.Cmd
+	free := func() {
+		for _, hog := range hogs {
+			_ = hog.Process.Kill()
+			_ = hog.Wait()
+		}
+		hogs = nil
+	}
+	defer free()
 	eventually(t, patience, "the driver killed for want of memory", func(ctx context.Context) error {
 		hog := exec.CommandContext(ctx, filepath.Join(repository, "bin/e2e/app"), "allocate", "20")
 		if err := hog.Start(); err != nil {
 			return err
 		}
-		t.Cleanup(func() {
-			_ = hog.Process.Kill()
-			_ = hog.Wait()
-		})
-		if err := os.WriteFile(procs, []byte(strconv.Itoa(hog.Process.Pid)), 0o600); err != nil && exists("/proc/"+strconv.Itoa(pid)) {
-			return err
-		}
-		if exists(fmt.Sprintf("/proc/%d/root", pid)) && alive(pid) {
-			return errors.New("it lives")
+		hogs = append(hogs, hog)
+		err := os.WriteFile(procs, []byte(strconv.Itoa(hog.Process.Pid)), 0o600)
+		if alive(pid) {
+			return errors.Join(err, errors.New("it lives"))
 		}
 		return nil
 	})
+	// They count against the whole pod.
+	free()
 	w.waitRestarts(t, before+1)
 	status := w.driverPod(t).Status.ContainerStatuses[0]
 	if ended := status.LastTerminationState.Terminated; ended == nil || ended.Reason != "OOMKilled" {
