@@ -116,7 +116,7 @@ clean: ## Remove ./bin, with all that was built and cached in this clone
 
 .PHONY: test
 # Of the packages that have a kubelet in them none has a test, and compiling them would take minutes.
-test: $(DEVCLUSTER) build bin/tools/csi-sanity ## Every test, with the race detector, on a real cluster
+test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/kustomize bin/tools/jsonnet bin/tools/helm bin/prometheus-crds ## Every test, with the race detector, on a real cluster
 	@command -v gcc >/dev/null || command -v cc >/dev/null || { echo 'The race detector needs a C compiler: install gcc.' >&2; exit 1; }
 	@status=0; \
 	echo '== $(MODULE)'; \
@@ -204,3 +204,10 @@ generate: ## Write what is generated from the code: the config reference, config
 bin/tools/%: internal/tools/%/go.mod internal/tools/%/go.sum
 	@echo 'Building $@, pinned in $<: at most two minutes, once'
 	@cd internal/tools/$* && $(PROGRESS) '$@' $(STATIC) -v -o $(CURDIR)/$@ tool
+
+# The kinds of the Prometheus operator, for the API server to check them: files of its Go module, of which nothing is built.
+PROMETHEUS_OPERATOR := github.com/prometheus-operator/prometheus-operator
+bin/prometheus-crds: internal/tools/prometheus-operator/go.mod internal/tools/prometheus-operator/go.sum
+	@folder=$$(cd internal/tools/prometheus-operator && go mod download -json $(PROMETHEUS_OPERATOR) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); \
+	rm -rf $@ && mkdir -p $@ && \
+	cp "$$folder"/example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules,servicemonitors}.yaml $@/

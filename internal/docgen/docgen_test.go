@@ -13,13 +13,23 @@ import (
 
 const types = "../../config/v1alpha1"
 
+const (
+	begin = "<!-- BEGIN CONFIG REFERENCE -->"
+	end   = "<!-- END CONFIG REFERENCE -->"
+)
+
 func TestRun(t *testing.T) {
 	t.Parallel()
 	folder := t.TempDir()
-	o := options{readme: filepath.Join(folder, "README.md"), schema: filepath.Join(folder, "schema.json"), types: types}
+	o := options{readme: filepath.Join(folder, "README.md"), schema: filepath.Join(folder, "schema.json"), types: types, chart: folder}
 	check := o
 	check.check = true
-	write(t, o.readme, "# Title\n\n"+begin+"\nold\n"+end+"\n\nMore.\n")
+	write(t, o.readme, "# Title\n\n"+begin+"\nold\n"+end+"\n\nMore.\n<!-- BEGIN VALUES -->\n<!-- END VALUES -->\n")
+	write(t, filepath.Join(folder, "values.yaml"), "# -- The port.\nport: 80\n")
+	if err := os.Mkdir(filepath.Join(folder, "files"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, filepath.Join(folder, "files", "removed.yaml"), "old: use port\n")
 
 	if err := run(check); !errors.Is(err, errOutdated) || !strings.Contains(err.Error(), "schema.json: out of date") {
 		t.Errorf("check of what is old or missing: got %v, want errOutdated for both", err)
@@ -35,7 +45,7 @@ func TestRun(t *testing.T) {
 	}
 
 	got := read(t, o.readme)
-	if !strings.HasPrefix(got, "# Title\n\n"+begin+"\n\nDurations ") || !strings.HasSuffix(got, " |\n\n"+end+"\n\nMore.\n") {
+	if !strings.HasPrefix(got, "# Title\n\n"+begin+"\n\nDurations ") || !strings.Contains(got, " |\n\n"+end+"\n\nMore.\n") || !strings.Contains(got, "| `port` | integer | `80` | The port. |") {
 		t.Errorf("got:\n%s", got)
 	}
 }
@@ -87,7 +97,7 @@ func TestReplaceRefusesOtherMarkers(t *testing.T) {
 		"two begins": begin + begin + end,
 		"two ends":   begin + end + end,
 	} {
-		if _, err := replace([]byte(document), "new"); !errors.Is(err, errMarkers) {
+		if _, err := replace([]byte(document), configReference, "new"); !errors.Is(err, errMarkers) {
 			t.Errorf("%s: got %v, want errMarkers", name, err)
 		}
 	}

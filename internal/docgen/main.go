@@ -14,6 +14,9 @@
 //
 //	go run ./internal/docgen
 //
+// The Helm chart's README.md and values.schema.json are made in the same way from
+// its values.yaml; see package chart.
+//
 // With -check it changes nothing, and fails when something is out of date.
 package main
 
@@ -29,6 +32,7 @@ import (
 // options are where everything is.
 type options struct {
 	readme, schema, types string
+	chart                 string
 	check                 bool
 }
 
@@ -37,6 +41,7 @@ func main() {
 	flag.StringVar(&o.readme, "readme", "README.md", "`file` to write the reference into")
 	flag.StringVar(&o.schema, "schema", "config/schema.json", "`file` of the JSON Schema")
 	flag.StringVar(&o.types, "types", "config/v1alpha1", "`folder` of the Go source of the types")
+	flag.StringVar(&o.chart, "chart", "manifests/helm/csi-driver-spiffe", "`folder` of the Helm chart")
 	flag.BoolVar(&o.check, "check", false, "only check that the files are up to date")
 	flag.Parse()
 	if err := run(o); err != nil {
@@ -59,9 +64,10 @@ func run(o options) error {
 			if err != nil {
 				return nil, err
 			}
-			return replace(old, table)
+			return replace(old, configReference, table)
 		}),
 		update(o.schema, o.check, func([]byte) ([]byte, error) { return jsonSchema(docs) }),
+		updateChart(o, docs),
 	)
 }
 

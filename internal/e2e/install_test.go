@@ -41,7 +41,7 @@ const (
 // createIssuer makes the ClusterIssuer with a self-signed root, and approves the
 // root's own request, as the README tells.
 func (w *world) createIssuer(t *testing.T) {
-	objects, err := testkit.ReadManifests("testdata/issuer.yaml")
+	objects, err := testkit.ReadManifests(filepath.Join(repository, "manifests/examples/clusterissuer.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	authorizationv1 "k8s.io/api/authorization/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -105,74 +103,6 @@ func TestApproverWaitsForTheWebhook(t *testing.T) {
 	w.requireUndecided(name)
 	w.check(hooks.Delete(t.Context(), w.issuer, metav1.DeleteOptions{}))
 	w.requireApproved(name)
-}
-
-// Each right that the manifests give, taken away and given back, with the
-// message that names it in between.
-func TestApproverNamesTheMissingRight(t *testing.T) {
-	for name, row := range map[string]struct{ resource, message string }{
-		"approve": {"signers", "the rule {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve], resourceNames: [clusterissuers.cert-manager.io/"},
-		"update":  {"certificaterequests/status", "lacks the rule {apiGroups: [cert-manager.io], resources: [certificaterequests/status], verbs: [update]}"},
-		"watch":   {"certificaterequests", "lacks the rule {apiGroups: [cert-manager.io], resources: [certificaterequests], verbs: [list, watch]}"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := prepare(t)
-			restore := w.dropRule(row.resource)
-			w.startApprover()
-			waiting := w.request(w.spec("example-app"))
-			w.logged(row.message)
-			restore()
-			w.requireApproved(waiting)
-		})
-	}
-}
-
-// dropRule takes from the approver the rule about a resource.
-func (w *world) dropRule(resource string) (restore func()) {
-	w.t.Helper()
-	roles := w.Kubernetes.RbacV1().ClusterRoles()
-	role, err := roles.Get(w.t.Context(), "csi-driver-spiffe-approver-"+w.issuer, metav1.GetOptions{})
-	w.check(err)
-	all := role.Rules
-	var kept []rbacv1.PolicyRule
-	for _, rule := range all {
-		if rule.Resources[0] != resource {
-			kept = append(kept, rule)
-		}
-	}
-	if len(kept) != len(all)-1 {
-		w.t.Fatalf("%d rules of %d are not about %s", len(kept), len(all), resource)
-	}
-	role.Rules = kept
-	role, err = roles.Update(w.t.Context(), role, metav1.UpdateOptions{})
-	w.check(err)
-	w.eventually("the right is gone", func() bool { return !w.approverMay(resource) })
-	return func() {
-		role.Rules = all
-		_, err := roles.Update(w.t.Context(), role, metav1.UpdateOptions{})
-		w.check(err)
-	}
-}
-
-// approverMay asks the API server, which learns of rules by and by.
-func (w *world) approverMay(resource string) bool {
-	w.t.Helper()
-	resource, sub, _ := strings.Cut(resource, "/")
-	attributes := &authorizationv1.ResourceAttributes{Group: "cert-manager.io", Resource: resource, Subresource: sub, Verb: "update"}
-	switch {
-	case resource == "signers":
-		attributes.Verb, attributes.Name = "approve", "clusterissuers.cert-manager.io/"+w.issuer
-	case sub == "":
-		attributes.Verb = "watch"
-	}
-	review, err := w.Kubernetes.AuthorizationV1().SubjectAccessReviews().Create(w.t.Context(), &authorizationv1.SubjectAccessReview{
-		Spec: authorizationv1.SubjectAccessReviewSpec{
-			User:               "system:serviceaccount:" + testkit.InstallNamespace + ":csi-driver-spiffe-approver-" + w.issuer,
-			ResourceAttributes: attributes,
-		},
-	}, metav1.CreateOptions{})
-	w.check(err)
-	return review.Status.Allowed
 }
 
 // A denial is an Event of the request, with every reason.

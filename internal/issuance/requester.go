@@ -191,7 +191,7 @@ func (p *Pending) mustBeIn(request *cmapi.CertificateRequest) error {
 // Ready returns nil while requests can be made, or why not.
 func (r *Requester) Ready() error {
 	if !r.tracker.informer.HasSynced() {
-		return errNotSynced
+		return r.tracker.notSynced()
 	}
 	return nil
 }

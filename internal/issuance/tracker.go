@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
@@ -29,6 +30,9 @@ type tracker struct {
 	informer cache.SharedIndexInformer
 	// onNew is called for each request that appears; it may be nil.
 	onNew func(name types.NamespacedName, volumeLabel string)
+
+	// failure is why the last attempt to list or watch failed.
+	failure atomic.Pointer[error]
 
 	mu      sync.Mutex
 	waiters map[types.NamespacedName]chan event
@@ -59,6 +63,13 @@ func newTracker(client cmclient.Interface, node string) (*tracker, error) {
 	if err != nil {
 		return nil, err
 	}
+	err = t.informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *cache.Reflector, err error) {
+		t.failure.Store(&err)
+		cache.DefaultWatchErrorHandler(ctx, r, err)
+	})
+	if err != nil {
+		return nil, err
+	}
 	return t, t.informer.AddIndexers(cache.Indexers{LabelVolume: indexByVolume})
 }
 
@@ -71,7 +82,16 @@ func (t *tracker) waitForSync(ctx context.Context) error {
 	if t.informer.HasSynced() || cache.WaitForCacheSync(ctx.Done(), t.informer.HasSynced) {
 		return nil
 	}
-	return fmt.Errorf("%w: %w", errNotSynced, context.Cause(ctx))
+	return fmt.Errorf("%w: %w", t.notSynced(), context.Cause(ctx))
+}
+
+// notSynced is errNotSynced with what the API server has said, if it has: which
+// right is missing, for instance.
+func (t *tracker) notSynced() error {
+	if failure := t.failure.Load(); failure != nil {
+		return fmt.Errorf("%w: %w", errNotSynced, *failure)
+	}
+	return errNotSynced
 }
 
 // subscribe returns a channel that carries the latest state of a request from

@@ -99,14 +99,17 @@ func (p *Program) WaitForEnd(within time.Duration) bool {
 // PID is the program's process ID.
 func (p *Program) PID() int { return p.command.Process.Pid }
 
-// WriteKubeconfig writes how a ServiceAccount reaches the cluster.
+// WriteKubeconfig writes how somebody reaches the cluster, by a token or by a
+// client certificate.
 func WriteKubeconfig(path string, access *rest.Config) error {
 	const name = "default"
 	return clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters: map[string]*clientcmdapi.Cluster{name: {
 			Server: access.Host, CertificateAuthorityData: access.CAData, CertificateAuthority: access.CAFile,
 		}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: access.BearerToken}},
+		AuthInfos: map[string]*clientcmdapi.AuthInfo{name: {
+			Token: access.BearerToken, ClientCertificateData: access.CertData, ClientKeyData: access.KeyData,
+		}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
 		CurrentContext: name,
 	}, path)

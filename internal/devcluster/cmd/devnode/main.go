@@ -26,8 +26,11 @@ import (
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == cli.PartCommand {
-		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[2], parts.Run(os.Args[2]))
-		os.Exit(1)
+		if err := parts.Run(os.Args[2]); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[2], err)
+			os.Exit(1)
+		}
+		return
 	}
 	os.Exit(cli.Main(&nodeFlags{}))
 }

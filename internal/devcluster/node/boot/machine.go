@@ -19,8 +19,8 @@ import (
 )
 
 // RunMachine starts the node's init in a PID and a mount namespace of its own,
-// and again when it was killed, until this process gets SIGTERM. It runs in the
-// state folder.
+// and again when it was killed, until this process gets SIGTERM: then it returns
+// nil, and every process of the node is gone. It runs in the state folder.
 func RunMachine() error {
 	settings, err := node.ReadSettings()
 	if err != nil {
@@ -44,7 +44,7 @@ func RunMachine() error {
 			// does Wait return.
 			_ = init.Process.Kill()
 			<-ended
-			os.Exit(0)
+			return nil
 		case err := <-ended:
 			fmt.Fprintf(os.Stderr, "node: off after %v: %v\n", time.Since(started).Round(time.Millisecond), err)
 			if time.Since(started) < time.Second {

@@ -22,7 +22,7 @@ import (
 )
 
 // Run runs the named part of a cluster with a node in this process. It returns
-// only if the part fails.
+// only if the part fails, or was told to stop.
 func Run(name string) error {
 	switch name {
 	case part.APIServer:

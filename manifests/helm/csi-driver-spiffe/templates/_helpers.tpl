@@ -24,7 +24,7 @@ app.kubernetes.io/component: {{ .component }}
 {{- with get ($image.digest | default dict) .component }}@{{ . }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end -}}
 {{- end }}
 
-{{/* One folder into another: the configuration file, with what the chart needs of it filled in. */}}
+{{/* The configuration file: what the values say, and over it config. What the chart needs of it is always there. */}}
 {{- define "csi-driver-spiffe.config" -}}
 {{- $app := .Values.app -}}
 {{- $issuer := dict "name" $app.issuer.name "kind" $app.issuer.kind "group" $app.issuer.group -}}
@@ -34,10 +34,10 @@ app.kubernetes.io/component: {{ .component }}
 {{- if kindIs "string" . -}}
 {{- $annotations = dict -}}
 {{- range splitList "," . -}}
-{{- $pair := splitn "=" 2 . -}}
-{{- if not (hasKey $pair "_1") -}}
+{{- if not (contains "=" .) -}}
 {{- fail (printf "app.extraCertificateRequestAnnotations: %q is not KEY=VALUE" .) -}}
 {{- end -}}
+{{- $pair := splitn "=" 2 . -}}
 {{- $_ := set $annotations $pair._0 $pair._1 -}}
 {{- end -}}
 {{- end -}}

@@ -1,0 +1,135 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package chart
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+const valuesFile = `
+# About all of them.
+
+app:
+  # A section has no dashes.
+  log:
+    # -- How much is written,
+    # in words or as a number.
+    # @type integer | debug
+    level: 1
+  # -- Where it listens.
+  port: 80
+# -- More labels.
+# @type object
+labels: {}
+# -- The file.
+# @type config
+config: {}
+`
+
+const configSchema = `{"$schema": "s", "type": "object", "required": ["a"], "properties": {"a": {"type": "string"}},
+	"allOf": [{"if": {"required": ["a"]}, "then": {}}]}`
+
+func TestParse(t *testing.T) {
+	t.Parallel()
+	got, err := Parse([]byte(valuesFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Value{
+		{Name: "app", Path: "app", Children: []Value{
+			{Name: "log", Path: "app.log", Children: []Value{
+				{Name: "level", Path: "app.log.level", Doc: "How much is written, in words or as a number.", Types: []string{"integer", "debug"}},
+			}},
+			{Name: "port", Path: "app.port", Doc: "Where it listens.", Types: []string{"integer"}},
+		}},
+		{Name: "labels", Path: "labels", Doc: "More labels.", Types: []string{"object"}},
+		{Name: "config", Path: "config", Doc: "The file.", Types: []string{"config"}},
+	}
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreFields(Value{}, "Default")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseRefusesWhatIsNotDocumented(t *testing.T) {
+	t.Parallel()
+	for name, file := range map[string]string{
+		"no comment":               "a:\n  b: 1\n",
+		"a comment without dashes": "# Something.\na: 1\n",
+		"the comment of another":   "# -- Doc.\na: 1\nb: {}\n",
+	} {
+		if _, err := Parse([]byte(file)); !errors.Is(err, errUndocumented) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if _, err := Parse([]byte("- a\n")); err == nil {
+		t.Error("a list was taken")
+	}
+}
+
+func TestSchema(t *testing.T) {
+	t.Parallel()
+	values, err := Parse([]byte(valuesFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := Schema(values, map[string]string{"app.old": "use app.port"}, []byte(configSchema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got any
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	section := func(properties object) object {
+		return object{"type": "object", "additionalProperties": false, "properties": properties}
+	}
+	want := section(object{
+		"app": section(object{
+			"log": section(object{"level": object{
+				"description": "How much is written, in words or as a number.",
+				"anyOf":       []any{object{"type": []any{"integer"}}, object{"enum": []any{"debug"}}},
+			}}),
+			"port": object{"description": "Where it listens.", "type": []any{"integer"}},
+			"old":  object{"description": "Has no meaning any more: use app.port."},
+		}),
+		"labels": object{"description": "More labels.", "type": []any{"object"}},
+		"config": object{"description": "The file.", "type": "object", "properties": object{"a": object{"type": "string"}}},
+		"global": object{"description": "For a chart that has this one in it."},
+	})
+	want["$schema"] = "http://json-schema.org/draft-07/schema#"
+	if diff := cmp.Diff(any(want), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := Schema(values, map[string]string{"none.old": "?"}, []byte(configSchema)); err == nil {
+		t.Error("a removed value in no section was taken")
+	}
+}
+
+func TestTable(t *testing.T) {
+	t.Parallel()
+	values, err := Parse([]byte(valuesFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Table(values, map[string]string{"old": "use a | b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []string{
+		"| `app.log.level` | integer, debug | `1` | How much is written, in words or as a number. |",
+		"| `labels` | object | `{}` | More labels. |",
+		"| `config` | object | `{}` | The file. |",
+		`| ` + "`old`" + ` | use a \| b |`,
+	} {
+		if !strings.Contains(got, row+"\n") {
+			t.Errorf("no row %s in\n%s", row, got)
+		}
+	}
+}

@@ -1,0 +1,149 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package manifests
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+)
+
+// The command line of the existing project's documentation, but for the name of
+// the chart: https://cert-manager.io/docs/usage/csi-driver-spiffe/installation/.
+var existingCommandLine = []string{
+	"--namespace", "cert-manager",
+	"--set", "app.logLevel=1",
+	"--set", "app.trustDomain=my.trust.domain",
+	"--set", "app.approver.signerName=clusterissuers.cert-manager.io/csi-driver-spiffe-ca",
+	"--set", "app.issuer.name=csi-driver-spiffe-ca",
+	"--set", "app.issuer.kind=ClusterIssuer",
+	"--set", "app.issuer.group=cert-manager.io",
+	"--set", "app.driver.volumes[0].name=root-cas",
+	"--set", "app.driver.volumes[0].secret.secretName=csi-driver-spiffe-ca",
+	"--set", "app.driver.volumeMounts[0].name=root-cas",
+	"--set", "app.driver.volumeMounts[0].mountPath=/var/run/secrets/cert-manager-csi-driver-spiffe",
+	"--set", "app.driver.sourceCABundle=/var/run/secrets/cert-manager-csi-driver-spiffe/ca.crt",
+}
+
+func TestHelmLint(t *testing.T) {
+	t.Parallel()
+	run(t, nil, "helm", "lint", "--strict", chart)
+	for _, setting := range settingNames(t) {
+		run(t, nil, "helm", "lint", "--strict", chart, "--values", settings+"/"+setting+"/values.yaml")
+	}
+}
+
+// configOf is the configuration file that a chart with some arguments makes.
+func configOf(t *testing.T, args ...string) *config.Config {
+	t.Helper()
+	i := installation{t: t, objects: objects(t, helmTemplate(t, args...))}
+	var configMap struct{ Data map[string]string }
+	text, err := yaml.Marshal(i.find("ConfigMap", "csi-driver-spiffe").Object)
+	check(t, err)
+	check(t, yaml.Unmarshal(text, &configMap))
+	c, err := config.Parse("config.yaml", []byte(configMap.Data["config.yaml"]))
+	check(t, err)
+	return c
+}
+
+func TestTheExistingCommandLineMakesTheConfigurationThatItMeans(t *testing.T) {
+	t.Parallel()
+	want, err := config.Parse("want.yaml", []byte(`
+apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1
+kind: SPIFFEConfiguration
+trustDomain: my.trust.domain
+issuerRef: {name: csi-driver-spiffe-ca}
+trustBundle: {path: /var/run/secrets/cert-manager-csi-driver-spiffe/ca.crt}
+`))
+	check(t, err)
+	if got := configOf(t, existingCommandLine...); got.Hash() != want.Hash() {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+func TestConfigOverridesEveryOtherValue(t *testing.T) {
+	t.Parallel()
+	c := configOf(t, "--set", "app.trustDomain=one.example,config.trustDomain=two.example",
+		"--set", "app.certificateRequestDuration=1h,config.certificate.duration=2h",
+		"--set", "config.driver.httpAddress=:1234")
+	if c.TrustDomain.Name() != "two.example" || c.Certificate.Duration.Hours() != 2 || c.Driver.HTTPAddress != ":1234" {
+		t.Errorf("got %+v", c)
+	}
+}
+
+// What is no value, or none any more, is refused with what to do.
+func TestWrongValuesAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct{ value, want string }{
+		"misspelt":                      {"app.trustdomain=x", "additional properties 'trustdomain' not allowed"},
+		"misspelt in the config":        {"config.volume.tmpfspath=/x", "additional properties 'tmpfspath' not allowed"},
+		"of a wrong type":               {"app.driver.metrics.port=http", "got string, want integer"},
+		"of a wrong type in config":     {"config.certificate.duration=soon", "does not match pattern"},
+		"not one of the words":          {"app.logLevel=loud", "value must be one of"},
+		"annotations without a value":   {"app.extraCertificateRequestAnnotations=team", `"team" is not KEY=VALUE`},
+		"where no probe reaches":        {"config.driver.httpAddress=127.0.0.1:9402", "where the kubelet's probes do not reach it"},
+		"registrar":                     {"app.driver.nodeDriverRegistrarImage.tag=v2", "app.driver.nodeDriverRegistrarImage: remove it, the driver registers itself"},
+		"liveness probe's image":        {"app.driver.livenessProbeImage.tag=v2", "app.driver.livenessProbeImage: remove it"},
+		"liveness probe's port":         {"app.driver.livenessProbe.port=9809", "on app.driver.metrics.port"},
+		"data folder":                   {"app.driver.csiDataDir=/tmp/x", "config.volume.tmpfsPath is the folder"},
+		"readiness probe's port":        {"app.approver.readinessProbe.port=6060", "on app.approver.metrics.port"},
+		"ConfigMap with another issuer": {"app.runtimeIssuanceConfigMap=issuance", "set app.issuer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, stderr, err := try(t, nil, "helm", "template", "x", chart, "--kube-version", kubeVersion, "--set", row.value)
+			if err == nil || !strings.Contains(stderr, row.want) {
+				t.Errorf("--set %s: got %v, %s", row.value, err, stderr)
+			}
+		})
+	}
+}
+
+// Values that say nothing are not refused, whatever their names.
+func TestEmptyValuesThatWereRemovedAreTaken(t *testing.T) {
+	t.Parallel()
+	configOf(t, "--set", "app.runtimeIssuanceConfigMap=,app.driver.livenessProbe=null")
+}
+
+// Everything else that pods can be given.
+func TestSchedulingValues(t *testing.T) {
+	t.Parallel()
+	values := t.TempDir() + "/values.yaml"
+	check(t, os.WriteFile(values, []byte(`
+imagePullSecrets: [{name: registry}]
+image: {digest: {driver: "sha256:00", approver: "sha256:11"}}
+priorityClassName: high
+commonLabels: {team: identity}
+nodeSelector: {disk: ssd}
+affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}
+tolerations: [{key: b, operator: Exists}]
+topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]
+`), 0o600))
+	i := installation{t: t, objects: objects(t, helmTemplate(t, "--values", values))}
+	daemonSet, driver := i.driver()
+	deployment, approver := i.approver()
+	if !strings.HasSuffix(driver.Image, "/csi-driver-spiffe@sha256:00") || !strings.HasSuffix(approver.Image, "/csi-driver-spiffe-approver@sha256:11") {
+		t.Errorf("images %s and %s", driver.Image, approver.Image)
+	}
+	for name, pod := range map[string]corev1.PodTemplateSpec{"driver": daemonSet.Spec.Template, "approver": deployment.Spec.Template} {
+		if pod.Spec.PriorityClassName != "high" || pod.Labels["team"] != "identity" || pod.Spec.NodeSelector["disk"] != "ssd" ||
+			pod.Spec.Affinity.NodeAffinity == nil || pod.Spec.ImagePullSecrets[0].Name != "registry" {
+			t.Errorf("%s: %+v", name, pod)
+		}
+	}
+	if daemonSet.Spec.Template.Spec.Tolerations[0].Key != "" || deployment.Spec.Template.Spec.Tolerations[0].Key != "b" ||
+		deployment.Spec.Template.Spec.TopologySpreadConstraints[0].TopologyKey != "zone" {
+		t.Errorf("%+v, %+v", daemonSet.Spec.Template.Spec.Tolerations, deployment.Spec.Template.Spec)
+	}
+	for key, object := range i.objects {
+		if object.GetLabels()["team"] != "identity" {
+			t.Errorf("%s lacks the common label", key)
+		}
+	}
+}

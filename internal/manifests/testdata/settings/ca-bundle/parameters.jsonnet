@@ -1,0 +1,1 @@
+{ caBundleSecret: 'csi-driver-spiffe-ca' }

@@ -1,0 +1,1 @@
+{ config: { driver: { name: 'spiffe.example.org' } } }

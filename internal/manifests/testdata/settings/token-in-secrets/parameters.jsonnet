@@ -1,0 +1,1 @@
+{ tokenInSecrets: true }
