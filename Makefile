@@ -15,6 +15,9 @@ KEEP        ?=
 BENCHFLAGS  ?=
 TORTUREFLAGS ?=
 TESTFLAGS   ?=
+E2EFLAGS    ?=
+PLATFORMS   ?= linux/amd64 linux/arm64
+REGISTRY    ?= ghcr.io/csi-driver-spiffe
 
 # A cluster from the environment might be somebody's production cluster. Only one that is given on the command line
 # (`make test KUBECONFIG=/path`) is used, and what a recipe runs never sees another.
@@ -25,7 +28,8 @@ unexport KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG CSI_DRIVER_SPIFFE_TEST_DEV
 
 MODULE  := github.com/csi-driver-spiffe/csi-driver-spiffe
 BIN     := $(CURDIR)/bin
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+# So many digits of a commit that two clones agree about them.
+VERSION := $(shell git describe --tags --always --dirty --abbrev=12 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X $(MODULE)/internal/daemon.version=$(VERSION)
 
 # Not -trimpath: it would give every package a second place in Go's build cache, and go test would compile all of
@@ -33,8 +37,8 @@ LDFLAGS := -s -w -X $(MODULE)/internal/daemon.version=$(VERSION)
 STATIC   := env CGO_ENABLED=0 go build
 PROGRESS := $(CURDIR)/internal/tools/progress.sh
 
-# The modules that are ours; the tools' own modules hold no code.
-MODULES    := . internal/devcluster
+# The modules that are ours; those of most tools hold no code.
+MODULES    := . internal/devcluster internal/tools/image
 GO_FOLDERS := $(wildcard cmd config internal)
 
 # Runs a command in each of our modules, and fails if it did in one.
@@ -87,9 +91,22 @@ devcluster: ## bin/devcluster: etcd, kube-apiserver and cert-manager in one prog
 	fi
 	@cd internal/devcluster && $(PROGRESS) 'bin/devcluster' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/devcluster .
 
+.PHONY: devnode
+devnode: ## bin/devnode: the same with a real node; the first build takes minutes more
+	@((EUID == 0)) || { echo 'A node needs root: it mounts, makes namespaces and cgroups, and runs containers. Use sudo.' >&2; exit 1; }
+	@if [[ ! -x $(BIN)/devnode ]]; then \
+	  echo 'Building bin/devnode: a devcluster with kube-controller-manager, kube-scheduler and kubelet, from source. The first'; \
+	  echo 'build on a machine takes 6 to 20 minutes, the devcluster included. Later ones take seconds.'; \
+	fi
+	@cd internal/devcluster && $(PROGRESS) 'bin/devnode' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/devnode ./cmd/devnode
+
 .PHONY: kubectl
 kubectl: ## bin/kubectl, for looking into the development cluster by hand
 	@cd internal/devcluster && $(PROGRESS) 'bin/kubectl' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/kubectl ./cmd/kubectl
+
+.PHONY: image
+image: ## Container images of both daemons for PLATFORMS, in bin/images (no container runtime needed)
+	@internal/tools/images.sh '$(VERSION)' '$(REGISTRY)' '$(LDFLAGS)' $(PLATFORMS)
 
 .PHONY: clean
 clean: ## Remove ./bin, with all that was built and cached in this clone
@@ -98,6 +115,7 @@ clean: ## Remove ./bin, with all that was built and cached in this clone
 ##@ Test
 
 .PHONY: test
+# Of the packages that have a kubelet in them none has a test, and compiling them would take minutes.
 test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/kustomize bin/tools/jsonnet bin/tools/helm bin/prometheus-crds ## Every test, with the race detector, on a real cluster
 	@command -v gcc >/dev/null || command -v cc >/dev/null || { echo 'The race detector needs a C compiler: install gcc.' >&2; exit 1; }
 	@status=0; \
@@ -108,14 +126,22 @@ test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/kustomize bin/tools/jso
 	if [[ -n '$(DEVCLUSTER)' ]]; then \
 	  echo '== $(MODULE)/internal/devcluster'; \
 	  cd internal/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster CSI_DRIVER_SPIFFE_BINARY=$(BIN)/csi-driver-spiffe CGO_ENABLED=0 \
-	    ../tools/gotest.sh $(BIN)/test-devcluster.log -timeout 20m $(TESTFLAGS) ./... || status=1; \
+	    ../tools/gotest.sh $(BIN)/test-devcluster.log -timeout 20m $(TESTFLAGS) $$(go list ./... | grep -v -e /cmd/devnode -e /node/parts) || status=1; \
+	  cd ../..; \
 	fi; \
+	echo '== $(MODULE)/internal/tools/image'; \
+	cd internal/tools/image && CGO_ENABLED=0 ../gotest.sh $(BIN)/test-image.log $(TESTFLAGS) ./... || status=1; \
 	if ((status)); then echo 'make test: FAILED' >&2; else echo 'make test: everything passed'; fi; \
 	exit $$status
 
 .PHONY: test-unit
 test-unit: ## The tests that need no cluster, no root and no C compiler: seconds
 	@CGO_ENABLED=0 internal/tools/gotest.sh bin/test-unit.log -short -timeout 5m $(TESTFLAGS) ./...
+
+.PHONY: e2e
+e2e: devnode bin/tools/kustomize ## The product on a real node: kubelet, containerd and pods (needs root; see E2EFLAGS)
+	@internal/tools/node-packages.sh $(BIN)/node-packages
+	@internal/tools/e2e.sh '$(LDFLAGS)' $(E2EFLAGS)
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (30s)

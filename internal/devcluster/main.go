@@ -46,10 +46,15 @@
 //   - The ClusterRole aggregator: "admin", "edit" and "view" are empty. Bind
 //     roles of your own.
 //
-// Of cert-manager's kinds only CertificateRequest, Issuer and ClusterIssuer
-// exist. A CA issuer's Secret is made by hand, not by a Certificate; label it
+// [Command devnode] has all of that, and needs root.
+//
+// Of cert-manager's kinds only Certificate, CertificateRequest, Issuer and
+// ClusterIssuer exist. Somebody has to approve the request that a Certificate
+// makes. Whoever makes a CA issuer's Secret by hand labels it
 // controller.cert-manager.io/fao=true where speed matters (cert-manager then has
 // it in its cache).
+//
+// [Command devnode]: https://pkg.go.dev/github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/cmd/devnode
 package main
 
 import (
@@ -67,5 +72,5 @@ func main() {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", os.Args[2], part.Run(os.Args[2]))
 		os.Exit(1)
 	}
-	os.Exit(cli.Main())
+	os.Exit(cli.Main(nil))
 }

@@ -48,6 +48,7 @@ func layers() []layer {
 		{dir: "internal/bench", uses: []string{""}},
 		{dir: "internal/demo", uses: []string{""}},
 		{dir: "internal/docgen", uses: []string{""}},
+		{dir: "internal/e2e", uses: []string{""}},
 		{dir: "internal/integration", uses: []string{""}},
 		{dir: "internal/manifests", uses: []string{""}},
 		{dir: "internal/torture", uses: []string{""}},
@@ -55,6 +56,8 @@ func layers() []layer {
 
 		// A module of its own: a cluster knows nothing of who uses it.
 		{dir: "internal/devcluster"},
+		// Another: what it makes images of is given to it.
+		{dir: "internal/tools/image"},
 	}
 }
 

@@ -14,8 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/cluster"
 )
 
 // PartCommand is the first argument with which this program runs one part of a
@@ -26,12 +24,13 @@ const PartCommand = "part"
 // takes on a slow machine.
 const startTimeout = 3 * time.Minute
 
-// Main runs the command line of this process and returns its exit code.
-func Main() int {
+// Main runs the command line of this process and returns its exit code. With an
+// extension it brings up more than API server and cert-manager.
+func Main(extension Extension) int {
 	// The libraries inside declare flags for the programs that they usually are,
 	// in the global set that cobra would offer here.
 	pflag.CommandLine = pflag.NewFlagSet("devcluster", pflag.ContinueOnError)
-	err := New(os.Args[1:]).Execute()
+	err := New(os.Args[1:], extension).Execute()
 	if err == nil {
 		return 0
 	}
@@ -48,15 +47,16 @@ type exitCode int
 
 func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
 
-// New returns the command line with the given arguments.
-func New(args []string) *cobra.Command {
+// New returns the command line with the given arguments, and an extension that
+// may be nil.
+func New(args []string, extension Extension) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "devcluster",
 		Short:         "A Kubernetes API server with cert-manager, on loopback, in a temporary folder",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.AddCommand(newUp(), newExec(), newVersion())
+	root.AddCommand(newUp(extension), newExec(extension), newVersion())
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetArgs(args)
 	return root
@@ -89,22 +89,4 @@ func printVersions(w io.Writer, modules []*debug.Module) {
 			fmt.Fprintln(w, name, m.Version)
 		}
 	}
-}
-
-// addDir adds the flag that both commands have.
-func addDir(cmd *cobra.Command, dir *string) {
-	cmd.Flags().StringVar(dir, "dir", "", "folder below which the temporary folder is made (default $TMPDIR or /tmp)")
-}
-
-// options are those of a cluster that tells w about its progress.
-func options(dir string, w io.Writer) (cluster.Options, error) {
-	executable, err := os.Executable()
-	if err != nil {
-		return cluster.Options{}, err
-	}
-	return cluster.Options{
-		PartCommand: []string{executable, PartCommand},
-		Dir:         dir,
-		Progress:    func(step string) { fmt.Fprintf(w, "devcluster: %s\n", step) },
-	}, nil
 }

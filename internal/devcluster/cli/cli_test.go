@@ -16,7 +16,7 @@ import (
 
 func run(args ...string) (stdout string, err error) {
 	var out strings.Builder
-	root := cli.New(args)
+	root := cli.New(args, nil)
 	root.SetOut(&out)
 	root.SetErr(io.Discard)
 	err = root.Execute()

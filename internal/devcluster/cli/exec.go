@@ -21,8 +21,8 @@ import (
 // failed.
 const gracePeriod = 10 * time.Second
 
-func newExec() *cobra.Command {
-	var dir string
+func newExec(extension Extension) *cobra.Command {
+	flags := clusterFlags{extension: extension}
 	cmd := &cobra.Command{
 		Use:   "exec [flags] -- COMMAND [ARGUMENT...]",
 		Short: "Bring up a cluster for the time of one command",
@@ -33,19 +33,22 @@ the cluster fails or devcluster itself is killed, the command gets SIGTERM; in t
 first case the exit code is 1.`,
 		Example: "  devcluster exec -- kubectl get --raw /readyz",
 		Args:    cobra.MinimumNArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return execute(cmd, dir, args) },
+		RunE:    func(cmd *cobra.Command, args []string) error { return execute(cmd, &flags, args) },
 	}
-	addDir(cmd, &dir)
+	flags.add(cmd)
 	cmd.Flags().SetInterspersed(false) // What follows the command is the command's.
 	return cmd
 }
 
-func execute(cmd *cobra.Command, dir string, args []string) (err error) {
+func execute(cmd *cobra.Command, flags *clusterFlags, args []string) (err error) {
 	if _, err := exec.LookPath(args[0]); err != nil {
 		return err // rather than bring up a cluster for nothing
 	}
+	if ended, err := flags.enter(); ended || err != nil {
+		return err
+	}
 	signals := catchSignals()
-	c, took, err := start(signals, dir, cmd.ErrOrStderr())
+	c, took, err := start(signals, flags, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
@@ -54,7 +57,7 @@ func execute(cmd *cobra.Command, dir string, args []string) (err error) {
 
 	command := exec.Command(args[0], args[1:]...)
 	command.Stdin, command.Stdout, command.Stderr = os.Stdin, os.Stdout, os.Stderr
-	command.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
+	command.Env = append(os.Environ(), c.Environment()...)
 	return run(c, command, signals)
 }
 

@@ -24,8 +24,8 @@ func catchSignals() <-chan os.Signal {
 
 // start brings up a cluster, unless a signal or the time limit comes first. It
 // also returns how long that took.
-func start(signals <-chan os.Signal, dir string, progress io.Writer) (*cluster.Cluster, time.Duration, error) {
-	options, err := options(dir, progress)
+func start(signals <-chan os.Signal, flags *clusterFlags, progress io.Writer) (*cluster.Cluster, time.Duration, error) {
+	options, err := flags.options(progress)
 	if err != nil {
 		return nil, 0, err
 	}

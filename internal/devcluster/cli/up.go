@@ -13,13 +13,13 @@ import (
 )
 
 type upFlags struct {
-	dir        string
+	cluster    clusterFlags
 	kubeconfig string
 	stdin      bool
 }
 
-func newUp() *cobra.Command {
-	var flags upFlags
+func newUp(extension Extension) *cobra.Command {
+	flags := upFlags{cluster: clusterFlags{extension: extension}}
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Bring up a cluster and keep it up until interrupted",
@@ -32,7 +32,7 @@ and keeps the cluster up until it gets SIGINT, SIGTERM, SIGHUP or SIGQUIT.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return up(cmd, flags) },
 	}
-	addDir(cmd, &flags.dir)
+	flags.cluster.add(cmd)
 	cmd.Flags().StringVar(&flags.kubeconfig, "kubeconfig", "",
 		"new file to copy the kubeconfig to, removed in the end")
 	cmd.Flags().BoolVar(&flags.stdin, "until-stdin-closes", false,
@@ -41,8 +41,11 @@ and keeps the cluster up until it gets SIGINT, SIGTERM, SIGHUP or SIGQUIT.`,
 }
 
 func up(cmd *cobra.Command, flags upFlags) (err error) {
+	if ended, err := flags.cluster.enter(); ended || err != nil {
+		return err
+	}
 	signals := catchSignals()
-	c, took, err := start(signals, flags.dir, cmd.ErrOrStderr())
+	c, took, err := start(signals, &flags.cluster, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"syscall"
 
@@ -28,6 +29,11 @@ type Options struct {
 	Dir string
 	// Progress is told, in a few words, of every step that is done.
 	Progress func(string)
+	// Logs is a folder that gets the log files in the end, whatever the reason; it
+	// must not exist. If empty they are kept only when a part has failed.
+	Logs string
+	// Addition is what the cluster has beyond API server and cert-manager, or nil.
+	Addition Addition
 }
 
 // A Cluster is a running devcluster.
@@ -58,6 +64,16 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 // Kubeconfig is the path of the administrator's kubeconfig file.
 func (c *Cluster) Kubeconfig() string { return c.dir.Path(statedir.Kubeconfig) }
 
+// Environment is what a command is told of the cluster: KUBECONFIG, and what the
+// addition has to say.
+func (c *Cluster) Environment() []string {
+	environment := []string{"KUBECONFIG=" + c.Kubeconfig()}
+	if c.options.Addition != nil {
+		environment = append(environment, c.options.Addition.Environment()...)
+	}
+	return environment
+}
+
 // Failed delivers an error when a part has ended by itself.
 func (c *Cluster) Failed() <-chan error { return c.supervisor.Failed() }
 
@@ -71,6 +87,11 @@ func (c *Cluster) StartCommand(cmd *exec.Cmd) error {
 // the log files are kept and the error says where.
 func (c *Cluster) Stop(cause error) error {
 	c.supervisor.Stop()
+	if c.options.Logs != "" {
+		if err := os.CopyFS(c.options.Logs, os.DirFS(c.dir.Path(statedir.Logs))); err != nil {
+			cause = errors.Join(cause, fmt.Errorf("keeping the log files: %w", err))
+		}
+	}
 	if _, ok := errors.AsType[*supervisor.Failure](cause); ok {
 		cause = c.keepLogs(cause)
 	}
@@ -109,7 +130,10 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := c.startControlPlane(ctx, client); err != nil {
 		return err
 	}
-	return c.startCertManager(ctx, client)
+	if err := c.startCertManager(ctx, client); err != nil {
+		return err
+	}
+	return c.startAddition(ctx)
 }
 
 // startControlPlane starts etcd and kube-apiserver. The custom resources are
@@ -154,11 +178,16 @@ func (c *Cluster) startCertManager(ctx context.Context, client *bootstrap.Client
 
 // launch starts a part and does not wait for it.
 func (c *Cluster) launch(name string, s *socket) (*supervisor.Process, error) {
+	return c.launchPart(AdditionalPart{Name: name}, s)
+}
+
+func (c *Cluster) launchPart(part AdditionalPart, s *socket) (*supervisor.Process, error) {
 	p := supervisor.Part{
-		Name:    name,
-		Command: append(c.options.PartCommand[:len(c.options.PartCommand):len(c.options.PartCommand)], name),
-		Dir:     c.dir.Path("."),
-		LogFile: c.dir.Log(name),
+		Name:       part.Name,
+		Command:    append(c.options.PartCommand[:len(c.options.PartCommand):len(c.options.PartCommand)], part.Name),
+		Dir:        c.dir.Path("."),
+		LogFile:    c.dir.Log(part.Name),
+		StopSignal: part.StopSignal,
 	}
 	if s != nil {
 		p.Socket = s.file

@@ -21,31 +21,34 @@ const (
 	adminGroup = "system:masters"
 )
 
-// A socket is a TCP listener on the loopback interface which a part inherits.
+// A socket is a TCP listener which a part inherits.
 type socket struct {
-	file *os.File
-	port int
+	file    *os.File
+	address *net.TCPAddr
 }
 
-// listen lets the kernel choose a free port.
-func listen() (socket, error) {
-	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+// loopback has the kernel choose a free port.
+func loopback() *net.TCPAddr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+// listen opens a socket. Nothing accepts yet, but connections queue.
+func listen(address *net.TCPAddr) (socket, error) {
+	listener, err := net.ListenTCP("tcp4", address)
 	if err != nil {
 		return socket{}, err
 	}
 	defer listener.Close() // File duplicates it.
 	file, err := listener.File()
-	return socket{file: file, port: listener.Addr().(*net.TCPAddr).Port}, err
+	return socket{file: file, address: listener.Addr().(*net.TCPAddr)}, err
 }
 
-func (s socket) url() string { return fmt.Sprintf("https://127.0.0.1:%d", s.port) }
+func (s socket) url() string { return fmt.Sprintf("https://%s", s.address) }
 
 // prepare opens the listening sockets and writes keys and kubeconfig.
 func (c *Cluster) prepare() (err error) {
-	if c.apiServer, err = listen(); err != nil {
+	if c.apiServer, err = listen(c.apiServerAddress()); err != nil {
 		return err
 	}
-	if c.webhook, err = listen(); err != nil {
+	if c.webhook, err = listen(loopback()); err != nil {
 		return err
 	}
 	ca, err := pki.NewCA("devcluster")
@@ -56,14 +59,15 @@ func (c *Cluster) prepare() (err error) {
 	return errors.Join(
 		os.WriteFile(c.dir.Path(statedir.CACert), c.caPEM, 0o600),
 		c.writeTokenKeys(),
-		c.writeServing(ca, "kube-apiserver", statedir.APIServerCert, statedir.APIServerKey),
-		c.writeServing(ca, "cert-manager-webhook", statedir.WebhookCert, statedir.WebhookKey),
+		c.writeServing(ca, "kube-apiserver", c.apiServer, statedir.APIServerCert, statedir.APIServerKey),
+		c.writeServing(ca, "cert-manager-webhook", c.webhook, statedir.WebhookCert, statedir.WebhookKey),
 		c.writeKubeconfig(ca),
+		c.prepareAddition(ca),
 	)
 }
 
-func (c *Cluster) writeServing(ca *pki.CA, name, certFile, keyFile string) error {
-	pair, err := ca.Server(name, []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)})
+func (c *Cluster) writeServing(ca *pki.CA, name string, s socket, certFile, keyFile string) error {
+	pair, err := ca.Server(name, []string{"localhost", "kubernetes.default.svc"}, []net.IP{loopback().IP, s.address.IP})
 	if err != nil {
 		return err
 	}

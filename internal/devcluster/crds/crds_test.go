@@ -19,7 +19,7 @@ func TestAll(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]bool{"CertificateRequest": true, "ClusterIssuer": true, "Issuer": true}
+	want := map[string]bool{"Certificate": true, "CertificateRequest": true, "ClusterIssuer": true, "Issuer": true}
 	for _, crd := range all {
 		if crd.Kind != "CustomResourceDefinition" || crd.Spec.Group != "cert-manager.io" {
 			t.Errorf("%s is a %s in group %s", crd.Name, crd.Kind, crd.Spec.Group)

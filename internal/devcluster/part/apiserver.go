@@ -43,9 +43,11 @@ func apiServerFlags() []string {
 	}
 }
 
-// runAPIServer runs kube-apiserver on the listener inherited from the parent. It
-// goes round app.NewAPIServerCommand, which does not take a listener.
-func runAPIServer() error {
+// RunAPIServer runs kube-apiserver on the listener inherited from the parent,
+// with more flags than a devcluster without nodes needs. It goes round
+// app.NewAPIServerCommand, which does not take a listener. It returns only if it
+// fails.
+func RunAPIServer(more ...string) error {
 	rest.SetDefaultWarningHandler(rest.NoWarnings{})
 	opts := options.NewServerRunOptions()
 	flags := pflag.NewFlagSet(APIServer, pflag.ContinueOnError)
@@ -53,7 +55,7 @@ func runAPIServer() error {
 	for _, set := range named.FlagSets {
 		flags.AddFlagSet(set)
 	}
-	if err := flags.Parse(apiServerFlags()); err != nil {
+	if err := flags.Parse(append(apiServerFlags(), more...)); err != nil {
 		return err
 	}
 	listener, err := supervisor.Listener()

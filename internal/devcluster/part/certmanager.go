@@ -16,6 +16,12 @@ import (
 	// all certificaterequests/approver, which would approve every request.
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/selfsigned"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/issuing"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/keymanager"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/readiness"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/requestmanager"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/revisionmanager"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/trigger"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/clusterissuers"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
@@ -30,8 +36,8 @@ import (
 // own default.
 const workers = 5
 
-// runCertManager runs cert-manager's controllers of Issuers, ClusterIssuers and
-// of CertificateRequests for the CA and SelfSigned issuers.
+// runCertManager runs cert-manager's controllers of Issuers, ClusterIssuers,
+// Certificates and of CertificateRequests for the CA and SelfSigned issuers.
 //
 // The CA issuer reads its key pair for every request. Only Secrets labelled
 // controller.cert-manager.io/fao=true are in its cache; others are fetched from

@@ -28,7 +28,7 @@ const (
 func Run(name string) error {
 	parts := map[string]func() error{
 		Etcd:        runEtcd,
-		APIServer:   runAPIServer,
+		APIServer:   func() error { return RunAPIServer() },
 		CertManager: runCertManager,
 		Webhook:     runWebhook,
 	}

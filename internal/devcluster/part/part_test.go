@@ -30,6 +30,12 @@ func TestControllersAreTheWantedOnes(t *testing.T) {
 	want := []string{
 		"certificaterequests-issuer-ca",
 		"certificaterequests-issuer-selfsigned",
+		"certificates-issuing",
+		"certificates-key-manager",
+		"certificates-readiness",
+		"certificates-request-manager",
+		"certificates-revision-manager",
+		"certificates-trigger",
 		"clusterissuers",
 		"issuers",
 	}

@@ -43,12 +43,17 @@ func (p *Process) WaitReady(ctx context.Context) error {
 	}
 }
 
-// kill kills the whole process group, so also what the child has started. The
-// child leads the group: until it is reaped, no other group can have its number.
+// kill kills the whole process group, so also what the child has started, or
+// sends the signal that the part asks for. The child leads the group: until it is
+// reaped, no other group can have its number.
 func (p *Process) kill() {
 	select {
 	case <-p.exited:
 	default:
+		if p.part.StopSignal != 0 {
+			_ = p.cmd.Process.Signal(p.part.StopSignal)
+			return
+		}
 		_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
 	}
 }

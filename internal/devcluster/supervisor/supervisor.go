@@ -26,6 +26,10 @@ type Part struct {
 	// Socket, if not nil, is the listening socket that it gets from [Listener].
 	// The caller closes it after Start.
 	Socket *os.File
+	// StopSignal, if not 0, is what it gets to stop, alone, and then it has to end
+	// by itself and take what it has started with it. Otherwise its whole process
+	// group is killed.
+	StopSignal syscall.Signal
 }
 
 // A Supervisor starts and stops parts. The zero value is not usable.

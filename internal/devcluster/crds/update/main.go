@@ -25,6 +25,7 @@ const module = "github.com/cert-manager/cert-manager"
 func wanted() []string {
 	return []string{
 		"cert-manager.io_certificaterequests.yaml",
+		"cert-manager.io_certificates.yaml",
 		"cert-manager.io_clusterissuers.yaml",
 		"cert-manager.io_issuers.yaml",
 	}
