@@ -95,7 +95,7 @@ func isFilename(s string) bool {
 // least length that Java's keytool takes.
 func isStorePassword(s string) bool { return storePassword.MatchString(s) }
 
-var storePassword = regexp.MustCompile(`^[ -~]{6,128}$`)
+var storePassword = regexp.MustCompile(`^[\x20-\x7e]{6,128}$`)
 
 func isPath(s string) bool {
 	return path.IsAbs(s) && path.Clean(s) == s && !hasControl(s)

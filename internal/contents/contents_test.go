@@ -230,7 +230,8 @@ func TestOnlyWhatHasANameIsMade(t *testing.T) {
 		for name := range filesOf(t, row.names, row.parts) {
 			got = append(got, name)
 		}
-		if slices.Sort(got); !slices.Equal(got, row.want) {
+		slices.Sort(got)
+		if !slices.Equal(got, row.want) {
 			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
 		}
 	}

@@ -98,6 +98,19 @@ func TestEventsOnTheOwnPod(t *testing.T) {
 	}
 }
 
+// A program makes Events of its own in the same way.
+func TestEventsOfTheProgram(t *testing.T) {
+	inPod(t, "driver-x7x2p")
+	kubeconfig, events := apiServer(t, http.StatusCreated)
+	p := start(t, minimal+serving, "--kubeconfig", kubeconfig)
+	for kind, warning := range map[string]bool{"Warning": true, "Normal": false} {
+		p.env.Event(warning, "TrustBundle", "the note")
+		if got := next(t, events); got.Type != kind || got.Reason != "TrustBundle" || got.Note != "the note" || got.Regarding.Name != "driver-x7x2p" {
+			t.Errorf("got %+v", got)
+		}
+	}
+}
+
 func TestEventsThatCannotBeMadeDoNoHarm(t *testing.T) {
 	inPod(t, "driver-x7x2p")
 	forbidding, events := apiServer(t, http.StatusForbidden)
@@ -126,6 +139,7 @@ func TestNoEventsWithoutAPod(t *testing.T) {
 	p.refused()
 	p.edit(minimal + serving)
 	p.reloaded()
+	p.env.Event(true, "TrustBundle", "nobody hears of it")
 	if len(events) != 0 {
 		t.Errorf("got %+v", <-events)
 	}

@@ -62,6 +62,19 @@ func TestServeHTTP(t *testing.T) {
 	}
 }
 
+// What else an operator should know is told whether or not the program is ready.
+func TestReadyzHasTheProgramsDetail(t *testing.T) {
+	p := start(t, minimal+serving)
+	p.detail = "trust bundle refused: \x1b[31m\n"
+	if code, body := get(t, p.url+"/readyz"); code != http.StatusOK || body != "ok\ntrust bundle refused: \uFFFD[31m\n" {
+		t.Errorf("got %d, %q", code, body)
+	}
+	p.ready = func() error { return errors.New("no API server") }
+	if code, body := get(t, p.url+"/readyz"); code != http.StatusServiceUnavailable || !strings.HasPrefix(body, "no API server\ntrust bundle refused") {
+		t.Errorf("got %d, %q", code, body)
+	}
+}
+
 func TestServeHTTPOnNoAddressServesNothing(t *testing.T) {
 	t.Parallel()
 	ctx, stop := context.WithCancel(t.Context())

@@ -32,6 +32,7 @@ type running struct {
 	file, url string
 	// ready and health are what ServeHTTP asks.
 	ready  func() error
+	detail string
 	health func(context.Context) error
 	env    daemon.Env
 	lines  chan map[string]any
@@ -53,7 +54,7 @@ func start(t *testing.T, content string, args ...string) *running {
 				return nil
 			}
 			return p.ready()
-		}})
+		}, Detail: func() string { return p.detail }})
 	}}
 	go func() {
 		ended <- program.Main(append(args, "--config", p.file), daemon.Streams{Out: io.Discard, Err: writer})

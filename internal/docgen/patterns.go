@@ -44,7 +44,7 @@ func patterns() map[string]pattern {
 		"kind":        {`^[A-Z][A-Za-z0-9]{0,62}$`, nil},
 		// The rule counts bytes, this counts characters.
 		"filename":      {`^(` + fileChar + inFile + `*|\.` + fileChar + inFile + `*)$`, new(255)},
-		"storepassword": {`^[ -~]{6,128}$`, nil},
+		"storepassword": {`^[\x20-\x7e]{6,128}$`, nil},
 		"path":          {`^/(` + segment + `(/` + segment + `)*)?$`, nil},
 		"tmpfssize":     {`^\+?([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$`, nil},
 		"listen":        {`^(` + host + `|\[(` + host + `|[0-9A-Fa-f:.]*)\])?:` + port + `$`, nil},

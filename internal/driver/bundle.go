@@ -4,6 +4,7 @@
 package driver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func (d *Driver) bundleSeen(outcome trustbundle.Outcome) {
 		if bundle != nil {
 			stays = "the last good one stays, hash " + bundle.Hash()
 		}
-		d.log.Error("trust bundle refused: "+stays, "error", outcome.Err)
+		d.log.Error("trust bundle refused", "inForce", cmp.Or(bundle.Hash(), "none"), "error", outcome.Err)
 		d.tell(true, reasonBundleRefused, fmt.Sprintf("%s: %v", stays, outcome.Err))
 	case outcome.Err == nil && outcome.News && bundle != nil:
 		d.tell(false, reasonBundleRestored, "the file is good, hash "+bundle.Hash()+" is in force")
@@ -103,10 +104,10 @@ func (d *Driver) bundleSeen(outcome trustbundle.Outcome) {
 	const most = 10
 	warnings := bundle.Warnings(time.Now())
 	for _, warning := range warnings[:min(len(warnings), most)] {
-		d.log.Warn("trust bundle: " + warning)
+		d.log.Warn("a certificate of the trust bundle is of no use", "warning", warning)
 	}
 	if more := len(warnings) - most; more > 0 {
-		d.log.Warn("trust bundle: there are more such certificates", "more", more)
+		d.log.Warn("the trust bundle has more such certificates", "more", more)
 	}
 	d.catchUp()
 }
