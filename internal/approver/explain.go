@@ -21,9 +21,6 @@ import (
 var (
 	// errNotSynced is for when the API server has not answered yet.
 	errNotSynced = errors.New("the API server has not sent the CertificateRequests yet")
-	// errNoAnswer is for when connections to the API server end before it has
-	// answered.
-	errNoAnswer = errors.New("the API server, or what is in front of it, ends connections without an answer")
 	// errNoCRDs is for a cluster without cert-manager's resources.
 	errNoCRDs = errors.New("the API server knows no CertificateRequests: install cert-manager's CustomResourceDefinitions")
 	// errMayNotWatch, errMayNotUpdate and errMayNotApprove are for a missing right.

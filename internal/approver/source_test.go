@@ -18,6 +18,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
 
 func certificateRequests() schema.GroupResource {
@@ -28,32 +30,6 @@ func tooLarge() error {
 	err := apierrors.NewTimeoutError("Too large resource version: 1000000, current: 7", 1)
 	err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge, Message: "Too large resource version"}}
 	return err
-}
-
-// What asking again may mend is asked again; what the caller has to know is not.
-func TestIsPassing(t *testing.T) {
-	t.Parallel()
-	for _, row := range []struct {
-		name string
-		err  error
-		want bool
-	}{
-		{"connection refused", errors.New("dial tcp: connection refused"), true},
-		{"no answer", errNoAnswer, true},
-		{"too many requests", apierrors.NewTooManyRequests("", 1), true},
-		{"internal error", apierrors.NewInternalError(errors.New("etcd")), true},
-		{"unavailable", apierrors.NewServiceUnavailable("starting"), true},
-		{"time-out", apierrors.NewTimeoutError("x", 1), true},
-		{"version too large", tooLarge(), false},
-		{"version too old", apierrors.NewResourceExpired("x"), false},
-		{"forbidden", apierrors.NewForbidden(certificateRequests(), "", errors.New("x")), false},
-		{"not there", apierrors.NewNotFound(certificateRequests(), ""), false},
-		{"bad request", apierrors.NewBadRequest("x"), false},
-	} {
-		if got := isPassing(row.err); got != row.want {
-			t.Errorf("%s: %t, want %t", row.name, got, row.want)
-		}
-	}
 }
 
 // answers stands in for the API server's answers to list and watch, in turn. The
@@ -80,7 +56,7 @@ func (a *answers) List(_ context.Context, options metav1.ListOptions) (*cmapi.Ce
 }
 
 func (a *answers) Watch(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	if err := a.next(options); errors.Is(err, errNoAnswer) {
+	if err := a.next(options); errors.Is(err, listwatch.ErrNoAnswer) {
 		return watch.NewEmptyWatch(), nil
 	} else if err != nil {
 		return nil, err
@@ -97,7 +73,7 @@ func newSource(t *testing.T, errs ...error) (*source, *answers, *strings.Builder
 func TestSourceListsWhatIsWanted(t *testing.T) {
 	t.Parallel()
 	s, a, log := newSource(t, errors.New("connection refused"), apierrors.NewServiceUnavailable("starting"))
-	list, err := s.list(t.Context(), metav1.ListOptions{Limit: 500, ResourceVersion: "0"})
+	list, err := s.asks().Insisting().List(t.Context(), metav1.ListOptions{Limit: 500, ResourceVersion: "0"})
 	check(t, err)
 	if items := list.(*cmapi.CertificateRequestList).Items; len(items) != 1 || items[0].Name != "ours" {
 		t.Errorf("%d items", len(items))
@@ -119,7 +95,7 @@ func TestSourceFallsBack(t *testing.T) {
 	refusal := &apierrors.StatusError{ErrStatus: metav1.Status{Code: http.StatusBadRequest, Reason: metav1.StatusReasonBadRequest, Message: "field label not supported: spec.issuerRef.name"}}
 	s, a, log := newSource(t, refusal, nil, refusal, nil)
 	for range 2 {
-		_, err := s.list(t.Context(), metav1.ListOptions{Limit: 500, ResourceVersion: "0"})
+		_, err := s.asks().Insisting().List(t.Context(), metav1.ListOptions{Limit: 500, ResourceVersion: "0"})
 		check(t, err)
 	}
 	got := make([]string, len(a.asked))
@@ -150,7 +126,7 @@ func TestSourceHandsAnswersOn(t *testing.T) {
 		{"no such resource", apierrors.NewNotFound(certificateRequests(), ""), apierrors.IsNotFound, errNoCRDs},
 	} {
 		s, a, _ := newSource(t, row.err)
-		if _, err := s.watch(t.Context(), metav1.ListOptions{ResourceVersion: "7"}); !row.is(err) || len(a.asked) != 1 {
+		if _, err := s.asks().Insisting().Watch(t.Context(), metav1.ListOptions{ResourceVersion: "7"}); !row.is(err) || len(a.asked) != 1 {
 			t.Errorf("%s: %v after asking %d times", row.name, err, len(a.asked))
 		}
 		if err := s.ready(); !errors.Is(err, row.ready) {
@@ -162,11 +138,11 @@ func TestSourceHandsAnswersOn(t *testing.T) {
 // client-go makes up a watch that has ended when there was no answer.
 func TestSourceTellsNoAnswer(t *testing.T) {
 	t.Parallel()
-	s, a, log := newSource(t, errNoAnswer)
-	w, err := s.watch(t.Context(), metav1.ListOptions{})
+	s, a, log := newSource(t, listwatch.ErrNoAnswer)
+	w, err := s.asks().Insisting().Watch(t.Context(), metav1.ListOptions{})
 	check(t, err)
 	w.Stop()
-	if len(a.asked) != 2 || !strings.Contains(log.String(), errNoAnswer.Error()) {
+	if len(a.asked) != 2 || !strings.Contains(log.String(), listwatch.ErrNoAnswer.Error()) {
 		t.Errorf("asked %d times: %s", len(a.asked), log)
 	}
 }

@@ -128,7 +128,7 @@ func New(options Options) (*Driver, error) {
 
 // newDriver returns a driver that has looked at nothing yet.
 func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
-	requester, err := issuance.NewRequester(options.REST, options.Node)
+	requester, err := issuance.NewRequester(options.REST, options.Node, options.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ package issuance
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -159,7 +160,7 @@ func (a *api) send(kind string, request *cmapi.CertificateRequest) {
 // requester returns a started Requester of node worker-1.
 func (a *api) requester(t *testing.T) *Requester {
 	t.Helper()
-	r, err := NewRequester(&rest.Config{Host: a.URL, BearerToken: "driver", QPS: -1}, "worker-1")
+	r, err := NewRequester(&rest.Config{Host: a.URL, BearerToken: "driver", QPS: -1}, "worker-1", slog.New(slog.DiscardHandler))
 	check(t, err)
 	r.Start(t.Context())
 	return r

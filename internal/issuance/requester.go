@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -28,22 +29,19 @@ type Requester struct {
 
 // NewRequester returns a Requester for the node of this name. config is the
 // driver's own: with its credentials requests are watched and old ones deleted,
-// while each request is created with the pod's token alone.
-func NewRequester(config *rest.Config, node string) (*Requester, error) {
+// while each request is created with the pod's token alone. That requests cannot
+// be watched is told in the log.
+func NewRequester(config *rest.Config, node string, log *slog.Logger) (*Requester, error) {
 	client, err := cmclient.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("building the cert-manager client: %w", err)
 	}
-	tracker, err := newTracker(client, node)
-	if err != nil {
-		return nil, fmt.Errorf("setting up the watch on CertificateRequests: %w", err)
-	}
-	return &Requester{base: config, client: client, tracker: tracker}, nil
+	return &Requester{base: config, client: client, tracker: newTracker(client.CertmanagerV1().CertificateRequests(""), node, log)}, nil
 }
 
 // Start begins to watch the node's requests until ctx ends. It does not wait:
 // [Requester.Issue] does, if the API server is away.
-func (r *Requester) Start(ctx context.Context) { r.tracker.start(ctx) }
+func (r *Requester) Start(ctx context.Context) { go r.tracker.run(ctx) }
 
 // OnNew has f called with each request of the node that appears, those that are
 // there already among them, and with the value of its [LabelVolume]. f must not
@@ -193,9 +191,4 @@ func (p *Pending) mustBeIn(request *cmapi.CertificateRequest) error {
 }
 
 // Ready returns nil while requests can be made, or why not.
-func (r *Requester) Ready() error {
-	if !r.tracker.informer.HasSynced() {
-		return r.tracker.notSynced()
-	}
-	return nil
-}
+func (r *Requester) Ready() error { return r.tracker.ready() }

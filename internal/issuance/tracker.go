@@ -7,89 +7,123 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
-	"sync/atomic"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
-	cminformers "github.com/cert-manager/cert-manager/pkg/client/informers/externalversions"
+	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
 
 // errNotSynced means that nothing is known of the node's requests yet.
 var errNotSynced = errors.New("the API server has not answered to list and watch of CertificateRequests (is it there, and may the driver do that?)")
 
 // tracker follows the CertificateRequests of one node on one watch, and hands
-// each change to whoever waits for that request.
+// each change to whoever waits for that request. It is the store of a reflector.
 type tracker struct {
-	factory  cminformers.SharedInformerFactory
-	informer cache.SharedIndexInformer
+	requests cmclient.CertificateRequestInterface
+	selector string
+	log      *slog.Logger
 	// onNew is called for each request that appears; it may be nil.
 	onNew func(name types.NamespacedName, volumeLabel string)
-
-	// failure is why the last attempt to list or watch failed.
-	failure atomic.Pointer[error]
+	// known are the requests that there are: whole while they are open, of those
+	// that are done only the metadata.
+	known cache.Indexer
+	// synced is closed when the API server has told what is there.
+	synced chan struct{}
 
 	mu      sync.Mutex
 	waiters map[types.NamespacedName]chan event
+	// failure is why the API server does not tell now, or nil.
+	failure error
 }
 
 // event is the state of a request after a change.
 type event struct {
-	// request is nil if the tracker has only the short form of it.
+	// request is nil if it was deleted and the tracker had only the short form.
 	request *cmapi.CertificateRequest
 	deleted bool
 }
 
-func newTracker(client cmclient.Interface, node string) (*tracker, error) {
-	t := &tracker{waiters: map[types.NamespacedName]chan event{}}
-	selector := labels.SelectorFromSet(labels.Set{LabelNode: labelValue(node)}).String()
-	factory := cminformers.NewSharedInformerFactoryWithOptions(client, 0,
-		cminformers.WithTweakListOptions(func(o *metav1.ListOptions) { o.LabelSelector = selector }),
-		cminformers.WithTransform(t.take),
-	)
-	t.factory, t.informer = factory, factory.Certmanager().V1().CertificateRequests().Informer()
-	_, err := t.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    t.add,
-		UpdateFunc: func(_, obj any) { t.update(obj) },
-		DeleteFunc: t.remove,
-	})
-	if err != nil {
-		return nil, err
+func newTracker(client cmclient.CertificateRequestInterface, node string, log *slog.Logger) *tracker {
+	return &tracker{
+		requests: client,
+		selector: labels.SelectorFromSet(labels.Set{LabelNode: labelValue(node)}).String(),
+		log:      log,
+		known:    cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{LabelVolume: indexByVolume}),
+		synced:   make(chan struct{}),
+		waiters:  map[types.NamespacedName]chan event{},
 	}
-	err = t.informer.SetWatchErrorHandlerWithContext(func(ctx context.Context, r *cache.Reflector, err error) {
-		t.failure.Store(&err)
-		cache.DefaultWatchErrorHandler(ctx, r, err)
-	})
-	if err != nil {
-		return nil, err
-	}
-	return t, t.informer.AddIndexers(cache.Indexers{LabelVolume: indexByVolume})
 }
 
-// start begins to watch until ctx ends. It does not wait for the API server.
-func (t *tracker) start(ctx context.Context) { t.factory.Start(ctx.Done()) }
+// run watches until ctx ends.
+func (t *tracker) run(ctx context.Context) {
+	listwatch.Run(ctx, "driver", &cmapi.CertificateRequest{}, t, listwatch.Source{
+		List: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.LabelSelector = t.selector
+			return t.requests.List(ctx, options)
+		},
+		Watch: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.LabelSelector = t.selector
+			return t.requests.Watch(ctx, options)
+		},
+		Note: t.note,
+	})
+}
+
+// note remembers why the API server does not tell, and logs it when it is
+// something else than before.
+func (t *tracker) note(ctx context.Context, err error) {
+	if ctx.Err() != nil || err != nil && !listwatch.IsFailure(err) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before := t.failure
+	t.failure = err
+	switch {
+	case err == nil && before != nil:
+		t.log.Info("the node's CertificateRequests are watched again")
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		t.log.Error("the node's CertificateRequests cannot be watched; it is tried again until it works", "error", err)
+	}
+}
+
+// ready returns nil when what is there is known, or why it is not.
+func (t *tracker) ready() error {
+	select {
+	case <-t.synced:
+		return nil
+	default:
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.failure != nil {
+		return fmt.Errorf("%w: %w", errNotSynced, t.failure)
+	}
+	return errNotSynced
+}
 
 // waitForSync returns when what is there already is known. The API server may
 // be away when the driver starts; live volumes are served all the same.
 func (t *tracker) waitForSync(ctx context.Context) error {
-	if t.informer.HasSynced() || cache.WaitForCacheSync(ctx.Done(), t.informer.HasSynced) {
+	select {
+	case <-t.synced:
+		return nil
+	case <-ctx.Done():
+		if err := t.ready(); err != nil {
+			return fmt.Errorf("%w: %w", err, context.Cause(ctx))
+		}
 		return nil
 	}
-	return fmt.Errorf("%w: %w", t.notSynced(), context.Cause(ctx))
-}
-
-// notSynced is errNotSynced with what the API server has said, if it has: which
-// right is missing, for instance.
-func (t *tracker) notSynced() error {
-	if failure := t.failure.Load(); failure != nil {
-		return fmt.Errorf("%w: %w", errNotSynced, *failure)
-	}
-	return errNotSynced
 }
 
 // subscribe returns a channel that carries the latest state of a request from
@@ -103,56 +137,6 @@ func (t *tracker) subscribe(name types.NamespacedName) (<-chan event, func()) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		delete(t.waiters, name)
-	}
-}
-
-// take is given each state of a request before it is kept. It hands it to
-// whoever waits for the request, and returns what is kept. Of a request that is
-// done that is its metadata: a node has one for each volume, and of what it has
-// brought nothing is needed any more.
-func (t *tracker) take(obj any) (any, error) {
-	request, ok := obj.(*cmapi.CertificateRequest)
-	if !ok {
-		return obj, nil
-	}
-	request.ManagedFields = nil // long, and read by nobody
-	t.deliver(nameOf(request), event{request: request})
-	if _, done, _ := outcome(request); done {
-		return shortForm(request), nil
-	}
-	return request, nil
-}
-
-// shortForm returns what is kept of a request that is done.
-func shortForm(request *cmapi.CertificateRequest) *metav1.PartialObjectMetadata {
-	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-		Namespace: request.Namespace, Name: request.Name, UID: request.UID, ResourceVersion: request.ResourceVersion,
-		Labels: map[string]string{LabelVolume: request.Labels[LabelVolume]},
-	}}
-}
-
-func (t *tracker) add(obj any) {
-	t.update(obj)
-	if request, err := meta.Accessor(obj); err == nil && t.onNew != nil {
-		t.onNew(nameOf(request), request.GetLabels()[LabelVolume])
-	}
-}
-
-// update tells of a request that was done before its waiter came, which take has
-// not handed over.
-func (t *tracker) update(obj any) {
-	if short, ok := obj.(*metav1.PartialObjectMetadata); ok {
-		t.deliver(nameOf(short), event{})
-	}
-}
-
-func (t *tracker) remove(obj any) {
-	if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
-		obj = gone.Obj
-	}
-	if object, err := meta.Accessor(obj); err == nil {
-		request, _ := obj.(*cmapi.CertificateRequest)
-		t.deliver(nameOf(object), event{request, true})
 	}
 }
 
@@ -178,7 +162,7 @@ func (t *tracker) deliver(name types.NamespacedName, latest event) {
 // get returns what the watch knows of a request, which is nothing, or that it
 // is there, or the whole of it while it is open.
 func (t *tracker) get(name types.NamespacedName) (request *cmapi.CertificateRequest, known bool) {
-	object, known, err := t.informer.GetIndexer().GetByKey(name.String())
+	object, known, err := t.known.GetByKey(name.String())
 	if err != nil || !known {
 		return nil, false
 	}
@@ -189,8 +173,8 @@ func (t *tracker) get(name types.NamespacedName) (request *cmapi.CertificateRequ
 // ofVolume returns the requests of a volume that the watch knows of: the names
 // of all, and of those that are open.
 func (t *tracker) ofVolume(id string) (all, open []types.NamespacedName) {
-	// It fails for want of the index alone, which newTracker made.
-	objects, _ := t.informer.GetIndexer().ByIndex(LabelVolume, labelValue(id))
+	// It fails for want of the index alone, which is there.
+	objects, _ := t.known.ByIndex(LabelVolume, labelValue(id))
 	for _, object := range objects {
 		name := nameOf(object.(metav1.Object))
 		all = append(all, name)

@@ -4,6 +4,7 @@
 package issuance
 
 import (
+	"log/slog"
 	"slices"
 	"testing"
 
@@ -12,14 +13,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/cache"
 )
 
 // newIdleRequester returns a Requester whose watch is never started: the tests
 // put into it what it would have seen.
 func newIdleRequester(t *testing.T, host string) *Requester {
 	t.Helper()
-	r, err := NewRequester(&rest.Config{Host: host, BearerToken: "driver", QPS: -1}, "worker-1")
+	r, err := NewRequester(&rest.Config{Host: host, BearerToken: "driver", QPS: -1}, "worker-1", slog.New(slog.DiscardHandler))
 	check(t, err)
 	return r
 }
@@ -35,38 +35,30 @@ func TestTrackerHandsOverTheLatestState(t *testing.T) {
 	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
 	one, two := requestNamed("one", "v"), requestNamed("two", "v")
 	events, unsubscribe := tracker.subscribe(nameOf(one))
-	taken(t, tracker, two)
-	if got := taken(t, tracker, "not a request"); got != "not a request" {
-		t.Errorf("kept %v of what is no request", got)
+	check(t, tracker.Add(two))
+	check(t, tracker.Delete(two))
+	if err := tracker.Add("not a request"); err == nil {
+		t.Error("took what is no request")
 	}
-	tracker.remove(cache.DeletedFinalStateUnknown{Key: "x", Obj: "not a request"})
 	if len(events) != 0 {
 		t.Fatalf("got %+v, of another request", <-events)
 	}
 	later := one.DeepCopy()
 	later.Status.Certificate = []byte("certificate")
-	taken(t, tracker, one)
-	taken(t, tracker, later) // nobody has read the first
+	check(t, tracker.Add(one))
+	check(t, tracker.Update(later)) // nobody has read the first
 	if got := <-events; got.request != later || got.deleted {
 		t.Errorf("got %+v, want the latest", got)
 	}
-	tracker.remove(cache.DeletedFinalStateUnknown{Key: "sandbox/one", Obj: later})
+	check(t, tracker.Delete(later))
 	if got := <-events; got.request != later || !got.deleted {
 		t.Errorf("got %+v, want its deletion", got)
 	}
 	unsubscribe()
-	taken(t, tracker, one)
+	check(t, tracker.Add(one))
 	if len(events) != 0 {
 		t.Error("an event after the subscription ended")
 	}
-}
-
-// taken returns what the tracker keeps of what it is given.
-func taken(t *testing.T, tracker *tracker, obj any) any {
-	t.Helper()
-	kept, err := tracker.take(obj)
-	check(t, err)
-	return kept
 }
 
 // Of a request that is done the tracker keeps that it is there. Its waiter gets
@@ -75,10 +67,10 @@ func TestTrackerKeepsLittleOfARequestThatIsDone(t *testing.T) {
 	t.Parallel()
 	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
 	request := requestNamed("one", "v")
-	request.Spec.Request = []byte("CSR")
-	open := taken(t, tracker, request)
-	if open != request {
-		t.Errorf("kept %v of an open request", open)
+	request.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	check(t, tracker.Add(request))
+	if got, known := tracker.get(nameOf(request)); !known || got != request || got.ManagedFields != nil {
+		t.Errorf("kept %v of an open request", got)
 	}
 	events, unsubscribe := tracker.subscribe(nameOf(request))
 	defer unsubscribe()
@@ -87,18 +79,36 @@ func TestTrackerKeepsLittleOfARequestThatIsDone(t *testing.T) {
 	done.Status.Conditions = []cmapi.CertificateRequestCondition{
 		set(cmapi.CertificateRequestConditionReady, cmmeta.ConditionTrue, cmapi.CertificateRequestReasonIssued, ""),
 	}
-	short, ok := taken(t, tracker, done).(*metav1.PartialObjectMetadata)
-	if !ok || nameOf(short) != nameOf(request) || short.Labels[LabelVolume] != "v" {
-		t.Fatalf("kept %+v", short)
+	check(t, tracker.Update(done))
+	if got, known := tracker.get(nameOf(request)); !known || got != nil {
+		t.Errorf("kept %v of one that is done", got)
 	}
-	tracker.update(short)
-	tracker.remove(short)
+	if all, open := tracker.ofVolume("v"); len(all) != 1 || len(open) != 0 {
+		t.Errorf("the volume has %v, open %v", all, open)
+	}
+	check(t, tracker.Replace(nil, ""))
 	if got := <-events; got.request != done || !got.deleted {
 		t.Errorf("got %+v, want the whole of it, and that it is gone", got)
 	}
-	tracker.update(short)
-	if got := <-events; got != (event{}) {
-		t.Errorf("got %+v, want to be told to look", got)
+	check(t, tracker.ready())
+	if _, known := tracker.get(nameOf(request)); known {
+		t.Error("it is known still")
+	}
+}
+
+// What is there when the watch begins, or begins again, is told once.
+func TestTrackerTellsOfNewRequestsOnce(t *testing.T) {
+	t.Parallel()
+	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
+	var told []string
+	tracker.onNew = func(name types.NamespacedName, label string) { told = append(told, name.Name+" of "+label) }
+	one, two := requestNamed("one", "v"), requestNamed("two", "w")
+	check(t, tracker.Replace([]any{one}, ""))
+	check(t, tracker.Update(one.DeepCopy()))
+	check(t, tracker.Add(two))
+	check(t, tracker.Replace([]any{one.DeepCopy(), two.DeepCopy()}, ""))
+	if want := []string{"one of v", "two of w"}; !slices.Equal(told, want) {
+		t.Errorf("told of %q, want %q", told, want)
 	}
 }
 
@@ -120,7 +130,7 @@ func TestPruneDeletesTheOtherRequestsOfTheVolume(t *testing.T) {
 			a := newAPI(t, nil)
 			requester := newIdleRequester(t, a.URL)
 			for name, volume := range map[string]string{"a1": "a", "a2": "a", "a3": "a", "b1": "b", "long": long} {
-				check(t, requester.tracker.informer.GetIndexer().Add(requestNamed(name, volume)))
+				check(t, requester.tracker.Add(requestNamed(name, volume)))
 			}
 			others := requester.Others(row.volume, types.NamespacedName{Namespace: "sandbox", Name: row.keep})
 			check(t, requester.Delete(t.Context(), others))
@@ -130,16 +140,6 @@ func TestPruneDeletesTheOtherRequestsOfTheVolume(t *testing.T) {
 				t.Errorf("calls %q, want %q", got, row.want)
 			}
 		})
-	}
-}
-
-func TestManagedFieldsAreNotKept(t *testing.T) {
-	t.Parallel()
-	request := requestNamed("one", "v")
-	request.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
-	got := taken(t, newIdleRequester(t, "https://127.0.0.1:1").tracker, request)
-	if fields := got.(*cmapi.CertificateRequest).ManagedFields; fields != nil {
-		t.Errorf("kept: %v", fields)
 	}
 }
 

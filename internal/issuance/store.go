@@ -1,0 +1,97 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package issuance
+
+import (
+	"fmt"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// A tracker is the store of its reflector (cache.ReflectorStore), which is the
+// only one to call what follows.
+
+// Add takes a request that has appeared.
+func (t *tracker) Add(obj any) error {
+	return t.take(obj, false)
+}
+
+// Update takes a request as it is now.
+func (t *tracker) Update(obj any) error { return t.take(obj, false) }
+
+// Delete takes the last state of a request that is gone.
+func (t *tracker) Delete(obj any) error { return t.take(obj, true) }
+
+// Resync has nothing to do: nobody waits for what is told already.
+func (t *tracker) Resync() error { return nil }
+
+// Replace takes all requests that there are. The reflector calls it at the start,
+// and when the watch has missed something.
+func (t *tracker) Replace(objects []any, _ string) error {
+	there := map[types.NamespacedName]bool{}
+	for _, obj := range objects {
+		if object, ok := obj.(metav1.Object); ok {
+			there[nameOf(object)] = true
+		}
+		if err := t.take(obj, false); err != nil {
+			return err
+		}
+	}
+	for _, obj := range t.known.List() {
+		if !there[nameOf(obj.(metav1.Object))] {
+			if err := t.take(obj, true); err != nil {
+				return err
+			}
+		}
+	}
+	select {
+	case <-t.synced:
+	default:
+		close(t.synced)
+	}
+	return nil
+}
+
+// take keeps a state of a request, and then hands it to whoever waits for the
+// request: in this order, so that one who begins to wait and then asks what is
+// known misses nothing.
+func (t *tracker) take(obj any, deleted bool) error {
+	object, ok := obj.(metav1.Object)
+	if !ok {
+		return fmt.Errorf("the watch brought a %T", obj)
+	}
+	name, label := nameOf(object), object.GetLabels()[LabelVolume]
+	request, _ := obj.(*cmapi.CertificateRequest) // else it is the short form
+	_, before, err := t.known.GetByKey(name.String())
+	switch {
+	case err != nil:
+	case deleted:
+		err = t.known.Delete(obj)
+	default:
+		err = t.known.Update(shorten(request))
+	}
+	if err != nil {
+		return err
+	}
+	t.deliver(name, event{request, deleted})
+	if !before && !deleted && t.onNew != nil {
+		t.onNew(name, label)
+	}
+	return nil
+}
+
+// shorten returns what is kept of a request. A node has one that is done for each
+// volume, and of what it has brought nothing is needed any more.
+func shorten(request *cmapi.CertificateRequest) metav1.Object {
+	request.ManagedFields = nil // long, and read by nobody
+	if _, done, _ := outcome(request); !done {
+		return request
+	}
+	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: request.Namespace, Name: request.Name,
+		Labels: map[string]string{LabelVolume: request.Labels[LabelVolume]},
+	}}
+}

@@ -1,0 +1,111 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+// Package listwatch follows objects of the Kubernetes API for as long as a
+// daemon runs, whatever becomes of the API server meanwhile. It is a reflector of
+// client-go that asks again sooner: every pod that starts waits for what is
+// followed here, and client-go goes up to a minute between two attempts. Use
+// [Run].
+package listwatch
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+)
+
+// How long after a failure the API server is asked again: doubling from one to
+// the other, with jitter.
+const (
+	firstAsk = 200 * time.Millisecond
+	lastAsk  = 5 * time.Second
+)
+
+// ErrNoAnswer is for when connections to the API server end before it has
+// answered.
+var ErrNoAnswer = errors.New("the API server, or what is in front of it, ends connections without an answer")
+
+// Source is how objects are asked for.
+type Source struct {
+	List  func(context.Context, metav1.ListOptions) (runtime.Object, error)
+	Watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
+	// Note is told the outcome of each call, nil among them.
+	Note func(context.Context, error)
+}
+
+// Run keeps a store up to date, until ctx ends. The example is an object of the
+// type that is followed, and name stands in what client-go logs.
+func Run(ctx context.Context, name string, example runtime.Object, store cache.ReflectorStore, source Source) {
+	source = source.Insisting()
+	reflector := cache.NewReflectorWithOptions(
+		&cache.ListWatch{ListWithContextFunc: source.List, WatchFuncWithContext: source.Watch},
+		example, store, cache.ReflectorOptions{Name: name})
+	_ = patience().Until(ctx, true, true, func(ctx context.Context) (done bool, err error) {
+		// Why it ends is told by list and watch. Most often it is that the watch
+		// has been closed for its age.
+		_ = reflector.ListAndWatchWithContext(ctx)
+		return false, nil
+	})
+}
+
+// patience begins anew when there has been no failure for a while.
+func patience() wait.DelayFunc {
+	const steps = 20 // enough to get to lastAsk
+	return wait.Backoff{Duration: firstAsk, Factor: 2, Jitter: 0.5, Steps: steps, Cap: lastAsk}.
+		DelayWithReset(clock.RealClock{}, time.Minute)
+}
+
+// Insisting returns a source that asks s again until it gets an answer which is
+// not about the state that the API server is in: then asking again would not help.
+func (s Source) Insisting() Source { return Source{List: s.list, Watch: s.watch, Note: s.Note} }
+
+func (s Source) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	return ask(ctx, s, options, s.List)
+}
+
+func (s Source) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	return ask(ctx, s, options, func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		w, err := s.Watch(ctx, options)
+		if err == nil && reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()) {
+			// client-go makes one up when connections end without an answer.
+			return nil, ErrNoAnswer
+		}
+		return w, err
+	})
+}
+
+func ask[T any](ctx context.Context, s Source, options metav1.ListOptions, call func(context.Context, metav1.ListOptions) (T, error)) (answer T, err error) {
+	_ = patience().Until(ctx, true, true, func(ctx context.Context) (done bool, _ error) {
+		answer, err = call(ctx, options)
+		s.Note(ctx, err)
+		return err == nil || !IsPassing(err), nil
+	})
+	return answer, err
+}
+
+// IsPassing tells an error that is about the state of the API server, or of
+// the way there, from its answer to what was asked.
+func IsPassing(err error) bool {
+	if apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge) {
+		return false // It looks like a time-out, but a reflector has to ask for another version.
+	}
+	var status apierrors.APIStatus
+	return !errors.As(err, &status) || apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err) ||
+		apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)
+}
+
+// IsFailure tells an error for which nothing can be followed now from one that is
+// about a single call: that a version is too old, or that this server cannot do
+// it in this way.
+func IsFailure(err error) bool {
+	return err != nil && (IsPassing(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err))
+}
