@@ -76,11 +76,25 @@ func (d *Driver) order(c *config.Config, volumeID string, token podToken) issuan
 	}
 }
 
+// whose says for which volumes a request is begun.
+type whose bool
+
+const (
+	// ofAny is for a volume that is about to be published.
+	ofAny whose = false
+	// ofLive is for a renewal: a volume that is being unpublished, or was, must not
+	// come back to life with another key.
+	ofLive whose = true
+)
+
 // document returns a document for the volume, from the request that is under
 // way if there is one, else from a new one. If ctx ends first the request goes
 // on, and the error says what it waits for.
-func (d *Driver) document(ctx context.Context, state *volumeState, order issuance.Order) (*issuance.Document, error) {
-	f := d.flight(state, order)
+func (d *Driver) document(ctx context.Context, state *volumeState, order issuance.Order, whose whose) (*issuance.Document, error) {
+	f := d.flight(state, order, whose)
+	if f == nil {
+		return nil, errNotLive
+	}
 	select {
 	case <-f.landed:
 		state.collect(f)
@@ -92,12 +106,13 @@ func (d *Driver) document(ctx context.Context, state *volumeState, order issuanc
 
 // flight returns the request that is under way for the volume, beginning one if
 // there is none, or if the one there is was made for another pod or policy. The
-// next one begins when the one before has ended: a volume never has two.
-func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
+// next one begins when the one before has ended: a volume never has two. It
+// returns nil if none may be begun.
+func (d *Driver) flight(state *volumeState, order issuance.Order, whose whose) *flight {
 	ctx, cancel := context.WithCancelCause(d.life)
 	f := &flight{policy: order.Policy, pod: order.Pod, cancel: cancel, landed: make(chan struct{})}
 	f.progress.Step = func(stage issuance.Stage) { d.step(string(stage)) }
-	present, before := state.begin(f, order)
+	present, before := state.begin(f, order, whose)
 	if present != f {
 		cancel(nil)
 		return present
@@ -119,9 +134,12 @@ func (d *Driver) flight(state *volumeState, order issuance.Order) *flight {
 // begin makes f the request of the volume, unless there is one for the order, and
 // returns the one that is under way then. The channel is closed when the one
 // before has ended; it is nil if there was none.
-func (s *volumeState) begin(f *flight, order issuance.Order) (present *flight, before <-chan struct{}) {
+func (s *volumeState) begin(f *flight, order issuance.Order, whose whose) (present *flight, before <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if whose == ofLive && (s.live == nil || s.leaving) {
+		return nil, nil
+	}
 	if s.flight != nil {
 		if s.flight.isFor(order) && !s.flight.isStale(time.Now()) {
 			return s.flight, nil

@@ -58,9 +58,9 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 	if pendingErr != nil && !errors.Is(pendingErr, volume.ErrNotFound) {
 		d.log.Warn("the request that was under way is lost", "volume", state.id, "error", pendingErr)
 	}
-	if err == nil && pending != nil && pending.Owns(key) {
+	if live != nil && pending != nil && pending.Owns(key) {
 		d.completeMetadata(state.id, live, pending)
-		pending = nil
+		pending, err = nil, nil
 	}
 	if pending != nil {
 		state.claim(pending.Request)
@@ -69,7 +69,7 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 	case err == nil:
 		d.store.Tidy(state.id)
 		d.findBundle(state.id, live)
-		state.setMetadata(live)
+		state.inherit(live)
 		if mounted, err := d.store.Mounted(state.id, live.TargetPath); err == nil && !mounted {
 			d.log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again",
 				"volume", state.id, "pod", live.Pod(), "target", live.TargetPath)
@@ -98,13 +98,20 @@ func (d *Driver) completeMetadata(id string, live *volume.Metadata, pending *iss
 	}
 }
 
+// errOtherIdentity means that files and metadata of a volume are of two documents.
+var errOtherIdentity = errors.New("files and metadata do not belong together")
+
 // readVolume returns what a volume holds, by its files, with the public key: its
 // metadata may be older than they are, if the process was killed between writing
-// the two.
+// the two. Then, and if the two are of different identities, it returns all that
+// with errOtherIdentity.
 func (d *Driver) readVolume(id string) (*volume.Metadata, crypto.PublicKey, error) {
 	live, err := d.store.ReadMetadata(id)
 	if err != nil {
 		return nil, nil, err
+	}
+	if !live.IsComplete() {
+		return nil, nil, fmt.Errorf("%w: %s: incomplete", volume.ErrDamaged, id)
 	}
 	certificates, err := d.store.ReadFile(id, live.Files.Certificate)
 	if err != nil {
@@ -118,9 +125,33 @@ func (d *Driver) readVolume(id string) (*volume.Metadata, crypto.PublicKey, erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("files of volume %s: %w", id, err)
 	}
+	noted := live.SPIFFEID
 	live.SPIFFEID = svid.ID.String()
 	live.NotBefore, live.NotAfter = svid.Certificates[0].NotBefore, svid.Certificates[0].NotAfter
-	return &live, svid.PrivateKey.Public(), nil
+	if noted != live.SPIFFEID {
+		err = fmt.Errorf("%w: volume %s: its document is for %s, its metadata for %s", errOtherIdentity, id, live.SPIFFEID, noted)
+	}
+	return &live, svid.PrivateKey.Public(), err
+}
+
+// inherit is setMetadata for what an earlier process has left.
+func (s *volumeState) inherit(live *volume.Metadata) {
+	s.setMetadata(live)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inherited = true
+}
+
+// disown forgets what an earlier process has left: it is of another pod, so it is
+// damaged. It reports whether there was such a thing.
+func (s *volumeState) disown() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.inherited {
+		return false
+	}
+	s.live, s.inherited = nil, false
+	return true
 }
 
 // ask notes that the volume may be asked for.

@@ -39,6 +39,8 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 		// The next process goes on with it.
 	case ctx.Err() == nil && issuance.IsTransient(err):
 		// It may have been created all the same; the next attempt will see.
+	case errors.Is(err, issuance.ErrNotOurs):
+		d.dropPending(state) // and not somebody else's request
 	default:
 		d.letGo(state, pending)
 	}
@@ -108,11 +110,17 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 
 // letGo forgets a request that no document will come from.
 func (d *Driver) letGo(state *volumeState, pending *issuance.Pending) {
+	d.dropPending(state)
+	d.discards.add(pending.Request, state.id)
+}
+
+// dropPending forgets the request that was under way for a volume, with its key:
+// the document is in the volume, or there will be none.
+func (d *Driver) dropPending(state *volumeState) {
 	state.claim(noRequest)
 	if err := d.store.RemovePending(state.id); err != nil {
 		d.log.Warn("could not delete a pending request's file", "volume", state.id, "error", err)
 	}
-	d.discards.add(pending.Request, state.id)
 }
 
 // latestToken returns the latest token of the pod, else the given one.

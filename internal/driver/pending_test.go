@@ -78,7 +78,8 @@ func TestMetadataIsCompletedFromThePendingRequest(t *testing.T) {
 	_, after, _ := strings.Cut(string(data), `PRIVATE KEY-----\n","csr`)
 	check(t, n.store.WritePending(testVolume, []byte(before+escaped+`","csr`+after)))
 	check(t, n.store.Write(testVolume, files, volume.Metadata{
-		TargetPath: n.target, PodUID: testPodUID, Files: testFiles(), Request: "before", IdentityHash: "before",
+		TargetPath: n.target, PodNamespace: "sandbox", PodName: "web-0", PodUID: testPodUID, Files: testFiles(),
+		SPIFFEID: "spiffe://the.trust.domain.before/ns/sandbox/sa/example-app", Request: "before", IdentityHash: "before",
 	}))
 	d, out, err := n.start(t)
 	check(t, err)

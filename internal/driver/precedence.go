@@ -7,16 +7,14 @@ import (
 	"context"
 	"sync"
 	"time"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 const (
 	// freshFor is how long a first mount goes before renewals. One that takes
 	// longer waits for somebody else, and must not hold them up.
 	freshFor = 2 * time.Second
-	// longestYield is how long a renewal lets first mounts go before it, however
-	// many there are.
+	// longestYield is how late a renewal may become by letting first mounts go
+	// before it, however many there are.
 	longestYield = 10 * time.Second
 )
 
@@ -73,11 +71,16 @@ func (p *precedence) yield(ctx context.Context, atMost time.Duration) {
 	}
 }
 
-// patience is how long the renewal of a document may wait for first mounts: a
-// short one has little time.
-func patience(live *volume.Metadata) time.Duration {
-	if live == nil { // unpublished a moment ago
-		return 0
+// letMountsGoFirst has a renewal that is due wait for first mounts, but none for
+// longer than it has time: what is late already does not wait.
+func (d *Driver) letMountsGoFirst(ctx context.Context, id string, late time.Duration) {
+	state := d.volumes.acquire(id)
+	defer d.volumes.release(state)
+	live := state.metadata()
+	if live == nil {
+		return
 	}
-	return min(longestYield, live.NotAfter.Sub(live.NotBefore)/20)
+	if atMost := min(longestYield, live.NotAfter.Sub(live.NotBefore)/20) - late; atMost > 0 {
+		d.firstMounts.yield(ctx, atMost)
+	}
 }

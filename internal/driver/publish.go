@@ -28,7 +28,7 @@ var errDueOnArrival = errors.New(dueOnArrival)
 func (d *Driver) publish(ctx context.Context, c *config.Config, request publishRequest) error {
 	state := d.volumes.acquire(request.volumeID)
 	defer d.volumes.release(state)
-	if live := state.metadata(); live != nil && live.PodUID != request.token.PodUID {
+	if live := state.metadata(); live != nil && live.PodUID != request.token.PodUID && !d.disown(state, live, request) {
 		return fmt.Errorf("%w: it is published for the pod with UID %s", errWrongPod, live.PodUID)
 	}
 	if state.takeToken(request.token) {
@@ -49,6 +49,21 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 	return d.publishOrHeal(ctx, c, state, request)
 }
 
+// disown reports whether a volume that seems to be of another pod is damaged: the
+// kubelet gives each pod's volume an ID of its own, so metadata that an earlier
+// process has left and that speak of another pod are not of this volume.
+func (d *Driver) disown(state *volumeState, live *volume.Metadata, request publishRequest) bool {
+	if !state.disown() {
+		return false
+	}
+	d.schedule.Cancel(state.id)
+	d.reissued(state.id)
+	d.compare(state)
+	d.log.Warn("a volume of an earlier process has the metadata of another pod, and gets a new document",
+		"volume", state.id, "pod", request.token.PodName, "metadata", live.Pod())
+	return true
+}
+
 // isPublished reports whether the pod has its volume already. It must stay
 // cheap: the kubelet asks for each pod, again and again.
 func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
@@ -63,10 +78,10 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 	if err := errors.Join(d.store.HasRoom(), d.requireBundle(c)); err != nil {
 		return err
 	}
-	document, err := d.document(ctx, state, d.order(c, state.id, request.token))
+	document, err := d.document(ctx, state, d.order(c, state.id, request.token), ofAny)
 	for errors.Is(err, errReplaced) && ctx.Err() == nil { // the configuration has changed meanwhile
 		c = d.config.Current()
-		document, err = d.document(ctx, state, d.order(c, state.id, request.token))
+		document, err = d.document(ctx, state, d.order(c, state.id, request.token), ofAny)
 	}
 	if err != nil {
 		return err
@@ -85,7 +100,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		return err
 	}
 	d.setLive(c, state, live)
-	d.finishPending(state)
+	d.dropPending(state)
 	d.log.Info("published", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
 		"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
 	return nil

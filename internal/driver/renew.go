@@ -43,8 +43,11 @@ func (d *Driver) renew(ctx context.Context, id string) {
 		d.log.Info("renewal waits for the kubelet to publish again", "volume", id, "reason", err)
 		return
 	}
-	d.firstMounts.yield(ctx, patience(state.metadata()))
 	began, snapshot := time.Now(), d.config.Current()
+	if live := state.metadata(); live != nil && !d.isDue(snapshot, id, live, began) {
+		d.plan(snapshot, state, live)
+		return
+	}
 	err = d.renewWith(ctx, snapshot, state, token)
 	switch {
 	case err == nil:
@@ -61,12 +64,19 @@ func (d *Driver) renew(ctx context.Context, id string) {
 	}
 }
 
+// isDue reports whether a document is to be replaced now. It is not if another
+// renewal has just done so, which was under way when this one became due.
+func (d *Driver) isDue(c *config.Config, id string, live *volume.Metadata, now time.Time) bool {
+	const margin = time.Second // the two clocks differ a little
+	return isOutdated(c, live, now) || !c.RenewalTime(live.NotBefore, live.NotAfter, id).After(now.Add(margin))
+}
+
 func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeState, token podToken) error {
 	// A request that takes longer is collected by the next attempt. Without a
 	// bound, a few that are never signed would hold up the renewals of all.
 	ctx, cancel := context.WithTimeout(ctx, c.Driver.PublishTimeout)
 	defer cancel()
-	document, err := d.document(ctx, state, d.order(c, state.id, token))
+	document, err := d.document(ctx, state, d.order(c, state.id, token), ofLive)
 	if err != nil {
 		return err
 	}
@@ -88,7 +98,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, document *issuanc
 		return err
 	}
 	d.setLive(c, state, &renewed)
-	d.finishPending(state)
+	d.dropPending(state)
 	d.discardOthers(state)
 	return nil
 }

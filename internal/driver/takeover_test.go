@@ -73,11 +73,15 @@ func newNode(t *testing.T) node {
 // publish leaves a volume of pod web-0 as it is while the pod runs.
 func (n node) publish(t *testing.T, notBefore, notAfter time.Time) {
 	t.Helper()
-	check(t, n.store.Write(testVolume, svidFiles(t, notBefore, notAfter), volume.Metadata{
-		TargetPath: n.target, PodNamespace: "sandbox", PodName: "web-0", PodUID: testPodUID, SPIFFEID: "before",
-		Files: testFiles(),
-	}))
+	check(t, n.store.Write(testVolume, svidFiles(t, notBefore, notAfter), n.metadata()))
 	check(t, n.store.Mount(testVolume, n.target))
+}
+
+func (n node) metadata() volume.Metadata {
+	return volume.Metadata{
+		TargetPath: n.target, PodNamespace: "sandbox", PodName: "web-0", PodUID: testPodUID, SPIFFEID: testIdentity,
+		Files: testFiles(),
+	}
 }
 
 func testFiles() volume.Files {
@@ -170,8 +174,16 @@ func TestDamagedVolumesAreLeftAlone(t *testing.T) {
 		"key-gone":           func(dir string) error { return os.Remove(filepath.Join(dir, "data", "tls.key")) },
 		"files-gone":         func(dir string) error { return os.Remove(filepath.Join(dir, "data", "..data")) },
 		"certificate-empty":  func(dir string) error { return os.Truncate(filepath.Join(dir, "data", "tls.crt"), 0) },
+		"metadata-of-nobody": func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "metadata.json"), []byte(`{"version":1,"files":{"certificate":"tls.crt","privateKey":"tls.key"}}`), 0o600)
+		},
+		"another-identity": func(dir string) error {
+			other := n.metadata()
+			other.SPIFFEID = "spiffe://my.trust.domain/ns/sandbox/sa/other"
+			return n.store.WriteMetadata(filepath.Base(dir), other)
+		},
 	} {
-		check(t, n.store.Write(id, svidFiles(t, time.Now(), time.Now().Add(time.Hour)), volume.Metadata{Files: testFiles()}))
+		check(t, n.store.Write(id, svidFiles(t, time.Now(), time.Now().Add(time.Hour)), n.metadata()))
 		check(t, damage(filepath.Join(n.store.Root(), id)))
 	}
 	d, out, err := n.start(t)
@@ -179,11 +191,11 @@ func TestDamagedVolumesAreLeftAlone(t *testing.T) {
 	if len(d.volumes.all) != 1 || d.volumes.all[testVolume] == nil {
 		t.Errorf("took over %v, want the good one", d.volumes.all)
 	}
-	if log := out.String(); strings.Count(log, "cannot be taken over") != 6 || !strings.Contains(log, "volumes=1 waiting=0 damaged=6") {
+	if log := out.String(); strings.Count(log, "cannot be taken over") != 8 || !strings.Contains(log, "volumes=1 waiting=0 damaged=8") {
 		t.Errorf("the log says %s", log)
 	}
-	if ids, err := n.store.List(); err != nil || len(ids) != 7 {
-		t.Errorf("left are %q, %v, want all 7", ids, err)
+	if ids, err := n.store.List(); err != nil || len(ids) != 9 {
+		t.Errorf("left are %q, %v, want all 9", ids, err)
 	}
 }
 

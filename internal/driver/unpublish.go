@@ -13,12 +13,33 @@ import (
 func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 	state := d.volumes.acquire(id)
 	defer d.volumes.release(state)
+	state.leave(true)
 	// Whoever waits for a document under the lock ends, and lets go of it.
 	state.abandon()
 	if err := state.lock(ctx); err != nil {
+		d.stay(state)
 		return err
 	}
 	defer state.unlock()
+	err := d.destroy(ctx, state, target)
+	if err != nil {
+		d.stay(state)
+	}
+	return err
+}
+
+// stay is for a volume that could not be unpublished: as long as it is live, it is
+// renewed, until the kubelet tries again.
+func (d *Driver) stay(state *volumeState) {
+	state.leave(false)
+	if live := state.metadata(); live != nil {
+		d.plan(d.config.Current(), state, live)
+	}
+}
+
+// destroy is unpublish for whoever holds the lock.
+func (d *Driver) destroy(ctx context.Context, state *volumeState, target string) error {
+	id := state.id
 	// It must not write anything when the volume is gone.
 	if err := wait(ctx, state.abandon()); err != nil {
 		return err
@@ -64,9 +85,17 @@ func wait(ctx context.Context, closed <-chan struct{}) error {
 	}
 }
 
+// leave notes whether the volume is being unpublished.
+func (s *volumeState) leave(leaving bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = leaving
+}
+
 // forget drops what is known of a volume that is gone.
 func (s *volumeState) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed = nil, podToken{}, false, 0, nil, noRequest
+	s.leaving, s.inherited = false, false
 }

@@ -50,6 +50,10 @@ type volumeState struct {
 	flight *flight
 	// landing is closed when the last flight has ended; nil if there was none.
 	landing <-chan struct{}
+	// leaving is set while the volume is being unpublished.
+	leaving bool
+	// inherited is set while the volume is as an earlier process has left it.
+	inherited bool
 	// claimed is the request that the next document is to come from, if any.
 	claimed types.NamespacedName
 	// askedAt is when the kubelet last asked for the volume.
@@ -140,7 +144,7 @@ func (s *volumeState) metadata() *volume.Metadata {
 func (s *volumeState) setMetadata(live *volume.Metadata) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live = live
+	s.live, s.inherited = live, false
 	s.failures, s.lastErr = 0, nil
 }
 

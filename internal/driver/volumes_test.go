@@ -183,11 +183,11 @@ func TestFlightOfAnotherPolicyIsCancelled(t *testing.T) {
 	state := d.volumes.acquire(testVolume)
 	request, err := parsePublish(goodRequest(), testConfig(t))
 	check(t, err)
-	one := d.flight(state, d.order(testConfig(t), testVolume, request.token))
-	if same := d.flight(state, d.order(testConfig(t), testVolume, request.token)); same != one {
+	one := d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny)
+	if same := d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny); same != one {
 		t.Error("two requests under one policy")
 	}
-	other := d.flight(state, d.order(testConfig(t, "certificate: {duration: 2h}"), testVolume, request.token))
+	other := d.flight(state, d.order(testConfig(t, "certificate: {duration: 2h}"), testVolume, request.token), ofAny)
 	if other == one {
 		t.Error("a request of another policy is used")
 	}
@@ -211,7 +211,7 @@ func TestFlightsOfOneVolumeBeginAndEndAtOnce(t *testing.T) {
 		users.Go(func() {
 			for range 200 {
 				state := d.volumes.acquire(testVolume)
-				d.flight(state, d.order(testConfig(t), testVolume, request.token))
+				d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny)
 				<-state.abandon()
 				d.volumes.release(state)
 			}

@@ -28,15 +28,6 @@ func (d *Driver) write(id string, document *issuance.Document, meta *volume.Meta
 	return d.writeFiles(id, contents.Parts{Chain: chain, Key: key}, false, meta)
 }
 
-// finishPending notes that the document of the volume's request is in the volume:
-// there is nothing to go on with.
-func (d *Driver) finishPending(state *volumeState) {
-	state.claim(noRequest)
-	if err := d.store.RemovePending(state.id); err != nil {
-		d.log.Warn("could not delete a pending request's file", "volume", state.id, "error", err)
-	}
-}
-
 // requestOf names the request that a published document came from.
 func requestOf(live *volume.Metadata) types.NamespacedName {
 	if live == nil {

@@ -22,6 +22,11 @@ const (
 // Scheduler calls a function for each volume at its time. All volumes share one
 // heap and one timer. Make one with [NewScheduler].
 type Scheduler struct {
+	// Before, unless nil, is called before a volume that is due is taken off the
+	// schedule, with how late it is already. Nothing else is begun until it
+	// returns. Set it before [Scheduler.Run].
+	Before func(ctx context.Context, id string, late time.Duration)
+
 	run   func(ctx context.Context, id string)
 	clock Clock
 	slots chan struct{}
@@ -130,6 +135,9 @@ func (s *Scheduler) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		if id, late := s.due(); id != "" && s.Before != nil {
+			s.Before(ctx, id, late)
+		}
 		id, wait := s.next()
 		if wait == 0 {
 			calls.Go(func() {
@@ -167,6 +175,21 @@ func (s *Scheduler) setWatched(watched bool) {
 
 // Wake has the schedule look at the clocks at once, because they were set.
 func (s *Scheduler) Wake() { s.notify() }
+
+// due returns the volume that is due, and how late it is.
+func (s *Scheduler) due() (id string, late time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.followJump()
+	if len(s.queue) == 0 {
+		return "", 0
+	}
+	first := s.queue[0]
+	if late = s.clock.Running() - first.due; late < 0 {
+		return "", 0
+	}
+	return first.id, late
+}
 
 // next takes the volume that is due now off the schedule, or says how long to
 // wait before looking again.

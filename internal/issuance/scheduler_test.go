@@ -242,3 +242,37 @@ func TestBackoff(t *testing.T) {
 		}
 	}
 }
+
+// Whoever is asked before a call is told how late it is, holds up the others, and
+// may take long enough for the call not to be wanted any more. Then the next one
+// has waited, too.
+func TestSchedulerAsksBefore(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var asked []string
+		began := time.Now()
+		var calls []string
+		s := issuance.NewScheduler(1, func(_ context.Context, id string) {
+			calls = append(calls, fmt.Sprintf("%s at %s", id, time.Since(began)))
+		})
+		s.Before = func(_ context.Context, id string, late time.Duration) {
+			asked = append(asked, fmt.Sprintf("%s late by %s", id, late))
+			if id == "b" {
+				s.Cancel("b")
+			}
+			time.Sleep(2 * time.Second)
+		}
+		for i, id := range []string{"a", "b", "c"} {
+			s.Schedule(id, began.Add(time.Duration(i+1)*time.Second))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		s.Run(ctx)
+		if want := []string{"a late by 0s", "b late by 1s"}; !slices.Equal(asked, want) {
+			t.Errorf("asked %q, want %q", asked, want)
+		}
+		if want := []string{"a at 3s", "c at 5s"}; !slices.Equal(calls, want) {
+			t.Errorf("called %q, want %q", calls, want)
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -85,6 +86,14 @@ func (s *Store) ReadMetadata(id string) (Metadata, error) {
 		return Metadata{}, fmt.Errorf("%w: %s: version %d, this program reads version %d", ErrDamaged, id, file.Version, metadataVersion)
 	}
 	return file.Metadata, nil
+}
+
+// IsComplete reports whether there is everything that the metadata of a live
+// volume has.
+func (m Metadata) IsComplete() bool {
+	return !slices.Contains([]string{
+		m.TargetPath, m.PodNamespace, m.PodName, m.PodUID, m.SPIFFEID, m.Files.Certificate, m.Files.PrivateKey, m.Files.TrustBundle,
+	}, "")
 }
 
 // writeMetadata replaces the metadata as a whole.
