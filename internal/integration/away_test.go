@@ -50,7 +50,7 @@ func TestAPIServerAwayForLongerThanARenewalInterval(t *testing.T) {
 	}
 	attempts := &attempts{}
 	proxy.Away()
-	proxy.Inject(testkit.OnCreate(attempts.refuse))
+	proxy.Inject(attempts.refuse) // away it stays, and what comes is counted
 	w.eventually("every volume was tried several times", func() bool { return attempts.least(len(pods)) >= 4 })
 	for _, pod := range pods {
 		target := w.publish(pod) // the kubelet calls as always
@@ -80,8 +80,13 @@ type attempts struct {
 	of map[string]int
 }
 
-// refuse notes the attempt and cuts the connection.
-func (a *attempts) refuse(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
+// refuse notes attempts to create requests, and cuts every connection.
+func (a *attempts) refuse(w http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
+	testkit.OnCreate(a.note)(w, r, func(http.ResponseWriter, *http.Request) {})
+	panic(http.ErrAbortHandler)
+}
+
+func (a *attempts) note(_ http.ResponseWriter, r *http.Request, _ http.HandlerFunc) {
 	a.mu.Lock()
 	if a.of == nil {
 		a.of = map[string]int{}
@@ -89,7 +94,6 @@ func (a *attempts) refuse(_ http.ResponseWriter, r *http.Request, _ http.Handler
 	// Each pod has a token of its own.
 	a.of[r.Header.Get("Authorization")]++
 	a.mu.Unlock()
-	panic(http.ErrAbortHandler)
 }
 
 // least is how often the least tried of so many pods was tried.
