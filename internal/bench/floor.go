@@ -13,6 +13,7 @@ import (
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	cminformers "github.com/cert-manager/cert-manager/pkg/client/informers/externalversions"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/tools/cache"
@@ -93,14 +94,24 @@ func (f *floor) see(ctx context.Context, request *cmapi.CertificateRequest) {
 	switch {
 	case !ours:
 	case !apiutil.CertificateRequestIsApproved(request):
-		// It fails when two states of one request were seen before the approval.
-		go func() { _ = f.approve(ctx, request) }()
+		go f.approveInTheEnd(ctx, request)
 	case len(request.Status.Certificate) > 0:
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.signed[request.Name] != nil {
 			close(signed)
 			delete(f.signed, request.Name)
+		}
+	}
+}
+
+// approveInTheEnd tries until it is done: cert-manager's webhook may be too slow,
+// as it asks the API server about rights no more than 5 times a second.
+func (f *floor) approveInTheEnd(ctx context.Context, request *cmapi.CertificateRequest) {
+	for ctx.Err() == nil {
+		// Two states of one request may be seen before the approval.
+		if err := f.approve(ctx, request); err == nil || apierrors.IsConflict(err) {
+			return
 		}
 	}
 }
