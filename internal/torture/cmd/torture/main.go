@@ -53,5 +53,8 @@ func run(options torture.Options) (err error) {
 	if len(report.Faults) > 0 {
 		return errors.New("the driver did not survive it; its logs are in " + options.Dir)
 	}
+	if len(report.Missed) > 0 {
+		return errors.New("not every named point was come upon; try again, or with a longer -lifetime")
+	}
 	return os.RemoveAll(options.Dir)
 }
