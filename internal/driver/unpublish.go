@@ -68,5 +68,5 @@ func wait(ctx context.Context, closed <-chan struct{}) error {
 func (s *volumeState) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed = nil, podToken{}, false, 0, nil, noRequest
+	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy = nil, podToken{}, false, 0, nil, noRequest, ""
 }
