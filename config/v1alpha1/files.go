@@ -61,8 +61,10 @@ type TrustBundle struct {
 	// Empty: no trust bundle is put into volumes.
 	Path string `json:"path" validate:"omitempty,path" change:"hot" note:"live volumes get the bundle, or lose it"`
 	// Required makes the driver exit at its start with the reason if the file is
-	// missing or bad then, and, until there has been a good one, refuse pods that
-	// are new. `false` is for a file that appears later: the driver starts, and
-	// pods get their SVIDs without a bundle, which follows when the file is good.
+	// missing or bad then and the node has no volumes of running pods yet; where it
+	// has, those keep the bundle that they have and are renewed. Until there has been
+	// a good one, pods that are new are refused. `false` is for a file that appears
+	// later: the driver starts, and pods get their SVIDs without a bundle, which
+	// follows when the file is good.
 	Required bool `json:"required" change:"hot"`
 }

@@ -34,13 +34,18 @@ type watching struct {
 	done chan struct{}
 }
 
-// openBundle looks at the trust bundle's file before anything is published. It
-// fails if the file is bad and the configuration demands a good one: better no
-// driver than pods that cannot verify anyone.
+// openBundle looks at the trust bundle's file before anything is published. If it
+// is bad and the configuration demands a good one, it fails: better no driver than
+// pods that cannot verify anyone. But where there are volumes of running pods, which
+// have a bundle and need their renewals, new ones alone are refused.
 func (d *Driver) openBundle(c *config.Config) error {
 	outcome := d.bundles.Open(c.TrustBundle.Path)
 	if outcome.Err != nil && c.TrustBundle.Required {
-		return fmt.Errorf("%w; to start without it, and take it up when it is good, set trustBundle.required: false", outcome.Err)
+		if !d.store.HoldsVolumes() {
+			return fmt.Errorf("%w; to start without it, and take it up when it is good, set trustBundle.required: false", outcome.Err)
+		}
+		d.log.Error("there is no good trust bundle, and trustBundle.required is true: new pods are refused until there is; "+
+			"volumes of running pods keep the bundle that they have, and are renewed", "error", outcome.Err)
 	}
 	d.bundlePath = c.TrustBundle.Path
 	d.bundleSeen(outcome)

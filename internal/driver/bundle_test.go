@@ -117,28 +117,3 @@ func TestIsBehind(t *testing.T) {
 		}
 	}
 }
-
-// However often volumes fall behind and catch up meanwhile, what is measured is from
-// the first to the last.
-func TestBehind(t *testing.T) {
-	t.Parallel()
-	b := newBehind()
-	b.add("a")
-	b.add("b")
-	b.add("a")
-	if n := b.count(); n != 2 {
-		t.Errorf("%d are behind, want 2", n)
-	}
-	if b.failed("a") != 1 || b.failed("a") != 2 || b.failed("b") != 1 || b.failures.Load() != 3 {
-		t.Error("failures are not counted for each, and for all")
-	}
-	if _, _, last := b.remove("a"); last {
-		t.Error("one is left")
-	}
-	if _, _, last := b.remove("unknown"); last {
-		t.Error("one that was not behind was the last")
-	}
-	if volumes, took, last := b.remove("b"); !last || volumes != 2 || took <= 0 {
-		t.Errorf("%d volumes in %s", volumes, took)
-	}
-}

@@ -8,86 +8,12 @@ import (
 	"encoding/pem"
 	"fmt"
 	"runtime"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
-
-// behind are the live volumes whose files are not what is asked for now, beside
-// their documents: of another trust bundle, or in other forms.
-type behind struct {
-	// failures counts attempts that failed, all volumes together.
-	failures atomic.Int64
-	// durations are those from when the first volume fell behind to when none was.
-	durations prometheus.Histogram
-
-	// comparing is held while a volume is compared with what is asked for, so that
-	// what comes of it is that of the last to do so.
-	comparing sync.Mutex
-
-	mu sync.Mutex
-	// volumes has the number of failures in a row of each.
-	volumes map[string]int
-	began   time.Time
-	most    int
-}
-
-func newBehind() *behind {
-	return &behind{volumes: map[string]int{}, durations: prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name:    "csi_driver_spiffe_fan_out_duration_seconds",
-		Help:    "How long it took to bring a change of the trust bundle, or of what files there are, to every live volume.",
-		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 60, 300},
-	})}
-}
-
-func (b *behind) add(id string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.volumes) == 0 {
-		b.began, b.most = time.Now(), 0
-	}
-	if _, known := b.volumes[id]; !known {
-		b.volumes[id] = 0
-	}
-	b.most = max(b.most, len(b.volumes))
-}
-
-// failed returns how often the volume has failed in a row.
-func (b *behind) failed(id string) int {
-	b.failures.Add(1)
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.volumes[id]++
-	return b.volumes[id]
-}
-
-// remove reports how long it took, and for how many volumes, if this was the last.
-func (b *behind) remove(id string) (volumes int, took time.Duration, last bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if _, known := b.volumes[id]; !known {
-		return 0, 0, false
-	}
-	delete(b.volumes, id)
-	if len(b.volumes) > 0 {
-		return 0, 0, false
-	}
-	took = time.Since(b.began)
-	b.durations.Observe(took.Seconds())
-	return b.most, took, true
-}
-
-func (b *behind) count() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return len(b.volumes)
-}
 
 // VolumesBehind returns how many live volumes do not have the trust bundle that is
 // in force, or not the files that the configuration asks for.
@@ -115,8 +41,18 @@ func (d *Driver) compare(state *volumeState) {
 		return
 	}
 	d.rewrites.Cancel(state.id)
-	if volumes, took, last := d.behind.remove(state.id); last {
-		d.log.Info("all live volumes have the present trust bundle and files", "written", volumes, "duration", took)
+	d.fannedOut(d.behind.remove(state.id))
+}
+
+// fannedOut tells of a change that has reached all the volumes that it can reach.
+func (d *Driver) fannedOut(change *fanOut) {
+	switch {
+	case change == nil:
+	case change.left == 0:
+		d.log.Info("all live volumes have the present trust bundle and files", "written", change.done, "duration", change.took)
+	default:
+		d.log.Warn("all live volumes have the present trust bundle and files but for some that cannot be written, which are tried again",
+			"written", change.done, "duration", change.took, "left", change.left)
 	}
 }
 
@@ -143,7 +79,11 @@ func (d *Driver) rewrite(ctx context.Context, id string) {
 	}
 	written := *live
 	if err := d.rewriteFiles(id, &written); err != nil {
-		failures := d.behind.failed(id)
+		failures, change := d.behind.failed(id)
+		if failures == 0 { // what is asked for has changed meanwhile, and it has that
+			return
+		}
+		d.fannedOut(change)
 		wait := issuance.Backoff(failures)
 		d.log.Error("a live volume could not be written anew; it keeps what it has", "volume", id, "pod", live.Pod(),
 			"failures", failures, "retryIn", wait, "error", err)

@@ -78,6 +78,7 @@ type Driver struct {
 	behind      *behind
 	rewrites    *issuance.Scheduler
 	event       func(warning bool, reason, note string)
+	hiddenTold  hiddenTold
 	volumes     volumes
 	reissue     reissue
 	discards    discards
@@ -102,9 +103,9 @@ type Driver struct {
 var errStopping = errors.New("the driver is stopping")
 
 // New returns a driver that holds the tmpfs at volume.tmpfsPath and knows the
-// volumes that are there. It fails if the process may not mount, or if there is no
-// good trust bundle and the configuration demands one. If the tmpfs cannot be mounted for another reason, the
-// driver refuses to publish until it can.
+// volumes that are there. It fails if the process may not mount, or if there are
+// no volumes, no good trust bundle, and the configuration demands one. If the tmpfs
+// cannot be mounted for another reason, the driver refuses to publish until it can.
 func New(options Options) (*Driver, error) {
 	if options.Node == "" {
 		return nil, errors.New("the name of the node is missing (--node-name, or NODE_NAME in the environment)")
@@ -186,7 +187,7 @@ func (d *Driver) Ready() error {
 	if d.life.Err() != nil {
 		return errStopping
 	}
-	ready := errors.Join(d.store.Ready(), d.requester.Ready())
+	ready := errors.Join(d.store.Ready(), d.requester.Ready(), d.requireBundle(d.config.Current()))
 	if d.registrar != nil {
 		ready = errors.Join(ready, d.registrar.Err())
 	}

@@ -11,8 +11,6 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
-
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
@@ -23,24 +21,19 @@ import (
 // forms that are asked for at this moment, and notes in meta which those are. The
 // caller holds the lock: whoever is last to write has the latest of all. If the
 // volume has that SVID already, same is true.
+//
+// A new SVID of a live volume must not fail for want of room for something else: it
+// is then written beside the bundle and in the forms that the volume has, which is
+// behind with those until there is room.
 func (d *Driver) writeFiles(id string, parts contents.Parts, same bool, meta *volume.Metadata) error {
-	svid, err := spiffeid.FromString(meta.SPIFFEID)
-	if err != nil {
+	c, live := d.config.Current(), meta.Files != (volume.Files{})
+	asked := delivery{filesFor(c, meta), d.bundleFor(c, id, meta)}
+	err := d.deliver(c, id, parts, same, asked, meta, d.store.WriteSparing)
+	if !errors.Is(err, volume.ErrFull) || same || !live {
 		return err
 	}
-	c := d.config.Current()
-	names := filesFor(c, meta)
-	password, known := d.storePassword(c, id, meta, names)
-	if same && known {
-		parts.Keystores = d.keystores(id, meta.Files, names)
-	}
-	parts.TrustDomain, parts.Bundle, parts.Password = svid.TrustDomain(), d.bundleFor(c, id, meta), password
-	files, err := d.contents.Make(names, parts)
-	if err != nil {
-		return err
-	}
-	meta.Files, meta.TrustBundle, meta.StorePassword = names, parts.Bundle.Hash(), passwordHash(c, names)
-	return d.store.Write(id, files, *meta)
+	d.log.Warn("there is no room for a larger volume; its new document is put beside what it has", "volume", id, "pod", meta.Pod(), "error", err)
+	return d.deliver(c, id, parts, same, d.presentDelivery(c, id, meta), meta, d.store.Write)
 }
 
 // isBehind reports whether the files of a live volume are not what is asked for
@@ -58,10 +51,7 @@ func filesFor(c *config.Config, meta *volume.Metadata) volume.Files {
 		CredentialBundle: f.CredentialBundle, SPIFFEBundle: f.SPIFFEBundle,
 		PKCS12: volume.Stores(f.PKCS12), JKS: volume.Stores(f.JKS), PasswordFile: f.PasswordFile,
 	})
-	if names.PasswordFile == "" && c.Volume.StorePassword == "" { // its name is taken
-		names.PKCS12, names.JKS = volume.Stores{}, volume.Stores{}
-	}
-	return names
+	return withoutLostStores(c, names) // if the name of the password's file is taken
 }
 
 // bundleHash is that of the bundle which a live volume is to have. If there is
@@ -82,18 +72,10 @@ func (d *Driver) bundleFor(c *config.Config, id string, meta *volume.Metadata) *
 	if c.TrustBundle.Path == "" {
 		return nil
 	}
-	bundle, _ := d.bundles.Current()
-	if bundle != nil || meta.TrustBundle == "" {
+	if bundle, _ := d.bundles.Current(); bundle != nil {
 		return bundle
 	}
-	data, err := d.store.ReadFile(id, meta.Files.TrustBundle)
-	if err == nil {
-		bundle, err = trustbundle.Parse(data)
-	}
-	if err != nil {
-		d.log.Warn("the trust bundle of an earlier process is lost, and there is no other", "volume", id, "error", err)
-	}
-	return bundle
+	return d.presentBundle(id, meta)
 }
 
 // storePassword is that of the stores in a volume: the configured one, else the

@@ -61,7 +61,7 @@ func (d *Driver) isMounted(state *volumeState, target string) bool {
 // mountAgain mounts a volume that has its document and is not mounted: a
 // process was killed between the two, or somebody unmounted it.
 func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request publishRequest) error {
-	if err := d.store.Mount(state.id, request.targetPath); err != nil {
+	if err := d.mount(state, live, request.targetPath); err != nil {
 		return err
 	}
 	moved := *live

@@ -42,6 +42,9 @@ func (s *volumeState) describe() (listing.Volume, bool) {
 		v.SPIFFEID, v.Issued, v.Expires = live.SPIFFEID, live.NotBefore, live.NotAfter
 		v.CertificateRequest, v.TargetPath = live.Request, live.TargetPath
 		v.RenewalFailures = s.failures
+		if s.hiddenBy != "" {
+			v.LastError = hiddenNote(s.hiddenBy)
+		}
 		if s.lastErr != nil {
 			v.LastError, v.LastErrorTime = s.lastErr.Error(), s.lastErrAt
 		}

@@ -43,6 +43,7 @@ func (d *Driver) load(c *config.Config) error {
 		}
 		d.volumes.release(state)
 	}
+	d.lookBeneath()
 	if len(ids) > 0 {
 		d.log.Info("took over the volumes of an earlier process", "volumes", taken, "waiting", waiting,
 			"damaged", len(ids)-taken-waiting, "duration", time.Since(began))

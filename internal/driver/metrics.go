@@ -17,6 +17,10 @@ func (d *Driver) Metrics() []prometheus.Collector {
 			Help: "Live volumes of this node.",
 		}, func() float64 { live, _ := d.census(); return float64(live) }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "csi_driver_spiffe_volumes_hidden",
+			Help: "Live volumes mounted over something else, which containers see that were started before.",
+		}, func() float64 { return float64(d.VolumesHidden()) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "csi_driver_spiffe_volumes_to_reissue",
 			Help: "Live volumes whose document is not what the configuration asks for now.",
 		}, func() float64 { return float64(d.VolumesToReissue()) }),

@@ -96,7 +96,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 	if err := d.write(state.id, document, live); err != nil {
 		return err
 	}
-	if err := d.store.Mount(state.id, request.targetPath); err != nil {
+	if err := d.mount(state, live, request.targetPath); err != nil {
 		return err
 	}
 	d.setLive(c, state, live)

@@ -21,8 +21,11 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/filewatch"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -229,5 +232,56 @@ func TestNewWithoutAGoodTrustBundleFails(t *testing.T) {
 	check(t, os.WriteFile(path, nil, 0o600))
 	if _, _, err := n.start(t, "trustBundle: {path: "+path+"}"); !errors.Is(err, trustbundle.ErrNoCertificate) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A bad bundle keeps new pods from starting, and nothing from the volumes of those
+// that run: they keep the bundle that they have, and are renewed.
+func TestNewWithoutAGoodTrustBundleServesLiveVolumes(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	root, path := newRoot(t, time.Now().Add(time.Hour)), filepath.Join(n.dir, "ca.pem")
+	files := svidFiles(t, time.Now(), time.Now().Add(time.Hour))
+	files["ca.crt"] = root
+	check(t, n.store.Write(testVolume, files, volume.Metadata{
+		TargetPath: n.target, PodNamespace: "sandbox", PodName: "web-0", PodUID: testPodUID, Files: testFiles(),
+	}))
+	check(t, n.store.Mount(testVolume, n.target))
+	d, out, err := n.start(t, "trustBundle: {path: "+path+"}")
+	check(t, err)
+	if log := out.String(); !strings.Contains(log, "new pods are refused until there is") || !strings.Contains(log, path) {
+		t.Errorf("the log says %s", log)
+	}
+	if err := d.Ready(); !errors.Is(err, errNoBundle) {
+		t.Errorf("ready: %v", err)
+	}
+	if d.VolumesBehind() != 0 {
+		t.Error("the volume is behind a bundle that there is not")
+	}
+	req := goodRequest()
+	req.TargetPath = n.target
+	_, err = (&nodeServer{driver: d}).NodePublishVolume(t.Context(), req)
+	check(t, err)
+	late := goodRequest()
+	late.VolumeId, late.TargetPath = "csi-late", filepath.Join(n.dir, "pods", "late", "mount")
+	if _, err := (&nodeServer{driver: d}).NodePublishVolume(t.Context(), late); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), errNoBundle.Error()) {
+		t.Errorf("a new pod: %v", err)
+	}
+
+	document := newDocument(t)
+	check(t, d.replace(d.config.Current(), d.volumes.acquire(testVolume), document))
+	_, key, err := document.Marshal()
+	check(t, err)
+	for name, want := range map[string][]byte{"tls.key": key, "ca.crt": root} {
+		if got, err := os.ReadFile(filepath.Join(n.target, name)); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("after a renewal %s reads %q, %v", name, got, err)
+		}
+	}
+	next := newRoot(t, time.Now().Add(time.Hour))
+	check(t, os.WriteFile(path, next, 0o600))
+	d.bundleSeen(d.bundles.Take(path, filewatch.Read(path, trustbundle.MaxSize)))
+	d.rewrite(t.Context(), testVolume)
+	if got, err := os.ReadFile(filepath.Join(n.target, "ca.crt")); err != nil || !bytes.Equal(got, next) || errors.Is(d.Ready(), errNoBundle) {
+		t.Errorf("with the good bundle ca.crt reads %q, %v; ready: %v", got, err, d.Ready())
 	}
 }

@@ -96,6 +96,6 @@ func (s *volumeState) leave(leaving bool) {
 func (s *volumeState) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed = nil, podToken{}, false, 0, nil, noRequest
+	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy = nil, podToken{}, false, 0, nil, noRequest, ""
 	s.leaving, s.inherited = false, false
 }

@@ -60,6 +60,9 @@ type volumeState struct {
 	askedAt time.Time
 	// dueWithoutToken is set when a renewal was due and there was no token.
 	dueWithoutToken bool
+	// hiddenBy is what the pod's containers may see in place of the volume, since it
+	// was mounted first; empty: nothing.
+	hiddenBy string
 	// failures counts renewals that failed, in a row.
 	failures int
 	// lastErr is why the last one failed, at lastErrAt; nil if it did not.

@@ -108,3 +108,42 @@ func TestBundleAcrossARestart(t *testing.T) {
 	w.writeBundle(w.ca)
 	w.eventually("the next good one", func() bool { return hasFile(target, "ca.crt", w.ca.CertificatePEM) })
 }
+
+// A required bundle that is bad when the driver is started anew fails no running
+// pod: its volume keeps the bundle that it has, and is renewed. New pods are refused
+// until the file is good.
+func TestRestartWithoutTheRequiredBundle(t *testing.T) {
+	w := prepare(t, withBundle, func(*world) string { return "certificate: {duration: 9s}" })
+	w.startApprover()
+	stop := w.startDriver()
+	pod := w.pod("web-0")
+	target := w.publish(pod)
+	stop()
+	w.replaceBundle(w.ca.CertificatePEM[:100])
+	w.startDriver()
+	if err := w.driver.Ready(); err == nil || !strings.Contains(err.Error(), "damaged or cut short") {
+		t.Errorf("ready: %v", err)
+	}
+	late := w.pod("late")
+	_, err := w.kubelet.Publish(t.Context(), late, testkit.VolumeName)
+	w.requireRefusal(err, codes.FailedPrecondition, "there is no trust bundle for the pod", "damaged or cut short")
+	w.requireRequestsOf(late, 0)
+	for range 2 {
+		before := w.generation(target)
+		w.eventually("the live volume is renewed", func() bool {
+			w.publish(pod) // with a token, which is in memory only
+			return w.generation(target) != before
+		})
+		w.readSVID(target)
+		if !hasFile(target, "ca.crt", w.ca.CertificatePEM) {
+			t.Error("the bundle was lost")
+		}
+	}
+	other := w.newCA("other")
+	w.writeBundle(other)
+	w.eventually("the good one", func() bool { return hasFile(target, "ca.crt", other.CertificatePEM) })
+	if !hasFile(w.publish(late), "ca.crt", other.CertificatePEM) {
+		t.Error("the new pod has not the good bundle")
+	}
+	w.check(w.driver.Ready())
+}

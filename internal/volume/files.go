@@ -38,18 +38,24 @@ func (s *Store) Write(id string, files map[string][]byte, meta Metadata) error {
 	if err := s.Ensure(); err != nil {
 		return err
 	}
-	err := s.writeFiles(id, files, meta.FSGroup)
-	if errors.Is(err, unix.ENOSPC) {
-		s.dropRetired()
-		err = s.writeFiles(id, files, meta.FSGroup)
-	}
-	if err != nil {
+	if err := s.makingRoom(func() error { return s.writeFiles(id, files, meta.FSGroup) }); err != nil {
 		return fmt.Errorf("writing files of volume %s: %w", id, explain(err))
 	}
-	if err := s.writeMetadata(id, meta); err != nil {
+	if err := s.makingRoom(func() error { return s.writeMetadata(id, meta) }); err != nil {
 		return fmt.Errorf("writing metadata of volume %s: %w", id, explain(err))
 	}
 	return nil
+}
+
+// makingRoom writes, and once more without what was kept for readers if there is no
+// room.
+func (s *Store) makingRoom(write func() error) error {
+	err := write()
+	if errors.Is(err, unix.ENOSPC) {
+		s.dropRetired()
+		err = write()
+	}
+	return err
 }
 
 func (s *Store) writeFiles(id string, files map[string][]byte, group *int64) error {

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// reserve is the space, and spareFiles the number of files, that new volumes
-// leave to the renewals of those that are there: a document's files take four
-// pages of 4 KiB or so, and a renewal needs them once more.
+// reserve is the space, and spareFiles the number of files, that new and growing
+// volumes leave to the renewals of those that are there: a document's files take
+// four pages of 4 KiB or so, and a renewal needs them once more.
 const (
 	reserve    = 512 << 10
 	spareFiles = 128
@@ -32,16 +32,26 @@ func (s *Store) HasRoom() error {
 	if err := s.Ensure(); err != nil {
 		return err
 	}
+	return s.roomFor(space{}, 0)
+}
+
+// space is what files take.
+type space struct{ bytes, files int64 }
+
+// roomFor returns nil if what renewals need is left when this much is taken: the
+// reserve, but at least as much as the largest, for that is renewed as well.
+func (s *Store) roomFor(taken space, largest int64) error {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(s.root, &stat); err != nil {
 		return fmt.Errorf("looking at volume.tmpfsPath %s: %w", s.root, err)
 	}
+	spare := max(reserve, largest)
 	switch {
 	case stat.Flags&unix.ST_RDONLY != 0:
 		return fmt.Errorf("%w: %s: remount it read-write", ErrReadOnly, s.root)
-	case stat.Blocks > 0 && stat.Bfree*uint64(stat.Bsize) < reserve: //nolint:gosec // A block size is positive.
-		return fmt.Errorf("%w: %s has less than %d KiB left, which are kept for renewals", ErrFull, s.root, reserve>>10)
-	case stat.Files > 0 && stat.Ffree < spareFiles:
+	case stat.Blocks > 0 && int64(stat.Bfree)*stat.Bsize-taken.bytes < spare: //nolint:gosec // So much memory is nowhere.
+		return fmt.Errorf("%w: %s would have less than %d KiB left, which are kept for renewals", ErrFull, s.root, spare>>10)
+	case stat.Files > 0 && int64(stat.Ffree)-taken.files < spareFiles: //nolint:gosec // see above
 		return fmt.Errorf("%w: %s can hold only %d more files", ErrFull, s.root, stat.Ffree)
 	}
 	return nil

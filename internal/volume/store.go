@@ -66,6 +66,11 @@ type Store struct {
 	failure   error
 	swappable bool
 
+	// claiming is held while claimed is looked at or changed: the space that writes
+	// which are under way have been promised.
+	claiming sync.Mutex
+	claimed  space
+
 	mu sync.Mutex
 	// retired are the replaced generations of files that readers may have open.
 	retired map[string]struct{}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -133,6 +134,19 @@ func hasOwnTmpfs(root string) (bool, error) {
 	top := mounts[len(mounts)-1]
 	hidden := unix.Mkdev(uint32(top.Major), uint32(top.Minor)) != seen.Dev //nolint:gosec // The kernel's own numbers, which have 32 bits.
 	return top.FSType == "tmpfs" && top.Source == tmpfsSource && !hidden, nil
+}
+
+// HoldsVolumes reports whether an earlier process has left volumes of pods, damaged
+// ones too. It mounts nothing.
+func (s *Store) HoldsVolumes() bool {
+	if mounted, err := hasOwnTmpfs(s.root); err != nil || !mounted {
+		return false
+	}
+	ids, err := s.List()
+	return err == nil && slices.ContainsFunc(ids, func(id string) bool {
+		_, err := os.Lstat(s.DataPath(id)) // which a mere request has not
+		return err == nil
+	})
 }
 
 func mountTmpfs(root, options string) (swappable bool, err error) {

@@ -52,8 +52,9 @@ type Volume struct {
 	// NextRenewal is when the driver next asks for a document. It is missing if
 	// that is under way, or waits for the kubelet.
 	NextRenewal time.Time `json:"nextRenewal,omitzero"`
-	// LastError is what went wrong since the document was issued, or what a
-	// volume without one waits for; empty if nothing did. LastErrorTime is when.
+	// LastError is what went wrong since the document was issued, what keeps the pod
+	// from seeing it, or what a volume without one waits for; empty if there is
+	// nothing. LastErrorTime is when a renewal failed.
 	LastError     string    `json:"lastError,omitempty"`
 	LastErrorTime time.Time `json:"lastErrorTime,omitzero"`
 	// RenewalFailures is how many renewals have failed since then.

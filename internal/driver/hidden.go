@@ -1,0 +1,105 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// reasonHidden is of a Warning on the driver's own pod: there are pods that go on
+// seeing what was mounted before the driver's volume, as after one driver has taken
+// the place of another.
+const reasonHidden = "VolumeHidden"
+
+// hiddenEvery is how often there is such an Event at most: it names one pod and the
+// number of all, and a node may have a hundred.
+const hiddenEvery = time.Minute
+
+// hiddenTold is when there last was an Event. The zero value is ready for use.
+type hiddenTold struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+// due reports whether there may be another.
+func (h *hiddenTold) due(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.at.IsZero() && now.Sub(h.at) < hiddenEvery {
+		return false
+	}
+	h.at = now
+	return true
+}
+
+// hiddenNote says what hides a volume, and what to do.
+func hiddenNote(by string) string {
+	return "containers that were started before see what was mounted there first (" + by + "), which nobody renews: delete the pod, so that another takes its place"
+}
+
+// mount makes a volume appear in its pod. If there is something else already it is
+// mounted over that, and told of: containers that run do not see it.
+func (d *Driver) mount(state *volumeState, live *volume.Metadata, target string) error {
+	others, err := d.store.Others(map[string]string{state.id: target})
+	if err != nil {
+		d.log.Warn("cannot tell whether there is another mount at the target", "volume", state.id, "error", err)
+	}
+	if err := d.store.Mount(state.id, target); err != nil {
+		return err
+	}
+	d.setHidden(state, live, others[state.id])
+	return nil
+}
+
+// lookBeneath is for volumes of an earlier process: what their pods see is not
+// written anywhere else than in the mount table.
+func (d *Driver) lookBeneath() {
+	targets := map[string]string{}
+	d.volumes.each(func(state *volumeState) {
+		if live := state.metadata(); live != nil {
+			targets[state.id] = live.TargetPath
+		}
+	})
+	others, err := d.store.Others(targets)
+	if err != nil {
+		d.log.Warn("cannot tell whether there are other mounts beneath volumes", "error", err)
+	}
+	d.volumes.each(func(state *volumeState) {
+		if by := others[state.id]; by != "" {
+			d.setHidden(state, state.metadata(), by)
+		}
+	})
+}
+
+func (d *Driver) setHidden(state *volumeState, live *volume.Metadata, by string) {
+	state.mu.Lock()
+	state.hiddenBy = by
+	state.mu.Unlock()
+	if by == "" {
+		return
+	}
+	note := hiddenNote(by)
+	d.log.Warn("a volume may be hidden from its pod: "+note, "volume", state.id, "pod", live.Pod())
+	if d.hiddenTold.due(time.Now()) {
+		d.tell(true, reasonHidden, fmt.Sprintf("pod %s: %s; `csi-driver-spiffe volumes` on node %s lists all of them (%d now)",
+			live.Pod(), note, d.node, d.VolumesHidden()))
+	}
+}
+
+// VolumesHidden returns how many live volumes were mounted over something else,
+// which containers may see that were started before.
+func (d *Driver) VolumesHidden() (hidden int) {
+	d.volumes.each(func(state *volumeState) {
+		state.mu.Lock()
+		defer state.mu.Unlock()
+		if state.hiddenBy != "" {
+			hidden++
+		}
+	})
+	return hidden
+}
