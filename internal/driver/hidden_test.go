@@ -11,8 +11,6 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // Where another driver's volume is at the target, running containers go on seeing
@@ -21,9 +19,7 @@ import (
 func TestVolumeOverThatOfAnotherDriver(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
-	check(t, n.store.Write(testVolume, svidFiles(t, time.Now(), time.Now().Add(time.Hour)), volume.Metadata{
-		TargetPath: n.target, PodNamespace: "sandbox", PodName: "web-0", PodUID: testPodUID, Files: testFiles(),
-	}))
+	check(t, n.store.Write(testVolume, svidFiles(t, time.Now(), time.Now().Add(time.Hour)), n.metadata()))
 	d, out, err := n.start(t)
 	check(t, err)
 	if d.VolumesHidden() != 0 {

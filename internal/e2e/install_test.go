@@ -245,7 +245,7 @@ func (w *world) hashes(t *testing.T) map[string]string {
 // metrics are what a pod says of itself.
 func metrics(ctx context.Context, pod corev1.Pod, port int) (string, error) {
 	url := fmt.Sprintf("http://%s:%d/metrics", pod.Status.PodIP, port)
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return "", err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -16,10 +17,16 @@ import (
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 )
 
+// fullVariable has the tests do what takes too long for every change.
+const fullVariable = "CSI_DRIVER_SPIFFE_TEST_FULL"
+
 // latency measures how long pods take from their creation until they are ready,
 // with and without a volume of the driver; nothing is asserted but that they
 // become ready.
 func latency(t *testing.T, w *world) {
+	if os.Getenv(fullVariable) == "" {
+		t.Skipf("takes minutes: set %s=1", fullVariable)
+	}
 	// No renewals meanwhile.
 	w.editConfig(t, func(config map[string]any) { section(config, "certificate")["duration"] = "1h" })
 	for _, row := range []struct{ rounds, pods int }{{10, 1}, {1, 100}} {

@@ -44,22 +44,25 @@ func watch(t *testing.T, pods []corev1.Pod) *watcher {
 		w.pids[pod.Name] = pid
 		w.serials[pod.Name] = map[string]bool{}
 	}
+	w.readAll()
 	w.done.Go(func() {
 		for {
-			for name, pid := range w.pids {
-				w.read(name, pid)
-			}
 			select {
 			case <-w.stop:
-				for name, pid := range w.pids {
-					w.read(name, pid)
-				}
+				w.readAll()
 				return
 			case <-time.After(100 * time.Millisecond):
+				w.readAll()
 			}
 		}
 	})
 	return w
+}
+
+func (w *watcher) readAll() {
+	for name, pid := range w.pids {
+		w.read(name, pid)
+	}
 }
 
 func (w *watcher) read(name string, pid int) {

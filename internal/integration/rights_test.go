@@ -6,6 +6,7 @@ package integration_test
 import (
 	"fmt"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -36,6 +37,9 @@ type right struct {
 var rights = map[string]right{
 	"ClusterRole csi-driver-spiffe: certificaterequests": {
 		message: `cannot list resource "certificaterequests"`, provoke: publishing, works: published,
+	},
+	"ClusterRole csi-driver-spiffe: certificaterequests: get": {
+		message: `cannot get resource "certificaterequests"`, provoke: adopting,
 	},
 	"ClusterRole csi-driver-spiffe: certificaterequests: delete": {
 		message: `cannot delete resource "certificaterequests"`, provoke: renewing,
@@ -211,6 +215,17 @@ func (w *world) publishError(name string) func() string {
 		_, err := w.kubelet.Publish(w.t.Context(), pod, testkit.VolumeName)
 		return fmt.Sprint(err)
 	}
+}
+
+// adopting has the driver learn that its request is there already, as it does
+// when the answer to the first attempt was lost, before the watch shows it.
+func adopting(w *world) func() string {
+	w.config = w.changedConfig("driver: {httpAddress: '', publishTimeout: 2s}")
+	proxy := w.behindProxy()
+	w.startDriver()
+	there := testkit.Refuse(metav1.Status{Code: http.StatusConflict, Reason: metav1.StatusReasonAlreadyExists, Message: "it is there"})
+	proxy.Inject(testkit.OnCreate(there))
+	return w.publishError("web-0")
 }
 
 // renewing has a volume renewed, whose first request is of no use then.

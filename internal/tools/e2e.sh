@@ -18,13 +18,14 @@ platform=linux/$(go env GOARCH)
 registry=ghcr.io/csi-driver-spiffe
 
 mkdir -p "$out"
-IMAGES=$out internal/tools/images.sh e2e "$registry" "$ldflags" "$platform" >/dev/null
+# As the daemons are built otherwise, so that nothing has to be compiled again.
+IMAGES=$out TRIMPATH="" internal/tools/images.sh e2e "$registry" "$ldflags" "$platform" >/dev/null
 
 # The same driver under another tag, to upgrade to.
 bin/tools/image -name "$registry/csi-driver-spiffe" -version e2e-next -user 0:0 -output "$out/next.tar" \
   "$platform=$out/$platform/csi-driver-spiffe" >/dev/null
 
-CGO_ENABLED=0 "$progress" 'the programs of pods' go build -v -trimpath -ldflags '-s -w' -o "$out/app" ./internal/e2e/app
+CGO_ENABLED=0 "$progress" 'the programs of pods' go build -v -ldflags '-s -w' -o "$out/app" ./internal/e2e/app
 bin/tools/image -name localhost/e2e-app -version e2e -entrypoint /app -alias /sleep -alias /cat -alias /stat \
   -output "$out/app.tar" "$platform=$out/app" >/dev/null
 

@@ -8,7 +8,8 @@
 # with their bills of materials beside. The same commit gives the same images, wherever it lies. IMAGES is another folder
 # than bin/images.
 #
-# Other builds do without -trimpath, for Go's build cache; here it keeps the path of this clone out of the programs.
+# Other builds do without -trimpath, for Go's build cache; here it keeps the path of this clone out of the programs, unless
+# TRIMPATH is set and empty.
 set -euo pipefail
 
 version=$1 registry=$2 ldflags=$3
@@ -24,7 +25,7 @@ mkdir -p "$out"
 
 for platform in "$@"; do
   CGO_ENABLED=0 GOOS=${platform%/*} GOARCH=${platform#*/} GOAMD64=v1 GOARM64=v8.0 "$progress" "the daemons for $platform" \
-    go build -v -trimpath -ldflags "$ldflags" -o "$out/$platform/" ./cmd/...
+    go build -v ${TRIMPATH--trimpath} -ldflags "$ldflags" -o "$out/$platform/" ./cmd/...
 done
 
 # image NAME USER DESCRIPTION PLATFORM...

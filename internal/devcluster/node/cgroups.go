@@ -80,15 +80,22 @@ func removeStaleCgroups() error {
 		pid := strings.TrimPrefix(filepath.Base(path), cgroupPrefix)
 		if _, err := os.Stat("/proc/" + pid); errors.Is(err, fs.ErrNotExist) {
 			// One that cannot be removed is no reason not to start.
-			_ = removeTree(path)
+			_ = removeTree(path, true)
 		}
 	}
 	return nil
 }
 
-// removeCgroup removes a cgroup with all below. Its processes have been killed;
-// it takes the kernel a moment until they have left it.
-func removeCgroup(name string) error {
+// ClearCgroups removes all cgroups below that of the node, which do not outlive
+// a power failure.
+func ClearCgroups(name string) error { return removeCgroups(name, false) }
+
+// removeCgroup removes a cgroup with all below.
+func removeCgroup(name string) error { return removeCgroups(name, true) }
+
+// removeCgroups removes a cgroup's descendants, and itself if asked to. Their
+// processes have been killed; it takes the kernel a moment until they have left.
+func removeCgroups(name string, self bool) error {
 	all, err := hierarchies()
 	if err != nil {
 		return err
@@ -97,7 +104,7 @@ func removeCgroup(name string) error {
 	for {
 		var errs []error
 		for _, hierarchy := range all {
-			errs = append(errs, removeTree(filepath.Join(hierarchy, name)))
+			errs = append(errs, removeTree(filepath.Join(hierarchy, name), self))
 		}
 		if err := errors.Join(errs...); err == nil || time.Now().After(deadline) {
 			return err
@@ -106,15 +113,15 @@ func removeCgroup(name string) error {
 	}
 }
 
-// removeTree removes folders from the innermost on; the files in cgroups go with
-// them.
-func removeTree(root string) error {
+// removeTree removes folders from the innermost on, and in the end root, if asked
+// to; the files in cgroups go with them.
+func removeTree(root string, self bool) error {
 	var folders []string
 	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err == nil && d.IsDir() {
+		if err == nil && d.IsDir() && (self || path != root) {
 			folders = append(folders, path)
 		}
 		return err

@@ -32,8 +32,9 @@ func main() {
 		args = args[1:]
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, args); err != nil {
+	err := run(ctx, args)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -80,7 +81,7 @@ func cat(files []string) error {
 		f, err := os.Open(file)
 		if err == nil {
 			_, err = io.Copy(os.Stdout, f)
-			f.Close()
+			_ = f.Close()
 		}
 		errs = append(errs, err)
 	}

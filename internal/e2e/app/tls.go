@@ -112,7 +112,7 @@ func authorizeServer(own spiffeid.ID) tlsconfig.Authorizer {
 }
 
 func (c *caller) once(ctx context.Context) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url, http.NoBody)
 	if err != nil {
 		return err
 	}

@@ -51,28 +51,25 @@ func (s spec) writeArchive(index v1.ImageIndex) (err error) {
 // tarFolder writes the files below a folder into an archive: in the order of
 // their names, root's, without times.
 func tarFolder(archive, folder string) (err error) {
-	f, err := os.OpenFile(archive, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(archive, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644) //nolint:gosec // Others may read it.
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	w := tar.NewWriter(f)
-	err = filepath.WalkDir(folder, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == folder {
-			return err
-		}
-		inside, err := filepath.Rel(folder, name)
-		if err != nil {
+	files := os.DirFS(folder)
+	err = fs.WalkDir(files, ".", func(name string, d fs.DirEntry, err error) error {
+		if err != nil || name == "." {
 			return err
 		}
 		if d.IsDir() {
-			return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: filepath.ToSlash(inside) + "/", Mode: 0o755})
+			return w.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: name + "/", Mode: 0o755})
 		}
-		data, err := os.ReadFile(name)
+		data, err := fs.ReadFile(files, name)
 		if err != nil {
 			return err
 		}
-		return writeFile(w, filepath.ToSlash(inside), 0o644, data)
+		return writeFile(w, name, 0o644, data)
 	})
 	return errors.Join(err, w.Close())
 }

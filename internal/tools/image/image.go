@@ -5,6 +5,7 @@ package main
 
 import (
 	"debug/buildinfo"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -109,7 +110,7 @@ func (i image) checkBuiltFor(info *buildinfo.BuildInfo) error {
 		return fmt.Errorf("was built for %s, not for %s", built, i.platform)
 	}
 	if settings["CGO_ENABLED"] == "1" {
-		return fmt.Errorf("needs a C library, which the image does not have: build it with CGO_ENABLED=0")
+		return errors.New("needs a C library, which the image does not have: build it with CGO_ENABLED=0")
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -85,7 +86,7 @@ func unpack(t *testing.T, archive string) layout.Path {
 	dir := t.TempDir()
 	for r := tar.NewReader(f); ; {
 		header, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return layout.Path(dir)
 		}
 		if err != nil {
@@ -187,7 +188,7 @@ func files(t *testing.T, img v1.Image) (map[string]*tar.Header, map[string][]byt
 	defer flat.Close()
 	for r := tar.NewReader(flat); ; {
 		header, err := r.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return headers, contents
 		}
 		if err != nil {

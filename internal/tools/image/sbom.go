@@ -60,7 +60,7 @@ func (s spec) writeSBOMs(images []image) error {
 	}
 	for _, img := range images {
 		file := s.sbom + "." + img.platform.OS + "-" + img.platform.Architecture + ".cdx.json"
-		if err := os.WriteFile(file, img.sbom, 0o644); err != nil {
+		if err := os.WriteFile(file, img.sbom, 0o644); err != nil { //nolint:gosec // Others may read it.
 			return err
 		}
 	}

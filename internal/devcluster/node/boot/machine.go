@@ -50,6 +50,9 @@ func RunMachine() error {
 			if time.Since(started) < time.Second {
 				return fmt.Errorf("the node does not start: %w", err)
 			}
+			if err := node.ClearCgroups(settings.Cgroup); err != nil {
+				return err
+			}
 		}
 	}
 }
