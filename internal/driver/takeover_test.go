@@ -243,9 +243,7 @@ func TestNewWithoutAGoodTrustBundleServesLiveVolumes(t *testing.T) {
 	root, path := newRoot(t, time.Now().Add(time.Hour)), filepath.Join(n.dir, "ca.pem")
 	files := svidFiles(t, time.Now(), time.Now().Add(time.Hour))
 	files["ca.crt"] = root
-	check(t, n.store.Write(testVolume, files, volume.Metadata{
-		TargetPath: n.target, PodNamespace: "sandbox", PodName: "web-0", PodUID: testPodUID, Files: testFiles(),
-	}))
+	check(t, n.store.Write(testVolume, files, n.metadata()))
 	check(t, n.store.Mount(testVolume, n.target))
 	d, out, err := n.start(t, "trustBundle: {path: "+path+"}")
 	check(t, err)
