@@ -84,7 +84,8 @@ func (d *Driver) setHidden(state *volumeState, live *volume.Metadata, by string)
 		return
 	}
 	note := hiddenNote(by)
-	d.log.Warn("a volume may be hidden from its pod: "+note, "volume", state.id, "pod", live.Pod())
+	d.log.Warn("a volume may be hidden from its pod: something else was mounted there first; delete the pod, so that another takes its place",
+		"volume", state.id, "pod", live.Pod(), "hiddenBy", by)
 	if d.hiddenTold.due(time.Now()) {
 		d.tell(true, reasonHidden, fmt.Sprintf("pod %s: %s; `csi-driver-spiffe volumes` on node %s lists all of them (%d now)",
 			live.Pod(), note, d.node, d.VolumesHidden()))
