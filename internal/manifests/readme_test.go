@@ -36,7 +36,7 @@ var readers = []struct {
 // what it is for.
 func TestEverySnippetOfTheDocumentationIsGood(t *testing.T) {
 	t.Parallel()
-	fence := regexp.MustCompile("(?ms:^```ya?ml\n(.*?)^```$)")
+	fence := regexp.MustCompile("(?s)\n```ya?ml\n(.*?\n)```\n")
 	count := 0
 	for _, document := range []string{"README.md", "CONTRIBUTING.md", "manifests/helm/csi-driver-spiffe/README.md"} {
 		text, err := os.ReadFile(filepath.Join(repository, document))
