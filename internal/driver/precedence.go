@@ -34,7 +34,8 @@ type precedence struct {
 func (p *precedence) begin() (end func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.fresh++; p.fresh == 1 {
+	p.fresh++
+	if p.fresh == 1 {
 		p.none = make(chan struct{})
 	}
 	once := sync.OnceFunc(p.end)
@@ -45,7 +46,8 @@ func (p *precedence) begin() (end func()) {
 func (p *precedence) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.fresh--; p.fresh == 0 {
+	p.fresh--
+	if p.fresh == 0 {
 		close(p.none)
 	}
 }

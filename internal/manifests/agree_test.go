@@ -149,6 +149,39 @@ func TestTheObjectsAgreeWithTheConfigurationFile(t *testing.T) {
 	})
 }
 
+// reserve is what the driver needs beside its tmpfs: 50 MiB were measured with
+// 381 volumes.
+const reserve = 64 << 20
+
+// What is in the tmpfs counts against the container's limit. A tmpfs that is full
+// is an error that passes; a container out of memory is killed again and again.
+func TestTheTmpfsIsFullBeforeTheContainerIsOutOfMemory(t *testing.T) {
+	t.Parallel()
+	eachInstallation(t, func(i installation) {
+		_, driver := i.driver()
+		limit, size := driver.Resources.Limits.Memory().Value(), i.config.Volume.TmpfsSize
+		if size == 0 || size+reserve > limit {
+			i.t.Errorf("volume.tmpfsSize is %d bytes, and the container's limit %d", size, limit)
+		}
+	})
+}
+
+// A trust bundle is switched on by the configuration alone: what it is read from
+// is mounted before, and keeps no driver from starting where it is not there.
+func TestTheTrustBundleIsMountedIfThereIsOne(t *testing.T) {
+	t.Parallel()
+	eachInstallation(t, func(i installation) {
+		daemonSet, _ := i.driver()
+		mount, source := mounted(daemonSet.Spec.Template.Spec, "/trust-bundle")
+		if source == nil || source.Secret == nil || source.Secret.Optional == nil || !*source.Secret.Optional || !mount.ReadOnly {
+			i.t.Fatalf("no Secret that may be missing is mounted: %+v", source)
+		}
+		if items := source.Secret.Items; len(items) != 1 || items[0].Key != "ca.crt" {
+			i.t.Errorf("it shows %+v of the Secret, want ca.crt alone", items)
+		}
+	})
+}
+
 // mounted returns what is mounted at a path of the first container.
 func mounted(pod corev1.PodSpec, path string) (corev1.VolumeMount, *corev1.Volume) {
 	for _, mount := range pod.Containers[0].VolumeMounts {

@@ -60,6 +60,7 @@ kind: SPIFFEConfiguration
 trustDomain: my.trust.domain
 issuerRef: {name: csi-driver-spiffe-ca}
 trustBundle: {path: /var/run/secrets/cert-manager-csi-driver-spiffe/ca.crt}
+volume: {tmpfsSize: 128Mi}
 `))
 	check(t, err)
 	if got := configOf(t, existingCommandLine...); got.Hash() != want.Hash() {
@@ -93,6 +94,8 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"liveness probe's port":         {"app.driver.livenessProbe.port=9809", "on app.driver.metrics.port"},
 		"data folder":                   {"app.driver.csiDataDir=/tmp/x", "config.volume.tmpfsPath is the folder"},
 		"readiness probe's port":        {"app.approver.readinessProbe.port=6060", "on app.approver.metrics.port"},
+		"a label of the selector":       {`commonLabels.app\.kubernetes\.io/name=x`, "commonLabels: app.kubernetes.io/name is what pods are selected by"},
+		"the other of the selector":     {`commonLabels.app\.kubernetes\.io/component=x`, "commonLabels: app.kubernetes.io/component is what pods"},
 		"ConfigMap with another issuer": {"app.runtimeIssuanceConfigMap=issuance", "set app.issuer"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,6 +112,41 @@ func TestWrongValuesAreRefused(t *testing.T) {
 func TestEmptyValuesThatWereRemovedAreTaken(t *testing.T) {
 	t.Parallel()
 	configOf(t, "--set", "app.runtimeIssuanceConfigMap=,app.driver.livenessProbe=null")
+}
+
+// The Secret that the chart mounts makes way for one of the operator's own, and for
+// none.
+func TestTheTrustBundleIsMountedOnce(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct{ values, want string }{
+		"the chart's":    {"{}", "csi-driver-spiffe-ca"},
+		"of other name":  {"{caBundleSecret: roots}", "roots"},
+		"own volume":     {"{volumes: [{name: trust-bundle, secret: {secretName: own}}], volumeMounts: [{name: trust-bundle, mountPath: /trust-bundle}]}", "own"},
+		"own mount":      {"{volumes: [{name: own, secret: {secretName: own}}], volumeMounts: [{name: own, mountPath: /trust-bundle}]}", "own"},
+		"beside another": {"{volumes: [{name: own, secret: {secretName: own}}], volumeMounts: [{name: own, mountPath: /own}]}", "csi-driver-spiffe-ca"},
+		"none":           {`{caBundleSecret: ""}`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			values := t.TempDir() + "/values.yaml"
+			check(t, os.WriteFile(values, []byte("app: {driver: "+row.values+"}"), 0o600))
+			daemonSet, container := installation{t: t, objects: objects(t, helmTemplate(t, "--values", values))}.driver()
+			got := ""
+			if _, source := mounted(daemonSet.Spec.Template.Spec, "/trust-bundle"); source != nil {
+				got = source.Secret.SecretName
+			}
+			names := map[string]bool{}
+			for _, mount := range container.VolumeMounts {
+				if names[mount.Name] || names[mount.MountPath] {
+					t.Errorf("mounted twice: %+v", mount)
+				}
+				names[mount.Name], names[mount.MountPath] = true, true
+			}
+			if got != row.want {
+				t.Errorf("the Secret is %q, want %q", got, row.want)
+			}
+		})
+	}
 }
 
 // Everything else that pods can be given.

@@ -76,10 +76,45 @@ func TestAlertsAndDashboardAskForMetricsThatExist(t *testing.T) {
 	}
 }
 
+// That documents are near their expiry is said when they are, and not of documents
+// that are not due for renewal yet.
+func TestNearExpiryFollowsTheDuration(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct{ certificate, want string }{
+		"default":              {"{}", "600"},
+		"long":                 {"{duration: 24h}", "600"},
+		"short":                {"{duration: 10m}", "100"},
+		"two units":            {"{duration: 1m30s}", "15"},
+		"shortest":             {"{duration: 5s}", "1"},
+		"renewed late":         {"{duration: 1.5h, renewBefore: 8m}", "240"},
+		"late as a percentage": {"{duration: 2h, renewBeforePercentage: 5}", "180"},
+		"renewed early":        {"{duration: 1h, renewBefore: 50m}", "600"},
+		"milliseconds":         {"{duration: 60000ms, renewBefore: null}", "10"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			values := t.TempDir() + "/values.yaml"
+			check(t, os.WriteFile(values, []byte("monitoring: {prometheusRule: {enabled: true}}\nconfig: {certificate: "+row.certificate+"}"), 0o600))
+			library := absolute(t, repository+"/manifests/jsonnet/csi-driver-spiffe.libsonnet")
+			for tool, output := range map[string][]byte{
+				"helm":    helmTemplate(t, "--values", values),
+				"jsonnet": run(t, nil, "jsonnet", "-e", "(import '"+library+"').new(std.parseYaml(importstr '"+values+"') + {monitoring: true}).list"),
+			} {
+				if !strings.Contains(string(output), " - time() < "+row.want+" and csi_driver_spiffe_volumes") {
+					t.Errorf("%s: the threshold is not %s", tool, row.want)
+				}
+			}
+		})
+	}
+}
+
 func TestThereIsAnAlertForEachThing(t *testing.T) {
 	t.Parallel()
 	all := expressions(t)
-	for _, alert := range []string{"ConfigReloadFailed", "ConfigHashesDiffer", "SVIDNearExpiry", "RequestsDenied", "NoLeader"} {
+	for _, alert := range []string{
+		"ConfigReloadFailed", "ConfigHashesDiffer", "SVIDNearExpiry", "RequestsDenied", "NoLeader",
+		"TrustBundleReloadFailed", "TrustBundleNearExpiry", "VolumesBehind",
+	} {
 		if all["CSIDriverSPIFFE"+alert] == "" {
 			t.Errorf("there is no alert %s", alert)
 		}

@@ -19,6 +19,8 @@
       kind: 'SPIFFEConfiguration',
       trustDomain: 'cluster.local',
       issuerRef: { name: 'spiffe-ca' },
+      // Well below resources.driver.limits.memory, which it counts against.
+      volume: { tmpfsSize: '128Mi' },
     },
     // The images.
     images: {
@@ -27,14 +29,17 @@
     },
     imagePullPolicy: 'IfNotPresent',
     imagePullSecrets: [],
-    // A Secret in the same namespace whose key ca.crt is put into every volume, or null.
-    caBundleSecret: null,
+    // The Secret in the same namespace whose key ca.crt is /trust-bundle/ca.crt in the driver, if it is there. To put it into
+    // every volume, set config.trustBundle.path to that. null: none is mounted.
+    caBundleSecret: 'csi-driver-spiffe-ca',
     // The number of approvers. 1: no PodDisruptionBudget, no anti-affinity.
     replicas: 2,
     // What the approver may approve for; null: the issuer of config.issuerRef and no other.
     signerNames: null,
     // Kubernetes 1.36 and later: the kubelet hands over tokens where no log shows them.
     tokenInSecrets: false,
+    // The priority classes of the pods; null: none, for clusters that refuse these outside of kube-system.
+    priorityClassNames: { driver: 'system-node-critical', approver: 'system-cluster-critical' },
     // The right to use the SecurityContextConstraints privileged; OpenShift chooses the approver's user.
     openshift: false,
     // PodMonitor, ServiceMonitor, PrometheusRule and a Grafana dashboard.
@@ -51,11 +56,8 @@
     local unknown = std.setDiff(std.objectFields(parameters), std.objectFields($.defaults)),
     assert unknown == [] : 'csi-driver-spiffe.libsonnet has no parameter %s; known are %s' %
                            [std.join(', ', unknown), std.join(', ', std.objectFields($.defaults))],
-    local p = std.mergePatch($.defaults, parameters) + {
-      // mergePatch takes a null for "remove".
-      [name]: std.get(parameters, name)
-      for name in ['caBundleSecret', 'signerNames']
-    },
+    // mergePatch takes a null for "remove".
+    local p = { caBundleSecret: null, signerNames: null } + std.mergePatch($.defaults, parameters),
 
     local get(section, field, default) = std.get(std.get(p.config, section, {}), field, default),
     local driverName = get('driver', 'name', 'spiffe.csi.cert-manager.io'),
@@ -70,10 +72,31 @@
              'config.%s.httpAddress is "%s", where the probes of the kubelet do not reach it: give it a port on all addresses' % [section, address];
       std.parseInt(parts[std.length(parts) - 1]),
 
-    local config = std.mergePatch(
-      if p.caBundleSecret == null then {} else { trustBundle: { path: '/trust-bundle/ca.crt' } },
-      p.config
-    ),
+    // The seconds of a duration such as 1h30m.
+    local seconds(duration) =
+      local units = { h: 3600, m: 60, s: 1, ms: 0.001 };
+      local whole(digits) = if digits == '' then 0 else std.parseInt(digits);
+      local number(text) =
+        local parts = std.split(text, '.');
+        whole(parts[0]) + (if std.length(parts) == 1 then 0 else whole(parts[1]) / std.pow(10, std.length(parts[1])));
+      local add(so) = if so.unit == '' then so else { total: so.total + number(so.number) * std.get(units, so.unit, 0), number: '', unit: '' };
+      local step(so, char) =
+        if std.member('0123456789.', char) then add(so) + { number+: char }
+        else if char == '+' then so
+        else so { unit+: char };
+      add(std.foldl(step, std.stringChars(duration), { total: 0, number: '', unit: '' })).total,
+
+    // How many seconds before its end a document should have been renewed for long: ten minutes, or for short ones half of
+    // the time that is left when they are due.
+    local nearExpiry =
+      local lifetime = seconds(get('certificate', 'duration', '1h'));
+      local renewBefore = get('certificate', 'renewBefore', null);
+      local percentage = get('certificate', 'renewBeforePercentage', null);
+      std.max(1, std.floor(std.foldl(std.min, [
+        lifetime / 6,
+        if renewBefore == null then 600 else seconds(renewBefore) / 2,
+        if percentage == null then 600 else lifetime * percentage / 200,
+      ], 600))),
 
     local signerNames =
       local issuer = { kind: 'ClusterIssuer', group: 'cert-manager.io' } + p.config.issuerRef;
@@ -132,7 +155,7 @@
 
     objects: {
       config: object('v1', 'ConfigMap', 'csi-driver-spiffe') {
-        data: { 'config.yaml': std.manifestYamlDoc(config, indent_array_in_object=true, quote_keys=false) + '\n' },
+        data: { 'config.yaml': std.manifestYamlDoc(p.config, indent_array_in_object=true, quote_keys=false) + '\n' },
       },
 
       csiDriver: object('storage.k8s.io/v1', 'CSIDriver', driverName, namespaced=false) {
@@ -163,7 +186,7 @@
             metadata: { labels: labels('driver') },
             spec: pod {
               serviceAccountName: 'csi-driver-spiffe',
-              priorityClassName: 'system-node-critical',
+              [if std.objectHas(p.priorityClassNames, 'driver') then 'priorityClassName']: p.priorityClassNames.driver,
               tolerations: [{ operator: 'Exists' }],
               containers: [container('csi-driver-spiffe', p.images.driver, port('driver', ':9402')) {
                 args: [
@@ -195,7 +218,7 @@
                 if p.caBundleSecret == null then []
                 else [{
                   name: 'trust-bundle',
-                  secret: { secretName: p.caBundleSecret, items: [{ key: 'ca.crt', path: 'ca.crt' }] },
+                  secret: { secretName: p.caBundleSecret, optional: true, items: [{ key: 'ca.crt', path: 'ca.crt' }] },
                 }]
               ),
             },
@@ -226,7 +249,7 @@
             metadata: { labels: labels('approver') },
             spec: pod {
               serviceAccountName: 'csi-driver-spiffe-approver',
-              priorityClassName: 'system-cluster-critical',
+              [if std.objectHas(p.priorityClassNames, 'approver') then 'priorityClassName']: p.priorityClassNames.approver,
               [if p.replicas > 1 then 'affinity']: {
                 podAntiAffinity: {
                   preferredDuringSchedulingIgnoredDuringExecution: [{
@@ -282,7 +305,8 @@
         spec: { selector: { matchLabels: labels('approver') }, endpoints: [endpoint] },
       },
       prometheusRule: object(monitoring, 'PrometheusRule', 'csi-driver-spiffe') + prometheus {
-        spec: std.parseYaml(importstr '../components/monitoring/prometheusrule.yaml').spec,
+        local rule = importstr '../components/monitoring/prometheusrule.yaml',
+        spec: std.parseYaml(std.strReplace(rule, '< 600 and', '< %d and' % nearExpiry)).spec,
       },
       dashboard: object('v1', 'ConfigMap', 'csi-driver-spiffe-dashboard') {
         metadata+: { labels+: { grafana_dashboard: '1' } },

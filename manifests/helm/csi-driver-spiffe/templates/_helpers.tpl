@@ -1,5 +1,10 @@
 {{- define "csi-driver-spiffe.labels" -}}
 app.kubernetes.io/name: csi-driver-spiffe
+{{- range list "app.kubernetes.io/name" "app.kubernetes.io/component" }}
+{{- if hasKey $.Values.commonLabels . }}
+{{- fail (printf "commonLabels: %s is what pods are selected by, and cannot be another: take it out" .) }}
+{{- end }}
+{{- end }}
 {{- with .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -44,7 +49,8 @@ app.kubernetes.io/component: {{ .component }}
 {{- $_ := set $certificate "requestAnnotations" $annotations -}}
 {{- end -}}
 {{- $files := dict "certificate" $app.driver.volumeFileName.cert "privateKey" $app.driver.volumeFileName.key "trustBundle" $app.driver.volumeFileName.ca -}}
-{{- $volume := dict "tmpfsPath" "/var/run/csi-driver-spiffe" "files" $files -}}
+{{- /* Well below app.driver.resources.limits.memory, which it counts against. */ -}}
+{{- $volume := dict "tmpfsPath" "/var/run/csi-driver-spiffe" "tmpfsSize" "128Mi" "files" $files -}}
 {{- $driver := dict "name" $app.name "kubeletRootDir" "/var/lib/kubelet" "httpAddress" (printf ":%v" $app.driver.metrics.port) -}}
 {{- $approver := dict "httpAddress" (printf ":%v" $app.approver.metrics.port) -}}
 {{- $level := $app.logLevel -}}
@@ -90,6 +96,31 @@ app.kubernetes.io/component: {{ .component }}
 {{- if eq (toString $enabled) "detect" -}}
 {{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" -}}true{{- end -}}
 {{- else if eq (toString $enabled) "true" -}}true{{- end -}}
+{{- end }}
+
+{{/* The seconds of a duration such as 1h30m. */}}
+{{- define "csi-driver-spiffe.seconds" -}}
+{{- $units := dict "h" 3600.0 "m" 60.0 "s" 1.0 "ms" 0.001 -}}
+{{- $seconds := 0.0 -}}
+{{- range regexFindAll "[0-9.]+[^0-9.]+" . -1 -}}
+{{- $number := regexFind "^[0-9.]+" . -}}
+{{- $seconds = addf $seconds (mulf (float64 $number) (get $units (trimPrefix $number .) | default 0.0)) -}}
+{{- end -}}
+{{- $seconds -}}
+{{- end }}
+
+{{/* How many seconds before its end a document should have been renewed for long: ten minutes, or for short ones half of
+the time that is left when they are due. Given the configuration. */}}
+{{- define "csi-driver-spiffe.nearExpiry" -}}
+{{- $lifetime := include "csi-driver-spiffe.seconds" .certificate.duration | float64 -}}
+{{- $threshold := minf 600 (divf $lifetime 6) -}}
+{{- with .certificate.renewBefore -}}
+{{- $threshold = minf $threshold (divf (include "csi-driver-spiffe.seconds" . | float64) 2) -}}
+{{- end -}}
+{{- with .certificate.renewBeforePercentage -}}
+{{- $threshold = minf $threshold (divf (mulf $lifetime .) 200) -}}
+{{- end -}}
+{{- max 1 (floor $threshold | int) -}}
 {{- end }}
 
 {{/* Fails if a value is given that has no meaning any more, and says for each what to use instead. */}}

@@ -1,1 +1,1 @@
-{ caBundleSecret: 'csi-driver-spiffe-ca' }
+{ config: { trustBundle: { path: '/trust-bundle/ca.crt' } } }

@@ -1,0 +1,1 @@
+{ priorityClassNames: { driver: null, approver: null } }

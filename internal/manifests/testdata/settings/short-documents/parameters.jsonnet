@@ -1,0 +1,1 @@
+{ monitoring: true, config: { certificate: { duration: '+.2h30.5s' } } }
