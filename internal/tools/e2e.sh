@@ -5,7 +5,7 @@
 # e2e.sh LDFLAGS ARGUMENTS...
 #
 # Makes the images, and runs the end-to-end test in a cluster with a real node (bin/devnode), with ARGUMENTS for the test.
-# Logs of all parts are in bin/e2e/logs afterwards.
+# Logs of all parts, and of pods below node/pods, are in bin/e2e/logs afterwards.
 set -euo pipefail
 
 ldflags=$1

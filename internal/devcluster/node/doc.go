@@ -25,6 +25,8 @@
 // have no address, and no DNS. Images are imported from files: see [Options].
 package node
 
+import "github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/statedir"
+
 // Names in the state folder, relative to it.
 const (
 	// Folder holds all that is the node's.
@@ -36,9 +38,10 @@ const (
 
 	// settingsFile tells the parts what they do not know from fixed names.
 	settingsFile = "node/settings.json"
-	// What is on the node's disk: the node's /var/lib and /var/log.
+	// What is on the node's disk: its /var/lib, and its /var/log, where the logs of
+	// pods are, among the log files of parts.
 	libFolder = "node/lib"
-	logFolder = "node/log"
+	logFolder = statedir.Logs + "/node"
 
 	controllerManagerConfig = "node/controller-manager.kubeconfig"
 	schedulerConfig         = "node/scheduler.kubeconfig"

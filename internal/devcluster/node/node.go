@@ -154,6 +154,13 @@ type Settings struct {
 	Executable string
 }
 
+// Lib and Log are the folders of the machine that are the node's /var/lib and
+// /var/log.
+func (s Settings) Lib() string { return filepath.Join(s.State, libFolder) }
+
+// Log is explained at [Settings.Lib].
+func (s Settings) Log() string { return filepath.Join(s.State, logFolder) }
+
 func (n *Node) writeSettings(dir *statedir.Dir) error {
 	executable, err := os.Executable()
 	if err != nil {

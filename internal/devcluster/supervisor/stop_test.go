@@ -18,6 +18,23 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/supervisor"
 )
 
+// A part with a signal of its own has time to take down what is not in its process
+// group.
+func TestStopSignalLetsAPartEndByItself(t *testing.T) {
+	t.Parallel()
+	s := supervisor.New()
+	part := shell(t, "trap 'echo bye > farewell; exit 0' TERM; echo >&3; while :; do sleep 0.05; done")
+	part.StopSignal = syscall.SIGTERM
+	process := start(t, s, part)
+	if err := process.WaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Stop()
+	if farewell, err := os.ReadFile(filepath.Join(part.Dir, "farewell")); err != nil || string(farewell) != "bye\n" {
+		t.Errorf("it said %q, %v", farewell, err)
+	}
+}
+
 func TestStopKillsWholeGroups(t *testing.T) {
 	t.Parallel()
 	s := supervisor.New()

@@ -29,8 +29,8 @@ func mountAll(settings node.Settings) error {
 		{"", "/", "", unix.MS_REC | unix.MS_SHARED, ""},
 		{"proc", "/proc", "proc", unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC, ""},
 		{"tmpfs", "/run", "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=755"},
-		{filepath.Join(settings.State, "node/lib"), "/var/lib", "", unix.MS_BIND, ""},
-		{filepath.Join(settings.State, "node/log"), "/var/log", "", unix.MS_BIND, ""},
+		{settings.Lib(), "/var/lib", "", unix.MS_BIND, ""},
+		{settings.Log(), "/var/log", "", unix.MS_BIND, ""},
 	} {
 		if err := unix.Mount(m.source, m.target, m.kind, m.flags, m.data); err != nil {
 			return fmt.Errorf("mounting %s: %w", m.target, err)
