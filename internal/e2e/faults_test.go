@@ -207,10 +207,10 @@ func alive(pid int) bool {
 // killKubelet kills the kubelet, which is started again, and then has it publish a
 // volume.
 func killKubelet(t *testing.T, w *world) {
-	old := kubeletPID(t)
+	old := w.kubeletPID(t)
 	w.signalNode(t, syscall.SIGHUP)
 	eventually(t, patience, "another kubelet", func(context.Context) error {
-		if now := kubeletPID(t); now == 0 || now == old {
+		if now := w.kubeletPID(t); now == 0 || now == old {
 			return fmt.Errorf("PID %d, was %d", now, old)
 		}
 		return nil
@@ -220,9 +220,14 @@ func killKubelet(t *testing.T, w *world) {
 	w.deletePods(t, sandbox, "app=after-kubelet")
 }
 
-// kubeletPID is that of the running kubelet, or 0.
-func kubeletPID(t *testing.T) int {
+// kubeletPID is that of the running kubelet of this node, or 0.
+func (w *world) kubeletPID(t *testing.T) int {
 	t.Helper()
+	namespace := func(pid int) string {
+		name, _ := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", pid)) // else it has ended
+		return name
+	}
+	own := namespace(w.init(t))
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
@@ -233,7 +238,7 @@ func kubeletPID(t *testing.T) int {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		if err == nil && alive(pid) {
+		if err == nil && alive(pid) && namespace(pid) == own {
 			return pid
 		}
 	}

@@ -35,6 +35,18 @@ func startTLS(t *testing.T, w *world) {
 	w.waitPodsReady(t, sandbox, "app=tls-client", 1)
 }
 
+// moreCalls waits until the client has made so many more requests, or has failed.
+func (w *world) moreCalls(t *testing.T, more int) {
+	t.Helper()
+	before := w.calls(t)
+	eventually(t, patience, fmt.Sprintf("%d more requests of the client", more), func(context.Context) error {
+		if now := w.calls(t); now.Failed == 0 && now.OK < before.OK+more {
+			return fmt.Errorf("%d, there were %d", now.OK, before.OK)
+		}
+		return nil
+	})
+}
+
 // A callReport is a line of the client's log; see command app.
 type callReport struct {
 	OK, Failed       int
@@ -147,11 +159,20 @@ func (w *world) everyBundle(t *testing.T, roots ...[]byte) {
 
 // endTLS reads what the client has seen of all that went before.
 func endTLS(t *testing.T, w *world, start time.Time) {
+	// With the old root out of the bundle, for longer than documents last.
+	w.moreCalls(t, 1000)
+	for _, selector := range []string{"app=tls-client", "app=tls-server"} {
+		for _, pod := range w.waitPodsReady(t, sandbox, selector, 1) {
+			if n := pod.Status.ContainerStatuses[0].RestartCount; n > 0 {
+				t.Errorf("%s was restarted %d times, and what it has seen before is lost", pod.Name, n)
+			}
+		}
+	}
 	sum := w.calls(t)
 	for _, message := range sum.Errors {
 		t.Error(message)
 	}
-	if sum.Failed > 0 || sum.OK == 0 || sum.Own < 3 || sum.Peer < 3 {
+	if sum.Failed > 0 || sum.OK == 0 || sum.Own < 3 || sum.Peer < 3 || sum.Roots < 3 {
 		t.Errorf("%+v", sum)
 	}
 	w.report.timed("mutual TLS through all faults above and the rotation", start,

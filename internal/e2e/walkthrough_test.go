@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,12 +148,19 @@ func (w *world) noRestarts(t *testing.T, pods []corev1.Pod) {
 
 func bundleSwitchedOn(t *testing.T, w *world) {
 	pods := w.waitPodsReady(t, sandbox, "app=example-app", 5)
-	start := time.Now()
+	serials := func() (all []string) {
+		for _, pod := range pods {
+			d, err := readDocument(pod)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, d.leaf.SerialNumber.String())
+		}
+		return all
+	}
+	before, watcher, start := serials(), watch(t, pods), time.Now()
 	w.editConfig(t, func(config map[string]any) {
 		section(config, "trustBundle")["path"] = "/trust-bundle/ca.crt"
-		// Short, so that renewals bring what changes; and the rest of the test needs it.
-		section(config, "certificate")["duration"] = documentLife.String()
-		section(config, "rollout")["reissueWindow"] = "2s"
 	})
 	followed := time.Since(start)
 	w.everyDocument(t, "app=example-app", "ca.crt in running pods", func(d document) error {
@@ -163,9 +171,18 @@ func bundleSwitchedOn(t *testing.T, w *world) {
 		_, err := d.leaf.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 		return err
 	})
+	if after := serials(); !slices.Equal(after, before) {
+		t.Errorf("other documents: %v, before %v", after, before)
+	}
 	w.noRestarts(t, pods)
 	w.report.timed("CA bundle switched on in the ConfigMap", start,
-		"`ca.crt` beside the document in all 5 running pods; driver and approvers had the file after %v", followed.Round(100*time.Millisecond))
+		"`ca.crt` beside the same document in all 5 running pods; driver and approvers had the file after %v; %s",
+		followed.Round(100*time.Millisecond), watcher.end(t))
+	// Short, for what follows.
+	w.editConfig(t, func(config map[string]any) {
+		section(config, "certificate")["duration"] = documentLife.String()
+		section(config, "rollout")["reissueWindow"] = "2s"
+	})
 }
 
 func trustDomainChanged(t *testing.T, w *world) {
@@ -188,8 +205,12 @@ func podDeleted(t *testing.T, w *world) {
 	start := time.Now()
 	pods := w.waitPodsReady(t, sandbox, "app=example-app", 5)
 	for _, pod := range pods {
-		if n := len(w.traces(t, pod)); n == 0 {
-			t.Fatalf("no trace of running pod %s: this test looks in the wrong places", pod.Name)
+		// A mount in the kubelet's folder, the volume in the tmpfs, the pod's folder.
+		traces := strings.Join(w.traces(t, pod), "\n")
+		for _, place := range []string{"kubernetes.io~csi/", "/run/csi-driver-spiffe/", "/var/lib/kubelet/pods/" + string(pod.UID)} {
+			if !strings.Contains(traces, place) {
+				t.Fatalf("nothing in %s of running pod %s: this test looks in the wrong places: %s", place, pod.Name, traces)
+			}
 		}
 	}
 	w.deleteDeployment(t, sandbox, "example-app")

@@ -83,12 +83,15 @@ evictionHard: {memory.available: 100Mi, nodefs.available: 1%%, imagefs.available
 imageGCHighThresholdPercent: 100
 `
 
-// Root may lack the capability to lower oom_score_adj, which runc does otherwise.
+// What containerd would make in /opt is on the machine's own disk. Root may lack
+// the capability to lower oom_score_adj, which runc does otherwise.
 const containerdFormat = `version = 2
 root = "/var/lib/containerd"
 state = "/run/containerd"
 [grpc]
   address = "%[1]s"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "/var/lib/containerd/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "%[2]s"
   restrict_oom_score_adj = true

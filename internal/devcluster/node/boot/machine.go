@@ -68,5 +68,9 @@ func powerOn(settings node.Settings) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("making namespaces for the node: %w", err)
 	}
 	pid := []byte(strconv.Itoa(init.Process.Pid))
-	return init, os.WriteFile(node.InitPID, pid, 0o600)
+	// In one step, for whoever reads it meanwhile.
+	if err := os.WriteFile(node.InitPID+".new", pid, 0o600); err != nil {
+		return init, err
+	}
+	return init, os.Rename(node.InitPID+".new", node.InitPID)
 }
