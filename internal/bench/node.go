@@ -8,8 +8,6 @@ import (
 	"fmt"
 	"io"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // measureIdle publishes so many volumes, and then watches the driver do nothing
@@ -20,15 +18,7 @@ func (b *bench) measureIdle(ctx context.Context, out io.Writer, volumes int, idl
 	if err != nil {
 		return err
 	}
-	var group errgroup.Group
-	group.SetLimit(16)
-	for _, request := range requests {
-		group.Go(func() error {
-			_, err := b.kubelet.Node.NodePublishVolume(ctx, request)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	if err := b.publishAll(ctx, requests); err != nil {
 		return err
 	}
 	// What has been begun ends, and memory that is not needed is given back.

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
-	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -39,15 +38,7 @@ func (b *bench) measureSpread(ctx context.Context, out io.Writer, volumes int) e
 	if err != nil {
 		return err
 	}
-	var group errgroup.Group
-	group.SetLimit(16)
-	for _, request := range requests {
-		group.Go(func() error {
-			_, err := b.kubelet.Node.NodePublishVolume(ctx, request)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	if err := b.publishAll(ctx, requests); err != nil {
 		return err
 	}
 	if err := sleep(ctx, 5*time.Second); err != nil {
