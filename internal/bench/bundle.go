@@ -6,7 +6,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -195,17 +194,10 @@ func (m *bundleBench) row(ctx context.Context) error {
 	fmt.Fprintf(m.out, "%d changes in a row, in %.0f ms: %.2f writes a volume, the last of them %.1f ms after the last change less the watch's %s; %.1f ms CPU for all\n",
 		count, milliseconds(last.Sub(began)), float64(m.swaps.count())/float64(m.volumes),
 		milliseconds(done.Sub(last)-settling), settling, milliseconds(after.cpu-before.cpu))
-	if err := sleep(ctx, settle); err != nil {
-		return err
-	}
-	from, err := readUsage(pid)
+	from, to, err := m.leaveAlone(ctx, bundleIdle)
 	if err != nil {
 		return err
 	}
-	if err := sleep(ctx, bundleIdle); err != nil {
-		return err
-	}
-	to, err := readUsage(pid)
 	fmt.Fprintf(m.out, "afterwards, for %s: %.1f ms CPU, %d reads of any kind\n", bundleIdle, milliseconds(to.cpu-from.cpu), to.reads-from.reads)
-	return errors.Join(err, ctx.Err())
+	return nil
 }

@@ -135,8 +135,10 @@ func (s *Scheduler) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if id, late := s.due(); id != "" && s.Before != nil {
-			s.Before(ctx, id, late)
+		if s.Before != nil {
+			if id, late := s.due(); id != "" {
+				s.Before(ctx, id, late)
+			}
 		}
 		id, wait := s.next()
 		if wait == 0 {

@@ -38,6 +38,11 @@ func (s *Store) Write(id string, files map[string][]byte, meta Metadata) error {
 	if err := s.Ensure(); err != nil {
 		return err
 	}
+	return s.write(id, files, meta)
+}
+
+// write is Write where ID and tmpfs have been looked at.
+func (s *Store) write(id string, files map[string][]byte, meta Metadata) error {
 	if err := s.makingRoom(func() error { return s.writeFiles(id, files, meta.FSGroup) }); err != nil {
 		return fmt.Errorf("writing files of volume %s: %w", id, explain(err))
 	}

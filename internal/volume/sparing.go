@@ -30,7 +30,7 @@ func (s *Store) WriteSparing(id string, files map[string][]byte, meta Metadata) 
 		}
 		defer letGo()
 	}
-	return s.Write(id, files, meta)
+	return s.write(id, files, meta)
 }
 
 // claim keeps space until it is let go of. What is written meanwhile counts twice,
