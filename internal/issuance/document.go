@@ -45,15 +45,11 @@ func (d *Document) Marshal() (certificates, key []byte, err error) {
 // X.509-SVID rules (SPIFFE X.509-SVID section 5.2, leaf validation), the SPIFFE
 // ID, and that the certificate is for our key.
 func newDocument(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRequest, under policy.Policy) (*Document, error) {
-	chain, err := certificatesDER(request.Status.Certificate)
+	chain, err := parseChain(request.Status.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadCertificate, err)
 	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return nil, err
-	}
-	svid, err := x509svid.ParseRaw(chain, keyDER)
+	svid, err := newSVID(chain, key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadCertificate, err)
 	}
@@ -67,8 +63,8 @@ func newDocument(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRe
 	}, nil
 }
 
-// certificatesDER returns the concatenated DER of a PEM chain.
-func certificatesDER(chain []byte) ([]byte, error) {
+// parseChain reads a chain of certificates in PEM.
+func parseChain(chain []byte) ([]*x509.Certificate, error) {
 	var der []byte
 	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
@@ -79,5 +75,5 @@ func certificatesDER(chain []byte) ([]byte, error) {
 	if len(der) == 0 {
 		return nil, errors.New("no PEM certificate in its status")
 	}
-	return der, nil
+	return x509.ParseCertificates(der)
 }

@@ -106,6 +106,7 @@ func TestNewDocument(t *testing.T) {
 	if !document.NotBefore().Equal(template.NotBefore) || !document.NotAfter().Equal(template.NotAfter) {
 		t.Errorf("valid from %s to %s", document.NotBefore(), document.NotAfter())
 	}
+	requireAgreement(t, chain, key)
 	certificates, keyPEM, err := document.Marshal()
 	check(t, err)
 	if string(certificates) != chain {
@@ -116,6 +117,26 @@ func TestNewDocument(t *testing.T) {
 	}
 	if again, err := x509svid.Parse(certificates, keyPEM); err != nil || again.ID.String() != identity {
 		t.Errorf("go-spiffe reads it as %v, %v", again, err)
+	}
+}
+
+// requireAgreement asserts that go-spiffe has the same opinion of a chain that can
+// be read at all, whomever it is for.
+func requireAgreement(t *testing.T, chainPEM string, key crypto.Signer) {
+	t.Helper()
+	chain, err := parseChain([]byte(chainPEM))
+	if err != nil {
+		return
+	}
+	var der []byte
+	for _, certificate := range chain {
+		der = append(der, certificate.Raw...)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	check(t, err)
+	_, theirs := x509svid.ParseRaw(der, keyDER)
+	if _, ours := newSVID(chain, key); (ours == nil) != (theirs == nil) {
+		t.Errorf("go-spiffe says %v, newSVID says %v", theirs, ours)
 	}
 }
 
@@ -131,6 +152,8 @@ func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
 	}
 	good := with(func(*x509.Certificate) {})
 	root := pemBlock("CERTIFICATE", issuer.certificate.Raw)
+	powerless := leaf("spiffe://my.trust.domain")
+	powerless.IsCA = true
 	for _, row := range []struct{ name, chain, fragment string }{
 		{"nothing", "", "no PEM certificate"},
 		{"no PEM", "signed", "no PEM certificate"},
@@ -146,14 +169,17 @@ func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
 		{"a CA", with(func(c *x509.Certificate) { c.IsCA = true }), "CA flag"},
 		{"may sign certificates", with(func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }), "keyCertSign"},
 		{"may not sign", with(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyEncipherment }), "digitalSignature"},
+		{"may sign revocation lists", with(func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign }), "cRLSign"},
 		{"no URI", with(func(c *x509.Certificate) { c.URIs = nil }), "no URI SAN"},
 		{"two URIs", with(func(c *x509.Certificate) { c.URIs = append(c.URIs, c.URIs[0]) }), "more than one URI SAN"},
 		{"the root first", root + good, "non-root path"},
 		{"a chain of leaves", good + good, "CA flag"},
+		{"an authority that may not sign", good + issuer.sign(t, powerless, key.Public()), "must have 'keyCertSign'"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			document, err := newDocument(spiffeid.RequireFromString(identity), key, signed(row.chain), testPolicy())
+			requireAgreement(t, row.chain, key)
 			if document != nil || !errors.Is(err, ErrBadCertificate) {
 				t.Fatalf("got %v, %v, want ErrBadCertificate", document, err)
 			}
