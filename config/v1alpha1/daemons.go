@@ -9,6 +9,7 @@ type Driver struct {
 	// `spec.volumes[].csi.driver` and as the CSIDriver object is called: a
 	// DNS-1123 subdomain of up to 63 characters. Volume attributes, labels and
 	// annotations have the prefix `spiffe.csi.cert-manager.io/` under any name.
+	// Drivers of several names on one node need a `volume.tmpfsPath` each.
 	Name string `json:"name" validate:"required,drivername" change:"restart,driver"`
 	// HTTPAddress is where the driver serves metrics and health: `host:port`,
 	// or `:port` for all addresses. Empty: nowhere.

@@ -70,7 +70,7 @@ func (d *Driver) order(c *config.Config, volumeID string, token podToken) issuan
 		Policy:      c.Policy(),
 		Token:       token.secret,
 		Pod:         token.PodToken,
-		Node:        d.node,
+		Owner:       d.owner,
 		VolumeID:    volumeID,
 		Annotations: c.Certificate.RequestAnnotations,
 	}

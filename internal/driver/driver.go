@@ -63,14 +63,15 @@ type Registration struct {
 
 // Driver is the CSI driver of one node.
 type Driver struct {
-	node, socket string
-	config       *config.Holder
-	log          *slog.Logger
-	requester    *issuance.Requester
-	schedule     *issuance.Scheduler
-	store        *volume.Store
-	bundles      trustbundle.Source
-	contents     contents.Maker
+	owner     issuance.Owner
+	socket    string
+	config    *config.Holder
+	log       *slog.Logger
+	requester *issuance.Requester
+	schedule  *issuance.Scheduler
+	store     *volume.Store
+	bundles   trustbundle.Source
+	contents  contents.Maker
 	// bundlePath is the file that bundles follows, and watched the watch of it.
 	bundlePath string
 	watched    watching
@@ -129,12 +130,16 @@ func New(options Options) (*Driver, error) {
 
 // newDriver returns a driver that has looked at nothing yet.
 func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
-	requester, err := issuance.NewRequester(options.REST, options.Node, options.Log)
+	owner := issuance.Owner{Node: options.Node}
+	if name := snapshot.Driver.Name; name != Name {
+		owner.Driver = name
+	}
+	requester, err := issuance.NewRequester(options.REST, owner, options.Log)
 	if err != nil {
 		return nil, err
 	}
 	d := &Driver{
-		node: options.Node, socket: options.Socket,
+		owner: owner, socket: options.Socket,
 		config: options.Config, log: options.Log,
 		requester: requester, discards: newDiscards(), step: options.Step,
 		behind: newBehind(), event: options.Event,

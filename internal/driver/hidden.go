@@ -88,7 +88,7 @@ func (d *Driver) setHidden(state *volumeState, live *volume.Metadata, by string)
 		"volume", state.id, "pod", live.Pod(), "hiddenBy", by)
 	if d.hiddenTold.due(time.Now()) {
 		d.tell(true, reasonHidden, fmt.Sprintf("pod %s: %s; `csi-driver-spiffe volumes` on node %s lists all of them (%d now)",
-			live.Pod(), note, d.node, d.VolumesHidden()))
+			live.Pod(), note, d.owner.Node, d.VolumesHidden()))
 	}
 }
 

@@ -16,7 +16,7 @@ var errPending = errors.New("the volume is being published")
 
 // List tells what volumes the node has, and how they are.
 func (d *Driver) List() listing.List {
-	list := listing.List{Node: d.node}
+	list := listing.List{Node: d.owner.Node}
 	d.volumes.each(func(state *volumeState) {
 		volume, ok := state.describe()
 		if !ok {

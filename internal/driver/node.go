@@ -66,5 +66,5 @@ func (s *nodeServer) NodeGetCapabilities(context.Context, *csi.NodeGetCapabiliti
 
 // NodeGetInfo gives the name of the node.
 func (s *nodeServer) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return &csi.NodeGetInfoResponse{NodeId: s.driver.node}, nil
+	return &csi.NodeGetInfoResponse{NodeId: s.driver.owner.Node}, nil
 }

@@ -19,7 +19,7 @@ func (d *Driver) serve(ctx context.Context, listener net.Listener) error {
 	// The server of csi-lib would log whole requests, and with them the tokens
 	// in the volume context; the node service logs its calls itself.
 	server := csilib.NewGRPCServerWithListener(listener, logr.Discard(), identity, nil, node)
-	d.log.Info("serving the kubelet", "socket", listener.Addr().String(), "node", d.node)
+	d.log.Info("serving the kubelet", "socket", listener.Addr().String(), "node", d.owner.Node)
 	defer context.AfterFunc(ctx, server.Stop)()
 	return server.Run()
 }

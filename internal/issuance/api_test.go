@@ -160,7 +160,7 @@ func (a *api) send(kind string, request *cmapi.CertificateRequest) {
 // requester returns a started Requester of node worker-1.
 func (a *api) requester(t *testing.T) *Requester {
 	t.Helper()
-	r, err := NewRequester(&rest.Config{Host: a.URL, BearerToken: "driver", QPS: -1}, "worker-1", slog.New(slog.DiscardHandler))
+	r, err := NewRequester(&rest.Config{Host: a.URL, BearerToken: "driver", QPS: -1}, Owner{Node: "worker-1"}, slog.New(slog.DiscardHandler))
 	check(t, err)
 	r.Start(t.Context())
 	return r
@@ -181,7 +181,7 @@ func testOrder(t *testing.T) Order {
 	check(t, err)
 	return Order{
 		Policy: testPolicy(),
-		Token:  NewToken("pod"), Node: "worker-1", VolumeID: "csi-5a8a6b",
+		Token:  NewToken("pod"), Owner: Owner{Node: "worker-1"}, VolumeID: "csi-5a8a6b",
 		Pod:         spiffe.PodToken{ServiceAccount: sa, PodName: "web-0", PodUID: "c2f0f7a1"},
 		Annotations: map[string]string{"example.com/team": "blue"},
 	}

@@ -8,8 +8,36 @@ import (
 	"encoding/hex"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
+
+// Owner is the driver of one node. It tells its own requests from those of all
+// others by their labels.
+type Owner struct {
+	// Node is the name of the node.
+	Node string
+	// Driver is the name of the CSI driver; empty for the default one. Drivers of
+	// several names may run on a node.
+	Driver string
+}
+
+func (o Owner) labels() map[string]string {
+	own := map[string]string{LabelNode: labelValue(o.Node)}
+	if o.Driver != "" {
+		own[LabelDriver] = labelValue(o.Driver)
+	}
+	return own
+}
+
+// selector picks the owner's requests of a cluster.
+func (o Owner) selector() string {
+	selector := labels.SelectorFromSet(o.labels()).String()
+	if o.Driver == "" {
+		selector += ",!" + LabelDriver
+	}
+	return selector
+}
 
 // VolumeLabel is the value of [LabelVolume] for a volume ID.
 func VolumeLabel(volumeID string) string { return labelValue(volumeID) }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -91,6 +92,21 @@ func TestRequestNamesAreValidAndDistinct(t *testing.T) {
 				t.Errorf("%q twice", name)
 			}
 			seen[name] = true
+		}
+	}
+}
+
+// Two drivers on one node must not take each other's requests for their own.
+func TestOwnersSelectTheirOwn(t *testing.T) {
+	t.Parallel()
+	owners := []Owner{{Node: "worker-1"}, {Node: "worker-2"}, {Node: "worker-1", Driver: "spiffe.example.org"}, {Node: "worker-1", Driver: "spiffe.example.com"}}
+	for _, one := range owners {
+		selector, err := labels.Parse(one.selector())
+		check(t, err)
+		for _, other := range owners {
+			if got := selector.Matches(labels.Set(other.labels())); got != (one == other) {
+				t.Errorf("%q selects the requests of %+v: %t", selector, other, got)
+			}
 		}
 	}
 }

@@ -20,6 +20,9 @@ import (
 const (
 	// LabelNode is the node whose driver made the request.
 	LabelNode = "spiffe.csi.cert-manager.io/node"
+	// LabelDriver is the name of the CSI driver that made the request, unless it
+	// has the default name.
+	LabelDriver = "spiffe.csi.cert-manager.io/driver"
 	// LabelVolume is the CSI volume that the request is for.
 	LabelVolume = "spiffe.csi.cert-manager.io/volume"
 	// AnnotationIdentity is the SPIFFE ID that is asked for. It is for people:
@@ -35,8 +38,8 @@ type Order struct {
 	Token Token
 	// Pod is what the token says of the pod.
 	Pod spiffe.PodToken
-	// Node is the name of this node.
-	Node string
+	// Owner is the driver that makes the request.
+	Owner Owner
 	// VolumeID is the CSI volume ID.
 	VolumeID string
 	// Annotations are added to the CertificateRequest.
@@ -57,10 +60,7 @@ func (o Order) certificateRequest(pending *Pending) *cmapi.CertificateRequest {
 			Namespace:   pending.Request.Namespace,
 			Name:        pending.Request.Name,
 			Annotations: annotations,
-			Labels: map[string]string{
-				LabelNode:   labelValue(o.Node),
-				LabelVolume: labelValue(o.VolumeID),
-			},
+			Labels:      o.labels(),
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: corev1.SchemeGroupVersion.String(),
 				Kind:       "Pod",
@@ -70,6 +70,12 @@ func (o Order) certificateRequest(pending *Pending) *cmapi.CertificateRequest {
 		},
 		Spec: o.Policy.CertificateRequestSpec(pending.ID, pending.csrPEM),
 	}
+}
+
+func (o Order) labels() map[string]string {
+	all := o.Owner.labels()
+	all[LabelVolume] = labelValue(o.VolumeID)
+	return all
 }
 
 // requestName is the pod's name, for the people who list requests, and a random

@@ -27,16 +27,16 @@ type Requester struct {
 	tracker *tracker
 }
 
-// NewRequester returns a Requester for the node of this name. config is the
+// NewRequester returns a Requester for the driver of one node. config is the
 // driver's own: with its credentials requests are watched and old ones deleted,
 // while each request is created with the pod's token alone. That requests cannot
 // be watched is told in the log.
-func NewRequester(config *rest.Config, node string, log *slog.Logger) (*Requester, error) {
+func NewRequester(config *rest.Config, owner Owner, log *slog.Logger) (*Requester, error) {
 	client, err := cmclient.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("building the cert-manager client: %w", err)
 	}
-	return &Requester{base: config, client: client, tracker: newTracker(client.CertmanagerV1().CertificateRequests(""), node, log)}, nil
+	return &Requester{base: config, client: client, tracker: newTracker(client.CertmanagerV1().CertificateRequests(""), owner, log)}, nil
 }
 
 // Start begins to watch the node's requests until ctx ends. It does not wait:

@@ -63,7 +63,7 @@ func TestIssue(t *testing.T) {
 		t.Errorf("calls: %q", calls)
 	}
 	check(t, requester.Ready())
-	if want := []string{LabelNode + "=worker-1"}; !slices.Equal(slices.Compact(a.selects), want) {
+	if want := []string{LabelNode + "=worker-1,!" + LabelDriver}; !slices.Equal(slices.Compact(a.selects), want) {
 		t.Errorf("watched %q, want %q", a.selects, want)
 	}
 	mustBeAsOrdered(t, asked, order)
@@ -84,7 +84,7 @@ func mustBeAsOrdered(t *testing.T, asked *cmapi.CertificateRequest, order Order)
 	if decision := policy.Evaluate(order.Policy, asked.Spec); decision.Verdict != policy.Approve {
 		t.Errorf("the policy says %s: %s", decision.Verdict, decision.Message())
 	}
-	if asked.Labels[LabelNode] != order.Node || asked.Labels[LabelVolume] != order.VolumeID {
+	if asked.Labels[LabelNode] != order.Owner.Node || asked.Labels[LabelVolume] != order.VolumeID {
 		t.Errorf("labels %v", asked.Labels)
 	}
 	if asked.Annotations[AnnotationIdentity] != identity || asked.Annotations["example.com/team"] != "blue" {

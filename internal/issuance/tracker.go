@@ -14,7 +14,6 @@ import (
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -53,10 +52,10 @@ type event struct {
 	deleted bool
 }
 
-func newTracker(client cmclient.CertificateRequestInterface, node string, log *slog.Logger) *tracker {
+func newTracker(client cmclient.CertificateRequestInterface, owner Owner, log *slog.Logger) *tracker {
 	return &tracker{
 		requests: client,
-		selector: labels.SelectorFromSet(labels.Set{LabelNode: labelValue(node)}).String(),
+		selector: owner.selector(),
 		log:      log,
 		known:    cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{LabelVolume: indexByVolume}),
 		synced:   make(chan struct{}),

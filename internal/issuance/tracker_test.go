@@ -19,7 +19,7 @@ import (
 // put into it what it would have seen.
 func newIdleRequester(t *testing.T, host string) *Requester {
 	t.Helper()
-	r, err := NewRequester(&rest.Config{Host: host, BearerToken: "driver", QPS: -1}, "worker-1", slog.New(slog.DiscardHandler))
+	r, err := NewRequester(&rest.Config{Host: host, BearerToken: "driver", QPS: -1}, Owner{Node: "worker-1"}, slog.New(slog.DiscardHandler))
 	check(t, err)
 	return r
 }
