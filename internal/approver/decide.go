@@ -13,7 +13,6 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
@@ -134,7 +133,9 @@ func (a *Approver) carryOut(ctx context.Context, e entry, decision policy.Decisi
 	setCondition(updated, decision)
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	_, err := a.certManager.CertmanagerV1().CertificateRequests(updated.Namespace).UpdateStatus(ctx, updated, metav1.UpdateOptions{})
+	// As UpdateStatus, which would read what comes back, too.
+	err := a.certManager.CertmanagerV1().RESTClient().Put().Namespace(updated.Namespace).Resource("certificaterequests").
+		Name(updated.Name).SubResource("status").Body(updated).Do(ctx).Error()
 	switch {
 	case apierrors.IsNotFound(err):
 		a.inbox.forget(e.request.UID)

@@ -148,10 +148,10 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	if err != nil {
 		return nil, &Error{name, StageCreate, err}
 	}
-	request := &cmapi.CertificateRequest{}
-	// Without the retries of client-go, of which nobody would hear the reason.
+	// Without the retries of client-go, of which nobody would hear the reason. What
+	// comes back is what was sent; what becomes of it comes by the watch.
 	err = client.CertmanagerV1().RESTClient().Post().Namespace(name.Namespace).Resource("certificaterequests").
-		Body(order.certificateRequest(pending)).MaxRetries(0).Do(ctx).Into(request)
+		Body(order.certificateRequest(pending)).MaxRetries(0).Do(ctx).Error()
 	if apierrors.IsAlreadyExists(err) {
 		return r.adopt(ctx, pending, events, progress)
 	}
