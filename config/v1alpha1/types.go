@@ -26,6 +26,8 @@ type SPIFFEConfiguration struct {
 	IssuerRef IssuerRef `json:"issuerRef"`
 	// Certificate is what the driver requests, and the approver demands.
 	Certificate Certificate `json:"certificate"`
+	// CertificateRequests is what stays of requests in the cluster.
+	CertificateRequests CertificateRequests `json:"certificateRequests"`
 	// Volume is what pods find in their volume.
 	Volume Volume `json:"volume"`
 	// TrustBundle is the CA certificates that are put beside each SVID. A change of

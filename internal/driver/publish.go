@@ -101,6 +101,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 	}
 	d.setLive(c, state, live)
 	d.dropPending(state)
+	d.discardOthers(state)
 	d.log.Info("published", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
 		"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
 	return nil

@@ -81,8 +81,12 @@ func (d *Driver) takeConfig(c *config.Config) {
 	d.followBundle(c)
 	retimed := before != nil && (before.Certificate.RenewBefore != c.Certificate.RenewBefore ||
 		before.Certificate.RenewBeforePercentage != c.Certificate.RenewBeforePercentage)
+	fewer := before != nil && before.CertificateRequests.HistoryLimit > c.CertificateRequests.HistoryLimit
 	d.volumes.each(func(state *volumeState) {
 		state.abandonOther(c.Policy())
+		if fewer {
+			d.discardOthers(state)
+		}
 		live := state.metadata()
 		if live == nil {
 			return
