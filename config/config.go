@@ -18,15 +18,16 @@ import (
 //
 // What the fields mean and may be is told once, in package v1alpha1.
 type Config struct {
-	TrustDomain   spiffeid.TrustDomain
-	IssuerRef     policy.IssuerRef
-	Certificate   Certificate
-	Volume        Volume
-	TrustBundle   TrustBundle
-	Rollout       Rollout
-	Driver        Driver
-	Approver      Approver
-	Observability Observability
+	TrustDomain         spiffeid.TrustDomain
+	IssuerRef           policy.IssuerRef
+	Certificate         Certificate
+	CertificateRequests CertificateRequests
+	Volume              Volume
+	TrustBundle         TrustBundle
+	Rollout             Rollout
+	Driver              Driver
+	Approver            Approver
+	Observability       Observability
 
 	// wire is the file with its defaults filled in, in the version in which it
 	// was written.
@@ -47,6 +48,12 @@ type Certificate struct {
 	// short for RenewBefore. See [Config.RenewalTime].
 	RenewBeforePercentage int
 	RequestAnnotations    map[string]string
+}
+
+// CertificateRequests is what stays of requests in the cluster.
+type CertificateRequests struct {
+	// HistoryLimit is how many issued ones are kept for each live volume.
+	HistoryLimit int
 }
 
 // Volume is what pods find in their volume.

@@ -38,6 +38,7 @@ func TestConversion(t *testing.T) {
 				"venafi.cert-manager.io/custom-fields": "[]",
 			},
 		},
+		CertificateRequests: config.CertificateRequests{HistoryLimit: 3},
 		Volume: config.Volume{
 			TmpfsPath:      "/run/svids",
 			DefaultFSGroup: &group,

@@ -18,14 +18,36 @@ import (
 // The result is never before notBefore. It is not after notAfter, unless the
 // SVID's lifetime is zero or negative, when it is notBefore.
 func (c *Config) RenewalTime(notBefore, notAfter time.Time, seed string) time.Time {
+	latest := c.latestRenewal(notBefore, notAfter)
+	return latest.Add(-part(fraction(seed)/10, latest.Sub(notBefore)))
+}
+
+// EarlyRenewalTime is RenewalTime with a jitter of up to a half. It is for SVIDs
+// that were issued together with many others, of which a tenth would make the same
+// crowd again, cycle after cycle. Two renewals in a row that are early by the same
+// part are spread over a whole cycle, and from then on they come evenly.
+//
+// The half is of the time since the SVID was issued, as far as can be told:
+// issuers may date certificates back, some by an hour.
+func (c *Config) EarlyRenewalTime(notBefore, notAfter time.Time, seed string) time.Time {
+	issued := notAfter.Add(-c.Certificate.Duration)
+	if issued.Before(notBefore) {
+		issued = notBefore
+	}
+	latest := c.latestRenewal(notBefore, notAfter)
+	return latest.Add(-part(fraction("early "+seed)/2, max(0, latest.Sub(issued))))
+}
+
+// latestRenewal is the time of renewal without jitter.
+func (c *Config) latestRenewal(notBefore, notAfter time.Time) time.Time {
 	lifetime := notAfter.Sub(notBefore)
 	if lifetime <= 0 {
 		return notBefore
 	}
-	latest := lifetime - c.renewBefore(lifetime)
-	jitter := time.Duration(fraction(seed) * float64(latest) / 10)
-	return notBefore.Add(latest - jitter)
+	return notBefore.Add(lifetime - c.renewBefore(lifetime))
 }
+
+func part(part float64, of time.Duration) time.Duration { return time.Duration(part * float64(of)) }
 
 // renewBefore is less than lifetime: a fixed time that is not, because the
 // issuer signed for less than was asked, would renew without end.

@@ -43,6 +43,10 @@ func TestRenewalTime(t *testing.T) {
 				if got.Before(earliest) || got.After(latest) {
 					t.Fatalf("seed %d: got %v, want from %v to %v", i, got, earliest, latest)
 				}
+				early := c.EarlyRenewalTime(notBefore, notBefore.Add(test.lifetime), fmt.Sprint("volume-", i))
+				if early.Before(latest.Add(-test.latest/2)) || early.After(latest) {
+					t.Fatalf("seed %d: early is %v, want up to half of the time earlier than %v", i, early, latest)
+				}
 			}
 		})
 	}
@@ -64,6 +68,10 @@ func TestRenewalTimeProperties(t *testing.T) {
 		for _, c := range configs {
 			got := c.RenewalTime(notBefore, notAfter, seed)
 			if got.Before(notBefore) || !got.Before(notAfter) || !got.Equal(c.RenewalTime(notBefore, notAfter, seed)) {
+				return false
+			}
+			early := c.EarlyRenewalTime(notBefore, notAfter, seed)
+			if early.Before(notBefore) || !early.Before(notAfter) || !early.Equal(c.EarlyRenewalTime(notBefore, notAfter, seed)) {
 				return false
 			}
 		}
@@ -89,6 +97,22 @@ func TestRenewalTimeSpreads(t *testing.T) {
 	for i, n := range tenths {
 		if n == 0 {
 			t.Errorf("no renewal in tenth %d: %v", i, tenths)
+		}
+	}
+}
+
+// An issuer that dates certificates back, as AWS Private CA does by an hour, must
+// not make a renewal due when the certificate arrives.
+func TestEarlyRenewalTimeOfABackdatedCertificate(t *testing.T) {
+	t.Parallel()
+	c := parse(t, minimal)
+	issued := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
+	notBefore, notAfter := issued.Add(-time.Hour), issued.Add(time.Hour)
+	const latest = 20*time.Minute + 24*time.Second // 67 percent of two hours since notBefore
+	for i := range 1000 {
+		after := c.EarlyRenewalTime(notBefore, notAfter, fmt.Sprint("csi-", i)).Sub(issued)
+		if after < latest/2 || after > latest {
+			t.Fatalf("seed %d: due %s after it was issued, want from %s to %s", i, after, latest/2, latest)
 		}
 	}
 }

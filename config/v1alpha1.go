@@ -51,18 +51,19 @@ func fromV1alpha1(wire *v1alpha1.SPIFFEConfiguration) (*Config, error) {
 		return nil, err
 	}
 	return &Config{
-		TrustDomain:   td,
-		IssuerRef:     policy.IssuerRef{Name: wire.IssuerRef.Name, Kind: wire.IssuerRef.Kind, Group: wire.IssuerRef.Group},
-		Certificate:   certificateFromV1alpha1(&wire.Certificate),
-		Volume:        volumeFromV1alpha1(&wire.Volume),
-		TrustBundle:   TrustBundle(wire.TrustBundle),
-		Rollout:       Rollout{wire.Rollout.GracePeriod.Duration, wire.Rollout.ReissueWindow.Duration},
-		Driver:        driverFromV1alpha1(&wire.Driver),
-		Approver:      approverFromV1alpha1(&wire.Approver),
-		Observability: Observability{Logging{Level: level, Format: wire.Observability.Logging.Format}},
-		wire:          wire,
-		hash:          hash,
-		apiVersion:    wire.APIVersion,
+		TrustDomain:         td,
+		IssuerRef:           policy.IssuerRef{Name: wire.IssuerRef.Name, Kind: wire.IssuerRef.Kind, Group: wire.IssuerRef.Group},
+		Certificate:         certificateFromV1alpha1(&wire.Certificate),
+		CertificateRequests: CertificateRequests(wire.CertificateRequests),
+		Volume:              volumeFromV1alpha1(&wire.Volume),
+		TrustBundle:         TrustBundle(wire.TrustBundle),
+		Rollout:             Rollout{wire.Rollout.GracePeriod.Duration, wire.Rollout.ReissueWindow.Duration},
+		Driver:              driverFromV1alpha1(&wire.Driver),
+		Approver:            approverFromV1alpha1(&wire.Approver),
+		Observability:       Observability{Logging{Level: level, Format: wire.Observability.Logging.Format}},
+		wire:                wire,
+		hash:                hash,
+		apiVersion:          wire.APIVersion,
 	}, nil
 }
 

@@ -20,16 +20,17 @@ const DefaultDriverName = "spiffe.csi.cert-manager.io"
 // fields is empty too, until [SPIFFEConfiguration.Complete] sets it.
 func Default() *SPIFFEConfiguration {
 	return &SPIFFEConfiguration{
-		APIVersion:    APIVersion,
-		Kind:          Kind,
-		IssuerRef:     IssuerRef{Kind: "ClusterIssuer", Group: "cert-manager.io"},
-		Certificate:   defaultCertificate(),
-		Volume:        defaultVolume(),
-		TrustBundle:   TrustBundle{Required: true},
-		Rollout:       Rollout{GracePeriod: duration(2 * time.Minute), ReissueWindow: duration(5 * time.Minute)},
-		Driver:        defaultDriver(),
-		Approver:      defaultApprover(),
-		Observability: Observability{Logging{Level: "info", Format: "text"}},
+		APIVersion:          APIVersion,
+		Kind:                Kind,
+		IssuerRef:           IssuerRef{Kind: "ClusterIssuer", Group: "cert-manager.io"},
+		Certificate:         defaultCertificate(),
+		CertificateRequests: CertificateRequests{HistoryLimit: 1},
+		Volume:              defaultVolume(),
+		TrustBundle:         TrustBundle{Required: true},
+		Rollout:             Rollout{GracePeriod: duration(2 * time.Minute), ReissueWindow: duration(5 * time.Minute)},
+		Driver:              defaultDriver(),
+		Approver:            defaultApprover(),
+		Observability:       Observability{Logging{Level: "info", Format: "text"}},
 	}
 }
 

@@ -26,6 +26,8 @@ type SPIFFEConfiguration struct {
 	IssuerRef IssuerRef `json:"issuerRef"`
 	// Certificate is what the driver requests, and the approver demands.
 	Certificate Certificate `json:"certificate"`
+	// CertificateRequests is what stays of requests in the cluster.
+	CertificateRequests CertificateRequests `json:"certificateRequests"`
 	// Volume is what pods find in their volume.
 	Volume Volume `json:"volume"`
 	// TrustBundle is the CA certificates that are put beside each SVID. A change of
@@ -93,7 +95,9 @@ type Certificate struct {
 	// RenewBeforePercentage is the same as a part of the actual lifetime, from
 	// 1 to 99 percent: 33 renews after about two thirds of it. To spread the
 	// load, each volume is renewed earlier than that, always by the same part:
-	// up to a tenth of the time from issuance to then.
+	// up to a tenth of the time from issuance to then. The first two times, and
+	// twice after a renewal that was late or a re-issue, it is up to a half, so
+	// that volumes which got their SVIDs together part.
 	RenewBeforePercentage *int `json:"renewBeforePercentage,omitempty" validate:"omitempty,min=1,max=99" change:"hot"`
 	// RequestAnnotations are put on every CertificateRequest, for instance for
 	// an external issuer to read. Refused are keys that belong to somebody

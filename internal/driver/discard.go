@@ -5,6 +5,7 @@ package driver
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -55,24 +56,59 @@ func (q discards) add(request types.NamespacedName, volumeID string) {
 
 // discardOthers has all requests of a volume deleted that it does not want.
 func (d *Driver) discardOthers(state *volumeState) {
-	for _, request := range d.requester.Others(state.id, noRequest) {
-		if !state.claims(request) {
-			d.discards.add(request, state.id)
-		}
+	for _, request := range d.unwanted(state) {
+		d.discards.add(request, state.id)
 	}
 }
 
+// unwanted are the requests of a volume that are there and that it does not want.
+func (d *Driver) unwanted(state *volumeState) (unwanted []types.NamespacedName) {
+	wanted := d.wanted(state)
+	for _, known := range d.requester.OfVolume(state.id) {
+		if !slices.Contains(wanted, known.Request) {
+			unwanted = append(unwanted, known.Request)
+		}
+	}
+	return unwanted
+}
+
+// wanted are the requests that a volume wants: the one that its next document is
+// to come from, and while it is live the latest issued ones, as many as are to be
+// kept (certificateRequests.historyLimit), that of its document first.
+func (d *Driver) wanted(state *volumeState) []types.NamespacedName {
+	next, present := state.requests()
+	limit := d.config.Current().CertificateRequests.HistoryLimit
+	if present == noRequest || limit == 0 {
+		return []types.NamespacedName{next}
+	}
+	wanted := []types.NamespacedName{next, present}
+	for _, known := range d.requester.OfVolume(state.id) {
+		if len(wanted) > limit {
+			break
+		}
+		if known.Issued && !slices.Contains(wanted, known.Request) {
+			wanted = append(wanted, known.Request)
+		}
+	}
+	return wanted
+}
+
 // seen is told of each request of the node that appears. One that no volume
-// wants was made by a process that was killed.
+// wants was made by a process that was killed, or under a greater limit; or the
+// latest ones of the volume have come only now.
 func (d *Driver) seen(request types.NamespacedName, volumeLabel string) {
-	if !d.isWanted(discarded{request, volumeLabel}) {
+	stray := []types.NamespacedName{request}
+	if state := d.volumes.byLabel(volumeLabel); state != nil {
+		stray = d.unwanted(state)
+	}
+	for _, request := range stray {
 		d.discards.queue.AddAfter(discarded{request, volumeLabel}, strayAge)
 	}
 }
 
 func (d *Driver) isWanted(request discarded) bool {
 	state := d.volumes.byLabel(request.volumeLabel)
-	return state != nil && state.claims(request.request)
+	return state != nil && slices.Contains(d.wanted(state), request.request)
 }
 
 // discardRequests deletes requests until ctx ends.

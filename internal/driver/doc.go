@@ -17,6 +17,7 @@
 //	write.go      the document becomes files
 //	files.go      which, and what else is in them
 //	renew.go      the same again, before the document expires
+//	early.go      sometimes long before, so that crowds part
 //	reissue.go    or because the configuration asks for another document
 //	bundle.go     the trust bundle's file is followed
 //	catchup.go    and what has changed reaches live volumes, documents or not

@@ -199,10 +199,10 @@ func (s *volumeState) claim(request types.NamespacedName) {
 	s.claimed = request
 }
 
-// claims reports whether the volume has its document from a request, or is to
-// get it from there.
-func (s *volumeState) claims(request types.NamespacedName) bool {
+// requests returns the request that the volume is to get its next document from,
+// and the one that it has its present document from.
+func (s *volumeState) requests() (next, present types.NamespacedName) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.claimed == request || s.live != nil && requestOf(s.live) == request
+	return s.claimed, requestOf(s.live)
 }

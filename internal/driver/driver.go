@@ -27,8 +27,8 @@ import (
 // Name is the name of the driver unless driver.name says another.
 const Name = v1alpha1.DefaultDriverName
 
-// Options is what a driver is made from. All fields but Registration, Step and
-// Event are required.
+// Options is what a driver is made from. All fields but Registration, Step, Volume
+// and Event are required.
 type Options struct {
 	// Node is the name of the Kubernetes node.
 	Node string
@@ -47,6 +47,8 @@ type Options struct {
 	// Step, unless nil, is called with the name of each thing that has just been
 	// done. It is for tests that kill the process in between.
 	Step func(name string)
+	// Volume are more settings of where volumes are kept, for tests and simulations.
+	Volume []volume.Setting
 	// Event, unless nil, is told what people should see as an Event on the driver's
 	// own pod. It must not block.
 	Event func(warning bool, reason, note string)
@@ -143,7 +145,8 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 		config: options.Config, log: options.Log,
 		requester: requester, discards: newDiscards(), step: options.Step,
 		behind: newBehind(), event: options.Event,
-		store: volume.New(snapshot.Volume.TmpfsPath, volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)),
+		store: volume.New(snapshot.Volume.TmpfsPath,
+			append([]volume.Setting{volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)}, options.Volume...)...),
 	}
 	if d.step == nil {
 		d.step = func(string) {}

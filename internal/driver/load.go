@@ -88,6 +88,9 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 // completeMetadata is for a volume whose process was killed after it had put a
 // new document into the files, and before it had noted where that came from.
 func (d *Driver) completeMetadata(id string, live *volume.Metadata, pending *issuance.Pending) {
+	if live.Request != pending.Request.Name { // else everything has been noted
+		live.EarlyRenewals = max(0, live.EarlyRenewals-1)
+	}
 	live.Request = pending.Request.Name
 	live.IdentityHash, live.Duration = pending.IdentityHash, pending.Duration
 	err := d.store.WriteMetadata(id, *live)

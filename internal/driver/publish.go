@@ -92,6 +92,8 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		PodName:      request.token.PodName,
 		PodUID:       request.token.PodUID,
 		FSGroup:      request.fsGroup,
+
+		EarlyRenewals: earlyRenewals,
 	}
 	if err := d.write(state.id, document, live); err != nil {
 		return err
@@ -101,6 +103,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 	}
 	d.setLive(c, state, live)
 	d.dropPending(state)
+	d.discardOthers(state)
 	d.log.Info("published", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
 		"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
 	return nil
@@ -114,7 +117,7 @@ func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Meta
 	now := time.Now()
 	// So may what files there are to be.
 	defer d.compare(state)
-	if c.RenewalTime(live.NotBefore, live.NotAfter, state.id).After(now) {
+	if renewalTime(c, state.id, live).After(now) {
 		state.setMetadata(live)
 		// The configuration may have changed since the request was made.
 		d.plan(d.config.Current(), state, live)

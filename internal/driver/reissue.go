@@ -81,8 +81,12 @@ func (d *Driver) takeConfig(c *config.Config) {
 	d.followBundle(c)
 	retimed := before != nil && (before.Certificate.RenewBefore != c.Certificate.RenewBefore ||
 		before.Certificate.RenewBeforePercentage != c.Certificate.RenewBeforePercentage)
+	fewer := before != nil && before.CertificateRequests.HistoryLimit > c.CertificateRequests.HistoryLimit
 	d.volumes.each(func(state *volumeState) {
 		state.abandonOther(c.Policy())
+		if fewer {
+			d.discardOthers(state)
+		}
 		live := state.metadata()
 		if live == nil {
 			return
@@ -104,7 +108,7 @@ func (d *Driver) takeConfig(c *config.Config) {
 // within the re-issue window if the configuration asks for another one.
 func (d *Driver) plan(c *config.Config, state *volumeState, live *volume.Metadata) {
 	state.forgetDue()
-	due := c.RenewalTime(live.NotBefore, live.NotAfter, state.id)
+	due := renewalTime(c, state.id, live)
 	if isOutdated(c, live, time.Now()) {
 		d.reissue.add(state.id)
 		if moment := time.Now().Add(spread(c.Rollout.ReissueWindow, state.id)); moment.Before(due) {

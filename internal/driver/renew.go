@@ -68,7 +68,7 @@ func (d *Driver) renew(ctx context.Context, id string) {
 // renewal has just done so, which was under way when this one became due.
 func (d *Driver) isDue(c *config.Config, id string, live *volume.Metadata, now time.Time) bool {
 	const margin = time.Second // the two clocks differ a little
-	return isOutdated(c, live, now) || !c.RenewalTime(live.NotBefore, live.NotAfter, id).After(now.Add(margin))
+	return isOutdated(c, live, now) || !renewalTime(c, id, live).After(now.Add(margin))
 }
 
 func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeState, token podToken) error {
@@ -94,6 +94,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, document *issuanc
 		return errNotLive
 	}
 	renewed := *live
+	renewed.EarlyRenewals = earlyAfter(c, state.id, live, time.Now())
 	if err := d.write(state.id, document, &renewed); err != nil {
 		return err
 	}

@@ -70,8 +70,8 @@ func TestRenewal(t *testing.T) {
 	})
 	// NotBefore has whole seconds, and signing takes a moment.
 	began, lifetime := first.Certificates[0].NotBefore, 9*time.Second
-	if after := time.Since(began); after < lifetime/2 || after > lifetime {
-		t.Errorf("renewed %s after its validity began, want about 2/3 of %s", after, lifetime)
+	if after := time.Since(began); after < lifetime/3 || after > lifetime {
+		t.Errorf("renewed %s after its validity began, want from 1/3, for the first renewal is early, to 2/3 of %s", after, lifetime)
 	}
 	second := w.readSVID(target)
 	if sameKey(first.PrivateKey.Public(), second.PrivateKey.Public()) {

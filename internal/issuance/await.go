@@ -75,19 +75,6 @@ func (r *Requester) look(ctx context.Context, name types.NamespacedName) (event,
 	return event{request: request}, err
 }
 
-// Others returns the requests of a volume that the watch knows of, all but the
-// named one.
-func (r *Requester) Others(volumeID string, keep types.NamespacedName) []types.NamespacedName {
-	var others []types.NamespacedName
-	all, _ := r.tracker.ofVolume(volumeID)
-	for _, name := range all {
-		if name != keep {
-			others = append(others, name)
-		}
-	}
-	return others
-}
-
 // Delete deletes requests. One that is gone already is not an error.
 func (r *Requester) Delete(ctx context.Context, requests []types.NamespacedName) error {
 	var errs []error

@@ -123,8 +123,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 // clear deletes the volume's other requests that are still open, of which there
 // may be one if a process was killed in a bad moment. A volume never has two.
 func (r *Requester) clear(ctx context.Context, volumeID string, keep types.NamespacedName) error {
-	_, open := r.tracker.ofVolume(volumeID)
-	for _, name := range open {
+	for _, name := range r.tracker.openOf(volumeID) {
 		if name == keep {
 			continue
 		}

@@ -83,15 +83,23 @@ func (t *tracker) take(obj any, deleted bool) error {
 	return nil
 }
 
-// shorten returns what is kept of a request. A node has one that is done for each
-// volume, and of what it has brought nothing is needed any more.
+// doneRequest is what is kept of a request that is done.
+type doneRequest struct {
+	metav1.PartialObjectMetadata
+	// issued is whether it has brought a certificate.
+	issued bool
+}
+
+// shorten returns what is kept of a request. A node has some that are done for each
+// volume, and of what they have brought nothing is needed any more.
 func shorten(request *cmapi.CertificateRequest) metav1.Object {
 	request.ManagedFields = nil // long, and read by nobody
-	if _, done, _ := outcome(request); !done {
+	_, done, failure := outcome(request)
+	if !done {
 		return request
 	}
-	return &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-		Namespace: request.Namespace, Name: request.Name,
+	return &doneRequest{metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+		Namespace: request.Namespace, Name: request.Name, CreationTimestamp: request.CreationTimestamp,
 		Labels: map[string]string{LabelVolume: request.Labels[LabelVolume]},
-	}}
+	}}, failure == nil}
 }

@@ -169,19 +169,16 @@ func (t *tracker) get(name types.NamespacedName) (request *cmapi.CertificateRequ
 	return request, true
 }
 
-// ofVolume returns the requests of a volume that the watch knows of: the names
-// of all, and of those that are open.
-func (t *tracker) ofVolume(id string) (all, open []types.NamespacedName) {
+// openOf returns the requests of a volume that are open, as far as the watch knows.
+func (t *tracker) openOf(id string) (open []types.NamespacedName) {
 	// It fails for want of the index alone, which is there.
 	objects, _ := t.known.ByIndex(LabelVolume, labelValue(id))
 	for _, object := range objects {
-		name := nameOf(object.(metav1.Object))
-		all = append(all, name)
-		if _, whole := object.(*cmapi.CertificateRequest); whole {
-			open = append(open, name)
+		if request, whole := object.(*cmapi.CertificateRequest); whole {
+			open = append(open, nameOf(request))
 		}
 	}
-	return all, open
+	return open
 }
 
 func indexByVolume(obj any) ([]string, error) {

@@ -83,8 +83,8 @@ func TestTrackerKeepsLittleOfARequestThatIsDone(t *testing.T) {
 	if got, known := tracker.get(nameOf(request)); !known || got != nil {
 		t.Errorf("kept %v of one that is done", got)
 	}
-	if all, open := tracker.ofVolume("v"); len(all) != 1 || len(open) != 0 {
-		t.Errorf("the volume has %v, open %v", all, open)
+	if open := tracker.openOf("v"); len(open) != 0 {
+		t.Errorf("the volume has %v open", open)
 	}
 	check(t, tracker.Replace(nil, ""))
 	if got := <-events; got.request != done || !got.deleted {
@@ -109,37 +109,6 @@ func TestTrackerTellsOfNewRequestsOnce(t *testing.T) {
 	check(t, tracker.Replace([]any{one.DeepCopy(), two.DeepCopy()}, ""))
 	if want := []string{"one of v", "two of w"}; !slices.Equal(told, want) {
 		t.Errorf("told of %q, want %q", told, want)
-	}
-}
-
-func TestPruneDeletesTheOtherRequestsOfTheVolume(t *testing.T) {
-	t.Parallel()
-	const long = "csi-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	for _, row := range []struct {
-		name, volume, keep string
-		want               []string
-	}{
-		{"all but one", "a", "a2", []string{"DELETE a1 by Bearer driver", "DELETE a3 by Bearer driver"}},
-		{"all", "a", "", []string{"DELETE a1 by Bearer driver", "DELETE a2 by Bearer driver", "DELETE a3 by Bearer driver"}},
-		{"keep one that is not there", "b", "gone", []string{"DELETE b1 by Bearer driver"}},
-		{"an ID longer than a label", long, "", []string{"DELETE long by Bearer driver"}},
-		{"an unknown volume", "c", "", nil},
-	} {
-		t.Run(row.name, func(t *testing.T) {
-			t.Parallel()
-			a := newAPI(t, nil)
-			requester := newIdleRequester(t, a.URL)
-			for name, volume := range map[string]string{"a1": "a", "a2": "a", "a3": "a", "b1": "b", "long": long} {
-				check(t, requester.tracker.Add(requestNamed(name, volume)))
-			}
-			others := requester.Others(row.volume, types.NamespacedName{Namespace: "sandbox", Name: row.keep})
-			check(t, requester.Delete(t.Context(), others))
-			got := a.noted()
-			slices.Sort(got)
-			if !slices.Equal(got, row.want) {
-				t.Errorf("calls %q, want %q", got, row.want)
-			}
-		})
 	}
 }
 

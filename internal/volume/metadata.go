@@ -51,6 +51,9 @@ type Metadata struct {
 	// Duration is the lifetime that was asked for, in nanoseconds. The issuer may
 	// have signed for another.
 	Duration time.Duration `json:"duration"`
+	// EarlyRenewals is how many of the next renewals come early, so that volumes
+	// that got their documents together part.
+	EarlyRenewals int `json:"earlyRenewals,omitempty"`
 	// Request is the name of the CertificateRequest, in PodNamespace, that the
 	// document came from.
 	Request string `json:"request"`

@@ -19,18 +19,18 @@ import (
 func metadata() volume.Metadata {
 	group := int64(0) // the only one that is sure to exist in a user namespace
 	return volume.Metadata{
-		TargetPath:   "/var/lib/kubelet/pods/x/volumes/kubernetes.io~csi/spiffe/mount",
-		PodNamespace: "sandbox",
-		PodName:      "web-0",
-		PodUID:       "c2f0f7a1-54d8-4d3b-b1a0-6a3e9d1c7b42",
-		FSGroup:      &group,
-		Files:        volume.Files{Certificate: "tls.crt", PrivateKey: "tls.key", TrustBundle: "ca.crt", JKS: volume.Stores{Keystore: "a"}},
-		SPIFFEID:     "spiffe://my.trust.domain/ns/sandbox/sa/example-app",
-		NotBefore:    time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
-		NotAfter:     time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC),
-		Duration:     time.Hour,
-		IdentityHash: "0123456789abcdef",
-		Request:      "web-0-x2b4",
+		TargetPath:    "/var/lib/kubelet/pods/x/volumes/kubernetes.io~csi/spiffe/mount",
+		PodNamespace:  "sandbox",
+		PodName:       "web-0",
+		PodUID:        "c2f0f7a1-54d8-4d3b-b1a0-6a3e9d1c7b42",
+		FSGroup:       &group,
+		Files:         volume.Files{Certificate: "tls.crt", PrivateKey: "tls.key", TrustBundle: "ca.crt", JKS: volume.Stores{Keystore: "a"}},
+		SPIFFEID:      "spiffe://my.trust.domain/ns/sandbox/sa/example-app",
+		NotBefore:     time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+		NotAfter:      time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC),
+		Duration:      time.Hour,
+		IdentityHash:  "0123456789abcdef",
+		EarlyRenewals: 2, Request: "web-0-x2b4",
 
 		TrustBundle: "fedcba9876543210", StorePassword: "00112233445566ff",
 	}

@@ -19,6 +19,9 @@ func (s *Store) Mount(id, target string) error {
 	if err != nil || there && readOnly {
 		return err
 	}
+	if s.plain != nil {
+		return s.plain.mount(id, target)
+	}
 	if !there {
 		if err := dropDead(target); err != nil {
 			return err
@@ -54,6 +57,10 @@ func (s *Store) Mounted(id, target string) (bool, error) {
 func (s *Store) seenAt(id, target string) (there, readOnly bool, err error) {
 	if err := CheckID(id); err != nil {
 		return false, false, err
+	}
+	if s.plain != nil {
+		there, err = s.plain.seenAt(s.DataPath(id), id, target)
+		return there, there, err
 	}
 	var here, seen unix.Stat_t
 	if err := unix.Stat(s.DataPath(id), &here); err != nil {

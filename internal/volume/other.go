@@ -21,6 +21,9 @@ import (
 //
 // The mount table is read once, and only if something is mounted there.
 func (s *Store) Others(targets map[string]string) (map[string]string, error) {
+	if s.plain != nil {
+		return nil, nil
+	}
 	ids := map[string]string{} // by the path as the mount table has it
 	for id, target := range targets {
 		if mounted, err := mountinfo.Mounted(target); err == nil && !mounted {

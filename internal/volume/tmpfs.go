@@ -69,6 +69,9 @@ func Open(root string, settings ...Setting) (*Store, error) {
 func (s *Store) Ensure() error {
 	s.mounting.Lock()
 	defer s.mounting.Unlock()
+	if s.plain != nil {
+		return os.MkdirAll(s.root, privateDirMode)
+	}
 	var seen unix.Stat_t
 	if s.device != 0 && unix.Stat(s.root, &seen) == nil && seen.Dev == s.device {
 		return nil
@@ -162,6 +165,9 @@ func mountTmpfs(root, options string) (swappable bool, err error) {
 // namespaces. Where the driver runs in a container and they do not, the tmpfs
 // ends with the container, and running pods are left with what they have.
 func (s *Store) IsShared() (bool, error) {
+	if s.plain != nil {
+		return true, nil
+	}
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return m.Mountpoint != s.root, false
 	})
@@ -174,6 +180,9 @@ func (s *Store) IsShared() (bool, error) {
 // Resize gives a tmpfs of an earlier process the size that is wanted now. It
 // fails, and changes nothing, if more than that is in it.
 func (s *Store) Resize() error {
+	if s.plain != nil {
+		return nil
+	}
 	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if err := unix.Mount("", s.root, "", flags, s.sizeOption()); err != nil {
 		return fmt.Errorf("setting the size of the tmpfs at volume.tmpfsPath %s: %w", s.root, err)
