@@ -50,10 +50,13 @@ type Certificate struct {
 	RequestAnnotations    map[string]string
 }
 
-// CertificateRequests is what stays of requests in the cluster.
+// CertificateRequests is how requests are followed, and what stays of them in the
+// cluster.
 type CertificateRequests struct {
 	// HistoryLimit is how many issued ones are kept for each live volume.
 	HistoryLimit int
+	// Watch is Node or Request: what one watch of the driver is on.
+	Watch string
 }
 
 // Volume is what pods find in their volume.

@@ -38,7 +38,7 @@ func TestConversion(t *testing.T) {
 				"venafi.cert-manager.io/custom-fields": "[]",
 			},
 		},
-		CertificateRequests: config.CertificateRequests{HistoryLimit: 3},
+		CertificateRequests: config.CertificateRequests{HistoryLimit: 3, Watch: "Request"},
 		Volume: config.Volume{
 			TmpfsPath:      "/run/svids",
 			DefaultFSGroup: &group,

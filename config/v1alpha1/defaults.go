@@ -24,7 +24,7 @@ func Default() *SPIFFEConfiguration {
 		Kind:                Kind,
 		IssuerRef:           IssuerRef{Kind: "ClusterIssuer", Group: "cert-manager.io"},
 		Certificate:         defaultCertificate(),
-		CertificateRequests: CertificateRequests{HistoryLimit: 1},
+		CertificateRequests: CertificateRequests{HistoryLimit: 1, Watch: "Node"},
 		Volume:              defaultVolume(),
 		TrustBundle:         TrustBundle{Required: true},
 		Rollout:             Rollout{GracePeriod: duration(2 * time.Minute), ReissueWindow: duration(5 * time.Minute)},

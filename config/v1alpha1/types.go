@@ -26,7 +26,8 @@ type SPIFFEConfiguration struct {
 	IssuerRef IssuerRef `json:"issuerRef"`
 	// Certificate is what the driver requests, and the approver demands.
 	Certificate Certificate `json:"certificate"`
-	// CertificateRequests is what stays of requests in the cluster.
+	// CertificateRequests is how requests are followed, and what stays of them in
+	// the cluster.
 	CertificateRequests CertificateRequests `json:"certificateRequests"`
 	// Volume is what pods find in their volume.
 	Volume Volume `json:"volume"`

@@ -136,7 +136,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 	if name := snapshot.Driver.Name; name != Name {
 		owner.Driver = name
 	}
-	requester, err := issuance.NewRequester(options.REST, owner, options.Log)
+	requester, err := issuance.NewRequester(options.REST, owner, issuance.WatchScope(snapshot.CertificateRequests.Watch), options.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ type api struct {
 
 	mu      sync.Mutex
 	calls   []string // "VERB NAME by TOKEN"
-	selects []string // the label selectors of watches
+	selects []string // the selectors of watches
 	sent    map[string]*cmapi.CertificateRequest
 }
 
@@ -124,7 +124,7 @@ func (a *api) listOrWatch(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.mu.Lock()
-	a.selects = append(a.selects, r.URL.Query().Get("labelSelector"))
+	a.selects = append(a.selects, r.URL.Query().Get("labelSelector")+r.URL.Query().Get("fieldSelector"))
 	a.mu.Unlock()
 	// The end of what was there before, which is nothing.
 	a.tell(w, "BOOKMARK", &cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{
@@ -160,7 +160,12 @@ func (a *api) send(kind string, request *cmapi.CertificateRequest) {
 // requester returns a started Requester of node worker-1.
 func (a *api) requester(t *testing.T) *Requester {
 	t.Helper()
-	r, err := NewRequester(&rest.Config{Host: a.URL, BearerToken: "driver", QPS: -1}, Owner{Node: "worker-1"}, slog.New(slog.DiscardHandler))
+	return a.requesterWatching(t, WatchNode)
+}
+
+func (a *api) requesterWatching(t *testing.T, scope WatchScope) *Requester {
+	t.Helper()
+	r, err := NewRequester(&rest.Config{Host: a.URL, BearerToken: "driver", QPS: -1}, Owner{Node: "worker-1"}, scope, slog.New(slog.DiscardHandler))
 	check(t, err)
 	r.Start(t.Context())
 	return r

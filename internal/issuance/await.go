@@ -80,7 +80,10 @@ func (r *Requester) Delete(ctx context.Context, requests []types.NamespacedName)
 	var errs []error
 	for _, name := range requests {
 		err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Delete(ctx, name.Name, metav1.DeleteOptions{})
-		if err != nil && !apierrors.IsNotFound(err) {
+		if err == nil || apierrors.IsNotFound(err) {
+			err = r.tracker.forget(name)
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("deleting CertificateRequest %s: %w", name, err))
 		}
 	}

@@ -27,16 +27,17 @@ type Requester struct {
 	tracker *tracker
 }
 
-// NewRequester returns a Requester for the driver of one node. config is the
+// NewRequester returns a Requester for the driver of one node, which learns by
+// watches of a scope what becomes of its requests. config is the
 // driver's own: with its credentials requests are watched and old ones deleted,
 // while each request is created with the pod's token alone. That requests cannot
 // be watched is told in the log.
-func NewRequester(config *rest.Config, owner Owner, log *slog.Logger) (*Requester, error) {
+func NewRequester(config *rest.Config, owner Owner, scope WatchScope, log *slog.Logger) (*Requester, error) {
 	client, err := cmclient.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("building the cert-manager client: %w", err)
 	}
-	return &Requester{base: config, client: client, tracker: newTracker(client.CertmanagerV1().CertificateRequests(""), owner, log)}, nil
+	return &Requester{base: config, client: client, tracker: newTracker(client.CertmanagerV1(), scope, owner, log)}, nil
 }
 
 // Start begins to watch the node's requests until ctx ends. It does not wait:
@@ -105,7 +106,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 		return nil, err
 	}
 	// Subscribed before the request exists, so that no change can be missed.
-	events, unsubscribe := r.tracker.subscribe(pending.Request)
+	events, unsubscribe := r.tracker.subscribe(ctx, pending.Request)
 	defer unsubscribe()
 
 	signed, err := r.createAndAwait(ctx, order, pending, events, progress)

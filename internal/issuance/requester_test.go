@@ -99,6 +99,29 @@ func mustBeAsOrdered(t *testing.T, asked *cmapi.CertificateRequest, order Order)
 	}
 }
 
+// Nothing is kept of a request that was deleted, though no watch tells.
+func TestIssueByAWatchOnTheRequest(t *testing.T) {
+	t.Parallel()
+	issuer := newFakeIssuer(t)
+	a := newAPI(t, func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+		a.send("ADDED", signWith(t, issuer, request))
+		return nil
+	})
+	requester, order := a.requesterWatching(t, WatchRequest), testOrder(t)
+	document, err := issue(t.Context(), requester, order, new(Progress))
+	check(t, err)
+	if want := []string{"metadata.name=" + document.Request.Name}; !slices.Equal(a.selects, want) {
+		t.Errorf("watched %q, want %q", a.selects, want)
+	}
+	if known := requester.OfVolume(order.VolumeID); len(known) != 1 || known[0].Request != document.Request || !known[0].Issued {
+		t.Errorf("known of the volume: %+v", known)
+	}
+	check(t, requester.Delete(t.Context(), []types.NamespacedName{document.Request}))
+	if known := requester.OfVolume(order.VolumeID); len(known) != 0 {
+		t.Errorf("known of the volume after the deletion: %+v", known)
+	}
+}
+
 func TestIssueMakesAnotherKeyEachTime(t *testing.T) {
 	t.Parallel()
 	issuer := newFakeIssuer(t)

@@ -26,9 +26,11 @@ import (
 var errNotSynced = errors.New("the API server has not answered to list and watch of CertificateRequests (is it there, and may the driver do that?)")
 
 // tracker follows the CertificateRequests of one node on one watch, and hands
-// each change to whoever waits for that request. It is the store of a reflector.
+// each change to whoever waits for that request. It is the store of a reflector. Or
+// it lists them once, and then watches each request while somebody waits for it.
 type tracker struct {
-	requests cmclient.CertificateRequestInterface
+	client   cmclient.CertificateRequestsGetter
+	scope    WatchScope
 	selector string
 	log      *slog.Logger
 	// onNew is called for each request that appears; it may be nil.
@@ -52,9 +54,9 @@ type event struct {
 	deleted bool
 }
 
-func newTracker(client cmclient.CertificateRequestInterface, owner Owner, log *slog.Logger) *tracker {
+func newTracker(client cmclient.CertificateRequestsGetter, scope WatchScope, owner Owner, log *slog.Logger) *tracker {
 	return &tracker{
-		requests: client,
+		client: client, scope: scope,
 		selector: owner.selector(),
 		log:      log,
 		known:    cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{LabelVolume: indexByVolume}),
@@ -65,17 +67,28 @@ func newTracker(client cmclient.CertificateRequestInterface, owner Owner, log *s
 
 // run watches until ctx ends.
 func (t *tracker) run(ctx context.Context) {
-	listwatch.Run(ctx, "driver", &cmapi.CertificateRequest{}, t, listwatch.Source{
+	source := t.source("", func(options *metav1.ListOptions) { options.LabelSelector = t.selector })
+	if t.scope == WatchRequest {
+		listwatch.List(ctx, t, source)
+		return
+	}
+	listwatch.Run(ctx, "driver", &cmapi.CertificateRequest{}, t, source)
+}
+
+// source asks for those requests of a namespace, or of all, that are selected.
+func (t *tracker) source(namespace string, choose func(*metav1.ListOptions)) listwatch.Source {
+	requests := t.client.CertificateRequests(namespace)
+	return listwatch.Source{
 		List: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-			options.LabelSelector = t.selector
-			return t.requests.List(ctx, options)
+			choose(&options)
+			return requests.List(ctx, options)
 		},
 		Watch: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-			options.LabelSelector = t.selector
-			return t.requests.Watch(ctx, options)
+			choose(&options)
+			return requests.Watch(ctx, options)
 		},
 		Note: t.note,
-	})
+	}
 }
 
 // note remembers why the API server does not tell, and logs it when it is
@@ -127,12 +140,14 @@ func (t *tracker) waitForSync(ctx context.Context) error {
 
 // subscribe returns a channel that carries the latest state of a request from
 // now on, whether it exists yet or not. The function ends the subscription.
-func (t *tracker) subscribe(name types.NamespacedName) (<-chan event, func()) {
+func (t *tracker) subscribe(ctx context.Context, name types.NamespacedName) (<-chan event, func()) {
 	events := make(chan event, 1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.waiters[name] = events
+	stop := t.follow(ctx, name)
 	return events, func() {
+		stop()
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		delete(t.waiters, name)

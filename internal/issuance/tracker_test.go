@@ -19,7 +19,7 @@ import (
 // put into it what it would have seen.
 func newIdleRequester(t *testing.T, host string) *Requester {
 	t.Helper()
-	r, err := NewRequester(&rest.Config{Host: host, BearerToken: "driver", QPS: -1}, Owner{Node: "worker-1"}, slog.New(slog.DiscardHandler))
+	r, err := NewRequester(&rest.Config{Host: host, BearerToken: "driver", QPS: -1}, Owner{Node: "worker-1"}, WatchNode, slog.New(slog.DiscardHandler))
 	check(t, err)
 	return r
 }
@@ -34,7 +34,7 @@ func TestTrackerHandsOverTheLatestState(t *testing.T) {
 	t.Parallel()
 	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
 	one, two := requestNamed("one", "v"), requestNamed("two", "v")
-	events, unsubscribe := tracker.subscribe(nameOf(one))
+	events, unsubscribe := tracker.subscribe(t.Context(), nameOf(one))
 	check(t, tracker.Add(two))
 	check(t, tracker.Delete(two))
 	if err := tracker.Add("not a request"); err == nil {
@@ -72,7 +72,7 @@ func TestTrackerKeepsLittleOfARequestThatIsDone(t *testing.T) {
 	if got, known := tracker.get(nameOf(request)); !known || got != request || got.ManagedFields != nil {
 		t.Errorf("kept %v of an open request", got)
 	}
-	events, unsubscribe := tracker.subscribe(nameOf(request))
+	events, unsubscribe := tracker.subscribe(t.Context(), nameOf(request))
 	defer unsubscribe()
 	done := request.DeepCopy()
 	done.Status.Certificate = []byte("certificate")

@@ -5,7 +5,7 @@
 // daemon runs, whatever becomes of the API server meanwhile. It is a reflector of
 // client-go that asks again sooner: every pod that starts waits for what is
 // followed here, and client-go goes up to a minute between two attempts. Use
-// [Run].
+// [Run], or, for what is not followed as long as that, [List] and [Watch].
 package listwatch
 
 import (
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -55,6 +56,61 @@ func Run(ctx context.Context, name string, example runtime.Object, store cache.R
 		_ = reflector.ListAndWatchWithContext(ctx)
 		return false, nil
 	})
+}
+
+// List fills a store with what there is, and is done with it: no change is followed.
+// It returns when it has, or ctx ends.
+func List(ctx context.Context, store cache.ReflectorStore, source Source) {
+	source = source.Insisting()
+	_ = patience().Until(ctx, true, true, func(ctx context.Context) (done bool, err error) {
+		list, err := source.List(ctx, metav1.ListOptions{})
+		return err == nil && fill(store, list) == nil, nil // what went wrong has been told
+	})
+}
+
+func fill(store cache.ReflectorStore, list runtime.Object) error {
+	objects, err := meta.ExtractList(list)
+	if err != nil {
+		return err
+	}
+	all := make([]any, len(objects))
+	for i, object := range objects {
+		all[i] = object
+	}
+	return store.Replace(all, "")
+}
+
+// Watch hands see the events of one watch after the other, until ctx ends. The
+// first begins with what there is, and so does each that replaces one that has ended,
+// of which lost is told: something may have been deleted in between.
+func Watch(ctx context.Context, source Source, see func(watch.Event), lost func()) {
+	source = source.Insisting()
+	attempts := 0
+	_ = patience().Until(ctx, true, true, func(ctx context.Context) (done bool, err error) {
+		attempts++
+		if w, err := source.Watch(ctx, metav1.ListOptions{ResourceVersion: "0"}); err == nil { // else it has been told
+			defer w.Stop()
+			if attempts > 1 {
+				lost()
+			}
+			seeAll(ctx, w, see)
+		}
+		return false, nil
+	})
+}
+
+func seeAll(ctx context.Context, w watch.Interface, see func(watch.Event)) {
+	for {
+		select {
+		case event, more := <-w.ResultChan():
+			if !more || event.Type == watch.Error {
+				return
+			}
+			see(event)
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // patience begins anew when there has been no failure for a while.
