@@ -4,6 +4,7 @@
 package config
 
 import (
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +21,8 @@ func (r *reader) checkAcross(c *v1alpha1.SPIFFEConfiguration) {
 	r.checkRenewal(&c.Certificate)
 	r.checkAnnotations(c.Certificate.RequestAnnotations)
 	r.checkFiles(&c.Volume.Files)
+	r.checkAddresses("driver", c.Driver.HTTPAddress, c.Driver.ProfilingAddress)
+	r.checkAddresses("approver", c.Approver.HTTPAddress, c.Approver.ProfilingAddress)
 	r.checkLimit("driver", c.Driver.KubeAPIQPS, c.Driver.KubeAPIBurst)
 	r.checkLimit("approver", c.Approver.KubeAPIQPS, c.Approver.KubeAPIBurst)
 	r.checkElection(&c.Approver.LeaderElection)
@@ -78,6 +81,16 @@ func (r *reader) checkRenewal(c *v1alpha1.Certificate) {
 		r.across(wrong("is too high", short(c.RenewBefore.Duration),
 			"must be less than "+duration+", which is "+short(c.Duration.Duration)), before, duration)
 	}
+}
+
+// checkAddresses sees to it that a daemon can listen on both of its addresses.
+func (r *reader) checkAddresses(section, http, profiling string) {
+	httpPath, profilingPath := section+".httpAddress", section+".profilingAddress"
+	_, port, err := net.SplitHostPort(profiling)
+	if _, other, otherErr := net.SplitHostPort(http); err != nil || otherErr != nil || other != port {
+		return
+	}
+	r.across(wrong("has the port of "+httpPath, strconv.Quote(profiling), "must have another, or be \"\" for nowhere"), profilingPath, httpPath)
 }
 
 func (r *reader) checkLimit(section string, qps float32, burst int) {

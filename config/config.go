@@ -103,6 +103,8 @@ type Driver struct {
 	Name string
 	// HTTPAddress is empty when nothing is to be served.
 	HTTPAddress string
+	// ProfilingAddress is empty when no profiles are to be served.
+	ProfilingAddress string
 	// KubeletRootDir is where volumes may be mounted, below its folder pods.
 	KubeletRootDir        string
 	PublishTimeout        time.Duration
@@ -113,11 +115,13 @@ type Driver struct {
 // Approver concerns the approver alone.
 type Approver struct {
 	// HTTPAddress is empty when nothing is to be served.
-	HTTPAddress    string
-	Workers        int
-	LeaderElection LeaderElection
-	ApproveOthers  bool
-	KubeAPI        // KubeAPIQPS and KubeAPIBurst
+	HTTPAddress string
+	// ProfilingAddress is empty when no profiles are to be served.
+	ProfilingAddress string
+	Workers          int
+	LeaderElection   LeaderElection
+	ApproveOthers    bool
+	KubeAPI          // KubeAPIQPS and KubeAPIBurst
 }
 
 // KubeAPI is the client-side limit on requests to the Kubernetes API. Both are

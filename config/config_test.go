@@ -56,16 +56,18 @@ func TestConversion(t *testing.T) {
 		Driver: config.Driver{
 			Name:                  "spiffe.example.org",
 			HTTPAddress:           "127.0.0.1:9402",
+			ProfilingAddress:      "localhost:6060",
 			KubeletRootDir:        "/data/kubelet",
 			PublishTimeout:        90 * time.Second,
 			MaxConcurrentRenewals: 4,
 			KubeAPI:               config.KubeAPI{KubeAPIQPS: 12.5, KubeAPIBurst: 25},
 		},
 		Approver: config.Approver{
-			HTTPAddress:   "[::1]:9403",
-			Workers:       2,
-			ApproveOthers: true,
-			KubeAPI:       config.KubeAPI{KubeAPIQPS: 50, KubeAPIBurst: 100},
+			HTTPAddress:      "[::1]:9403",
+			ProfilingAddress: "[::1]:6061",
+			Workers:          2,
+			ApproveOthers:    true,
+			KubeAPI:          config.KubeAPI{KubeAPIQPS: 50, KubeAPIBurst: 100},
 			LeaderElection: config.LeaderElection{
 				LeaseName:     "approver",
 				LeaseDuration: 30 * time.Second,

@@ -33,6 +33,7 @@ var beyondSchema = map[string]string{
 	"bad-renew-before-not-less-than-duration.yaml":         compares,
 	"bad-lease-duration-not-over-deadline.yaml":            compares,
 	"bad-renew-deadline-not-over-retry.yaml":               compares,
+	"bad-profiling-address-port-of-http.yaml":              compares,
 	"bad-file-names-equal.yaml":                            compares,
 	"bad-file-names-all-equal.yaml":                        compares,
 	"bad-file-name-equals-default.yaml":                    compares,

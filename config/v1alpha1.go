@@ -110,6 +110,7 @@ func driverFromV1alpha1(wire *v1alpha1.Driver) Driver {
 	return Driver{
 		Name:                  wire.Name,
 		HTTPAddress:           wire.HTTPAddress,
+		ProfilingAddress:      wire.ProfilingAddress,
 		KubeletRootDir:        wire.KubeletRootDir,
 		PublishTimeout:        wire.PublishTimeout.Duration,
 		MaxConcurrentRenewals: wire.MaxConcurrentRenewals,
@@ -120,10 +121,11 @@ func driverFromV1alpha1(wire *v1alpha1.Driver) Driver {
 func approverFromV1alpha1(wire *v1alpha1.Approver) Approver {
 	election := wire.LeaderElection
 	return Approver{
-		HTTPAddress:   wire.HTTPAddress,
-		Workers:       wire.Workers,
-		ApproveOthers: wire.ApproveOthers,
-		KubeAPI:       KubeAPI{wire.KubeAPIQPS, wire.KubeAPIBurst},
+		HTTPAddress:      wire.HTTPAddress,
+		ProfilingAddress: wire.ProfilingAddress,
+		Workers:          wire.Workers,
+		ApproveOthers:    wire.ApproveOthers,
+		KubeAPI:          KubeAPI{wire.KubeAPIQPS, wire.KubeAPIBurst},
 		LeaderElection: LeaderElection{
 			Enabled:       election.Enabled,
 			LeaseName:     election.LeaseName,

@@ -47,5 +47,6 @@ func run(ctx context.Context, env daemon.Env, identity, namespace string) error 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.Run(ctx) })
 	group.Go(func() error { return env.ServeHTTP(ctx, c.HTTPAddress, daemon.Checks{Ready: a.Ready}) })
+	group.Go(func() error { return env.ServeProfiles(ctx, c.ProfilingAddress) })
 	return group.Wait()
 }

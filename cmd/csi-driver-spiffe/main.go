@@ -74,5 +74,6 @@ func run(ctx context.Context, env daemon.Env, o options) error {
 	group.Go(func() error {
 		return env.ServeHTTP(ctx, c.HTTPAddress, daemon.Checks{Healthy: d.Probe, Ready: d.Ready, Detail: d.BundleDetail})
 	})
+	group.Go(func() error { return env.ServeProfiles(ctx, c.ProfilingAddress) })
 	return group.Wait()
 }

@@ -14,6 +14,12 @@ type Driver struct {
 	// HTTPAddress is where the driver serves metrics and health: `host:port`,
 	// or `:port` for all addresses. Empty: nowhere.
 	HTTPAddress string `json:"httpAddress" validate:"omitempty,listen" change:"restart,driver"`
+	// ProfilingAddress is where the driver serves profiles of itself, at
+	// `/debug/pprof/` (net/http/pprof): `host:port`, another port than that of
+	// `httpAddress`. They have no secrets in them, but making one costs CPU time, so
+	// prefer an address that only `kubectl port-forward` reaches, such as
+	// `localhost:6060`. Empty: nowhere.
+	ProfilingAddress string `json:"profilingAddress" validate:"omitempty,listen" change:"restart,driver"`
 	// KubeletRootDir is the kubelet's folder as the driver sees it, an absolute
 	// path: what the kubelet's own `--root-dir` says. The driver mounts volumes
 	// in its subfolder `pods`, and refuses to do so anywhere else.
@@ -37,6 +43,12 @@ type Approver struct {
 	// HTTPAddress is where the approver serves metrics and health: `host:port`,
 	// or `:port` for all addresses. Empty: nowhere.
 	HTTPAddress string `json:"httpAddress" validate:"omitempty,listen" change:"restart,approver"`
+	// ProfilingAddress is where the approver serves profiles of itself, at
+	// `/debug/pprof/` (net/http/pprof): `host:port`, another port than that of
+	// `httpAddress`. They have no secrets in them, but making one costs CPU time, so
+	// prefer an address that only `kubectl port-forward` reaches, such as
+	// `localhost:6060`. Empty: nowhere.
+	ProfilingAddress string `json:"profilingAddress" validate:"omitempty,listen" change:"restart,approver"`
 	// Workers is how many requests are decided at the same time, from 1 to
 	// 1000.
 	Workers int `json:"workers" validate:"min=1,max=1000" change:"restart,approver"`

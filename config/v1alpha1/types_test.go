@@ -22,7 +22,7 @@ var optional = []string{
 	"volume.files.pkcs12.keystore", "volume.files.pkcs12.truststore", "volume.files.jks.keystore", "volume.files.jks.truststore",
 	"volume.defaultFSGroup", "volume.tmpfsSize", "trustBundle.path", "certificate.renewBefore",
 	"certificate.requestAnnotations", "driver.kubeAPIQPS", "driver.kubeAPIBurst",
-	"approver.approveOthers", "approver.kubeAPIQPS", "approver.kubeAPIBurst",
+	"approver.approveOthers", "approver.kubeAPIQPS", "approver.kubeAPIBurst", "driver.profilingAddress", "approver.profilingAddress",
 }
 
 // Fields whose rules no validate tag says: each value is good, or package

@@ -18,5 +18,6 @@
 // While Run does the program's work, the configuration file is followed. What
 // has become of it is told at once by the log, and by Events on the program's
 // own pod; and to whoever asks, by /metrics, /readyz and /configz, which Run
-// serves with [Env.ServeHTTP].
+// serves with [Env.ServeHTTP]. Profiles are served apart from these, with
+// [Env.ServeProfiles].
 package daemon

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -21,7 +22,7 @@ import (
 const HashHeader = "X-Config-Hash"
 
 // NewRegistry returns a metrics registry with what every program should tell:
-// the Go runtime, the process and the build.
+// the Go runtime, the process, the build, and its requests to the Kubernetes API.
 func NewRegistry() *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -30,7 +31,7 @@ func NewRegistry() *prometheus.Registry {
 		ConstLabels: prometheus.Labels{"version": Version()},
 	})
 	build.Set(1)
-	registry.MustRegister(build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(build, ofClients, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return registry
 }
 
@@ -61,12 +62,20 @@ func (e Env) ServeHTTP(ctx context.Context, address string, checks Checks) error
 		<-ctx.Done()
 		return nil
 	}
+	if err := e.serve(ctx, address, "probes and metrics", e.handler(checks)); err != nil {
+		return fmt.Errorf("serving probes and metrics on httpAddress %s: %w", address, err)
+	}
+	return nil
+}
+
+// serve serves HTTP until ctx ends.
+func (e Env) serve(ctx context.Context, address, what string, handler http.Handler) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("listening for probes and metrics on httpAddress %s: %w", address, err)
+		return err
 	}
-	e.Log.Info("serving probes and metrics", "address", listener.Addr().String())
-	server := &http.Server{Handler: e.handler(checks), ReadHeaderTimeout: 10 * time.Second}
+	e.Log.Info("serving "+what, "address", listener.Addr().String())
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
@@ -77,7 +86,10 @@ func (e Env) ServeHTTP(ctx context.Context, address string, checks Checks) error
 
 func (e Env) handler(checks Checks) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(e.Registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(e.Registry, promhttp.HandlerOpts{
+		EnableOpenMetrics: true, // for whoever asks for it
+		ErrorLog:          slog.NewLogLogger(e.Log.Handler(), slog.LevelError),
+	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
 		if err := checks.healthy(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)

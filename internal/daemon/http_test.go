@@ -6,6 +6,7 @@ package daemon_test
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -72,6 +73,26 @@ func TestReadyzHasTheProgramsDetail(t *testing.T) {
 	p.ready = func() error { return errors.New("no API server") }
 	if code, body := get(t, p.url+"/readyz"); code != http.StatusServiceUnavailable || !strings.HasPrefix(body, "no API server\ntrust bundle refused") {
 		t.Errorf("got %d, %q", code, body)
+	}
+}
+
+// Whoever asks for OpenMetrics gets it, all others the older format.
+func TestMetricsInOpenMetrics(t *testing.T) {
+	p := start(t, minimal+serving)
+	for accept, want := range map[string]string{
+		"": "text/plain", "application/openmetrics-text;version=1.0.0": "application/openmetrics-text",
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.url+"/metrics", http.NoBody)
+		check(t, err)
+		request.Header.Set("Accept", accept)
+		response, err := http.DefaultClient.Do(request)
+		check(t, err)
+		body, err := io.ReadAll(response.Body)
+		check(t, err)
+		check(t, response.Body.Close())
+		if kind := response.Header.Get("Content-Type"); !strings.HasPrefix(kind, want) || strings.HasSuffix(string(body), "# EOF\n") != (accept != "") {
+			t.Errorf("asked for %q, got %s", accept, kind)
+		}
 	}
 }
 

@@ -8,18 +8,30 @@ import (
 	"log/slog"
 
 	"github.com/go-logr/logr"
+	"google.golang.org/grpc/grpclog"
 	"k8s.io/klog/v2"
 )
 
 // NewLogger returns a logger of a format, "text" or "json", that writes to w
-// what is of level or above, and makes the Kubernetes libraries log through it
-// as well. With a *slog.LevelVar the level can change later.
+// what is of level or above. With a *slog.LevelVar the level can change later.
+//
+// Whatever else the process logs goes the same way: what the Kubernetes
+// libraries log by klog, gRPC by grpclog, and others by the packages log and
+// log/slog. The loggers of these are one for the whole process, and those of
+// klog and gRPC are not to be changed while they are in use: call it once, at
+// the start.
 func NewLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	var handler slog.Handler = slog.NewTextHandler(w, options)
 	if format == "json" {
 		handler = slog.NewJSONHandler(w, options)
 	}
-	klog.SetLogger(logr.FromSlogHandler(handler))
-	return slog.New(handler)
+	klog.SetLoggerWithOptions(logr.FromSlogHandler(handler), klog.WriteKlogBuffer(klogLines(handler)))
+	grpclog.SetLoggerV2(&grpcLogger{handler})
+	log := slog.New(handler)
+	// What is logged by the package log has no level. It is what a library has no
+	// better way to tell of: net/http of a connection that broke.
+	slog.SetLogLoggerLevel(slog.LevelWarn)
+	slog.SetDefault(log) // and that of the package log
+	return log
 }

@@ -31,6 +31,7 @@ type flight struct {
 	pod      spiffe.PodToken
 	cancel   context.CancelCauseFunc
 	progress issuance.Progress
+	attempt  *attempt
 	landed   chan struct{}
 	landedAt time.Time
 	document *issuance.Document
@@ -64,6 +65,13 @@ func (f *flight) isStale(now time.Time) bool {
 	return f.document.NotAfter().Sub(now) < lifetime/2
 }
 
+// abandon ends the request because of why, and if it has brought a document
+// already nobody will collect that.
+func (f *flight) abandon(why error) {
+	f.cancel(why)
+	f.attempt.drop()
+}
+
 // order is the request for a pod under the present configuration.
 func (d *Driver) order(c *config.Config, volumeID string, token podToken) issuance.Order {
 	return issuance.Order{
@@ -87,18 +95,26 @@ const (
 	ofLive whose = true
 )
 
-// document returns a document for the volume, from the request that is under
-// way if there is one, else from a new one. If ctx ends first the request goes
-// on, and the error says what it waits for.
-func (d *Driver) document(ctx context.Context, state *volumeState, order issuance.Order, whose whose) (*issuance.Document, error) {
-	f := d.flight(state, order, whose)
+func (w whose) operation() operation {
+	if w == ofLive {
+		return renewing
+	}
+	return publishing
+}
+
+// collect returns a request that has brought a document for the volume: the one
+// that is under way if there is one, else a new one, which the volume has been in
+// want of since began. If ctx ends first the request goes on, and the error says
+// what it waits for. Whoever collects a document ends the attempt.
+func (d *Driver) collect(ctx context.Context, state *volumeState, order issuance.Order, whose whose, began time.Time) (*flight, error) {
+	f := d.flight(state, order, whose, began)
 	if f == nil {
 		return nil, errNotLive
 	}
 	select {
 	case <-f.landed:
-		state.collect(f)
-		return f.document, f.err
+		state.collected(f)
+		return f, f.err
 	case <-ctx.Done():
 		return nil, f.progress.Err(context.Cause(ctx))
 	}
@@ -108,10 +124,10 @@ func (d *Driver) document(ctx context.Context, state *volumeState, order issuanc
 // there is none, or if the one there is was made for another pod or policy. The
 // next one begins when the one before has ended: a volume never has two. It
 // returns nil if none may be begun.
-func (d *Driver) flight(state *volumeState, order issuance.Order, whose whose) *flight {
+func (d *Driver) flight(state *volumeState, order issuance.Order, whose whose, began time.Time) *flight {
 	ctx, cancel := context.WithCancelCause(d.life)
-	f := &flight{policy: order.Policy, pod: order.Pod, cancel: cancel, landed: make(chan struct{})}
-	f.progress.Step = func(stage issuance.Stage) { d.step(string(stage)) }
+	f := &flight{policy: order.Policy, pod: order.Pod, cancel: cancel, landed: make(chan struct{}), attempt: d.issuances.begin(whose.operation(), began)}
+	f.progress.Step = func(stage issuance.Stage) { f.attempt.enter(stage); d.step(string(stage)) }
 	present, before := state.begin(f, order, whose)
 	if present != f {
 		cancel(nil)
@@ -125,8 +141,10 @@ func (d *Driver) flight(state *volumeState, order issuance.Order, whose whose) *
 		if before != nil {
 			<-before
 		}
+		f.attempt.enter(issuance.StagePrepare)
 		f.document, f.err = d.obtain(ctx, state, f, order)
 		f.landedAt = time.Now()
+		f.attempt.landed(f.err)
 	})
 	return f
 }
@@ -144,15 +162,15 @@ func (s *volumeState) begin(f *flight, order issuance.Order, whose whose) (prese
 		if s.flight.isFor(order) && !s.flight.isStale(time.Now()) {
 			return s.flight, nil
 		}
-		s.flight.cancel(errReplaced)
+		s.flight.abandon(errReplaced)
 	}
 	before = s.landing
 	s.flight, s.landing = f, f.landed
 	return f, before
 }
 
-// collect ends a flight that has landed.
-func (s *volumeState) collect(f *flight) {
+// collected ends a flight that has landed.
+func (s *volumeState) collected(f *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flight == f {
@@ -166,7 +184,7 @@ func (s *volumeState) abandon() (landed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flight != nil {
-		s.flight.cancel(errUnpublished)
+		s.flight.abandon(errUnpublished)
 		s.flight = nil
 	}
 	return s.landing
@@ -178,7 +196,7 @@ func (s *volumeState) abandonOther(current policy.Policy) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.flight != nil && s.flight.policy != current {
-		s.flight.cancel(errReplaced)
+		s.flight.abandon(errReplaced)
 	}
 }
 

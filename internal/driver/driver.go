@@ -87,6 +87,8 @@ type Driver struct {
 	discards    discards
 	step        func(name string)
 	firstMounts precedence
+	issuances   *issuances
+	calls       calls
 	// registrar is nil if somebody else registers the driver.
 	registrar *registration.Registrar
 	// planned is the configuration that renewals are planned by.
@@ -144,7 +146,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 		owner: owner, socket: options.Socket,
 		config: options.Config, log: options.Log,
 		requester: requester, discards: newDiscards(), step: options.Step,
-		behind: newBehind(), event: options.Event,
+		behind: newBehind(), event: options.Event, issuances: newIssuances(), calls: newCalls(),
 		store: volume.New(snapshot.Volume.TmpfsPath,
 			append([]volume.Setting{volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)}, options.Volume...)...),
 	}

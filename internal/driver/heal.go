@@ -67,7 +67,7 @@ func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request p
 	moved := *live
 	moved.TargetPath = request.targetPath
 	state.setMetadata(&moved)
-	d.log.Info("mounted again", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID)
+	d.log.Info("mounted again", entryOf(state.id, &moved).fields(time.Since(request.received))...)
 	return nil
 }
 

@@ -21,12 +21,14 @@ type nodeServer struct {
 func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
 	began := time.Now()
 	snapshot := s.driver.config.Current()
+	about := entry{volume: shorten(req.GetVolumeId()), pod: podOf(req)}
 	request, err := parsePublish(req, snapshot)
 	if err == nil {
 		err = checkPlace(snapshot.Driver.KubeletRootDir, request.targetPath)
 	}
 	switch {
 	case err == nil:
+		request.received, about = began, entryOfPublish(snapshot, request)
 		err = s.driver.publish(ctx, snapshot, request)
 	case s.driver.isThere(req.GetVolumeId(), req.GetTargetPath()):
 		s.driver.log.Warn("the kubelet publishes a live volume with a request that cannot be used; the volume stays as it is",
@@ -34,8 +36,7 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 		err = nil
 	}
 	if err != nil {
-		s.driver.log.Error("publish failed", "volume", shorten(req.GetVolumeId()), "pod", podOf(req),
-			"duration", time.Since(began), "error", err)
+		s.driver.log.Error("publish failed", append(about.failed(err).fields(time.Since(began)), "error", err)...)
 		return nil, toStatus(err)
 	}
 	return &csi.NodePublishVolumeResponse{}, nil
@@ -44,14 +45,17 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 // NodeUnpublishVolume destroys a volume. It succeeds for one that is not there
 // (CSI spec: "This operation MUST be idempotent").
 func (s *nodeServer) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
+	began, about := time.Now(), entry{volume: shorten(req.GetVolumeId())}
 	err := s.driver.checkUnpublish(req)
 	if err == nil {
+		about = s.driver.entryFor(req.GetVolumeId())
 		err = s.driver.unpublish(ctx, req.GetVolumeId(), req.GetTargetPath())
 	}
 	if err != nil {
-		s.driver.log.Error("unpublish failed", "volume", shorten(req.GetVolumeId()), "error", err)
+		s.driver.log.Error("unpublish failed", append(about.fields(time.Since(began)), "error", err)...)
 		return nil, toStatus(err)
 	}
+	s.driver.log.Log(ctx, about.level(), "unpublished", about.fields(time.Since(began))...)
 	return &csi.NodeUnpublishVolumeResponse{}, nil
 }
 

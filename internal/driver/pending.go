@@ -99,11 +99,14 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 		wait := issuance.RetryAfter(err, failures, longestRetry)
 		d.log.Warn("the API server cannot be asked for a document now", "volume", state.id,
 			"pod", order.Pod.ServiceAccount.Namespace()+"/"+order.Pod.PodName, "failures", failures, "retryIn", wait, "error", err)
+		f.attempt.backingOff.Store(true)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil, f.progress.Err(context.Cause(ctx))
 		}
+		f.attempt.backingOff.Store(false)
+		d.issuances.retries[f.attempt.operation].Inc()
 		order.Token = state.latestToken(order.Token)
 	}
 }

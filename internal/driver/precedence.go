@@ -82,6 +82,7 @@ func (d *Driver) letMountsGoFirst(ctx context.Context, id string, late time.Dura
 	if live == nil {
 		return
 	}
+	state.noteDue(time.Now().Add(-late))
 	if atMost := min(longestYield, live.NotAfter.Sub(live.NotBefore)/20) - late; atMost > 0 {
 		d.firstMounts.yield(ctx, atMost)
 	}

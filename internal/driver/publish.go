@@ -73,15 +73,16 @@ func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 
 // publishFirst obtains a document and mounts the volume.
 func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
-	began := time.Now()
 	defer d.firstMounts.begin()()
 	if err := errors.Join(d.store.HasRoom(), d.requireBundle(c)); err != nil {
+		err = &placeError{error: err, stage: issuance.StagePrepare}
+		d.issuances.begin(publishing, request.received).fail(err)
 		return err
 	}
-	document, err := d.document(ctx, state, d.order(c, state.id, request.token), ofAny)
+	f, err := d.collect(ctx, state, d.order(c, state.id, request.token), ofAny, request.received)
 	for errors.Is(err, errReplaced) && ctx.Err() == nil { // the configuration has changed meanwhile
 		c = d.config.Current()
-		document, err = d.document(ctx, state, d.order(c, state.id, request.token), ofAny)
+		f, err = d.collect(ctx, state, d.order(c, state.id, request.token), ofAny, request.received)
 	}
 	if err != nil {
 		return err
@@ -95,17 +96,37 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 
 		EarlyRenewals: earlyRenewals,
 	}
-	if err := d.write(state.id, document, live); err != nil {
-		return err
-	}
-	if err := d.mount(state, live, request.targetPath); err != nil {
+	if err := d.writeAndMount(state, f, live); err != nil {
+		f.attempt.fail(err)
 		return err
 	}
 	d.setLive(c, state, live)
+	f.attempt.succeed()
 	d.dropPending(state)
 	d.discardOthers(state)
-	d.log.Info("published", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
-		"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
+	d.log.Info("published", entryOf(state.id, live).fields(f.attempt.elapsed())...)
+	return nil
+}
+
+// writeAndMount makes the document that a request has brought appear in its pod.
+func (d *Driver) writeAndMount(state *volumeState, f *flight, live *volume.Metadata) error {
+	if err := d.writeDocument(state, f, live); err != nil {
+		return err
+	}
+	f.attempt.enter(issuance.StageMount)
+	if err := d.mount(state, live, live.TargetPath); err != nil {
+		return &placeError{err, issuance.StageMount, f.document.Request}
+	}
+	return nil
+}
+
+// writeDocument puts the document that a request has brought into the files, and
+// completes live by what it wrote.
+func (d *Driver) writeDocument(state *volumeState, f *flight, live *volume.Metadata) error {
+	f.attempt.enter(issuance.StageWrite)
+	if err := d.write(state.id, f.document, live); err != nil {
+		return &placeError{err, issuance.StageWrite, f.document.Request}
+	}
 	return nil
 }
 

@@ -43,24 +43,24 @@ func (d *Driver) renew(ctx context.Context, id string) {
 		d.log.Info("renewal waits for the kubelet to publish again", "volume", id, "reason", err)
 		return
 	}
-	began, snapshot := time.Now(), d.config.Current()
-	if live := state.metadata(); live != nil && !d.isDue(snapshot, id, live, began) {
+	began, snapshot := state.becameDue(), d.config.Current()
+	if live := state.metadata(); live != nil && !d.isDue(snapshot, id, live, time.Now()) {
 		d.plan(snapshot, state, live)
 		return
 	}
-	err = d.renewWith(ctx, snapshot, state, token)
+	if state.hasFailed() {
+		d.issuances.retries[renewing].Inc()
+	}
+	err = d.renewWith(ctx, snapshot, state, token, began)
 	switch {
-	case err == nil:
-		live := state.metadata()
-		d.log.Info("renewed", "volume", id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
-			"request", live.Request, "notAfter", live.NotAfter, "duration", time.Since(began))
+	case err == nil: // which it has told of
 	case errors.Is(err, errNotLive), errors.Is(err, errUnpublished), d.life.Err() != nil:
 	case errors.Is(err, errReplaced): // the configuration has changed meanwhile
 		if live := state.metadata(); live != nil {
 			d.plan(d.config.Current(), state, live)
 		}
 	default:
-		d.retryLater(state, err)
+		d.retryLater(state, err, time.Since(began))
 	}
 }
 
@@ -71,34 +71,39 @@ func (d *Driver) isDue(c *config.Config, id string, live *volume.Metadata, now t
 	return isOutdated(c, live, now) || !renewalTime(c, id, live).After(now.Add(margin))
 }
 
-func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeState, token podToken) error {
+func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeState, token podToken, began time.Time) error {
 	// A request that takes longer is collected by the next attempt. Without a
 	// bound, a few that are never signed would hold up the renewals of all.
 	ctx, cancel := context.WithTimeout(ctx, c.Driver.PublishTimeout)
 	defer cancel()
-	document, err := d.document(ctx, state, d.order(c, state.id, token), ofLive)
+	f, err := d.collect(ctx, state, d.order(c, state.id, token), ofLive, began)
 	if err != nil {
 		return err
 	}
 	if err := state.lock(ctx); err != nil {
+		f.attempt.fail(err)
 		return err
 	}
 	defer state.unlock()
-	return d.replace(c, state, document)
+	return d.replace(c, state, f)
 }
 
 // replace puts a new document into a live volume. The caller holds the lock.
-func (d *Driver) replace(c *config.Config, state *volumeState, document *issuance.Document) error {
+func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error {
 	live := state.metadata()
 	if live == nil {
+		f.attempt.fail(errNotLive)
 		return errNotLive
 	}
 	renewed := *live
 	renewed.EarlyRenewals = earlyAfter(c, state.id, live, time.Now())
-	if err := d.write(state.id, document, &renewed); err != nil {
+	if err := d.writeDocument(state, f, &renewed); err != nil {
+		f.attempt.fail(err)
 		return err
 	}
 	d.setLive(c, state, &renewed)
+	f.attempt.succeed()
+	d.log.Info("renewed", entryOf(state.id, &renewed).fields(f.attempt.elapsed())...)
 	d.dropPending(state)
 	d.discardOthers(state)
 	return nil
@@ -106,7 +111,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, document *issuanc
 
 // retryLater puts a renewal that failed off, the longer the more often it has
 // failed.
-func (d *Driver) retryLater(state *volumeState, err error) {
+func (d *Driver) retryLater(state *volumeState, err error, took time.Duration) {
 	state.mu.Lock()
 	state.failures++
 	state.noteError(err)
@@ -117,8 +122,8 @@ func (d *Driver) retryLater(state *volumeState, err error) {
 		return
 	}
 	wait := min(issuance.Backoff(failures), longestWait(live))
-	d.log.Error("renewal failed", "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
-		"notAfter", live.NotAfter, "failures", failures, "retryIn", wait, "error", err)
+	d.log.Error("renewal failed", append(entryOf(state.id, live).failed(err).fields(took),
+		"failures", failures, "retryIn", wait, "error", err)...)
 	d.schedule.ScheduleAfter(state.id, wait)
 }
 
@@ -126,6 +131,34 @@ func (d *Driver) retryLater(state *volumeState, err error) {
 // should not have ended long before the next attempt.
 func longestWait(live *volume.Metadata) time.Duration {
 	return max(live.NotAfter.Sub(live.NotBefore)/10, time.Second)
+}
+
+// noteDue notes since when a volume is due, for the renewal that is about to
+// begin.
+func (s *volumeState) noteDue(since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dueSince = since
+}
+
+// becameDue returns since when the volume has been due, as far as that is known,
+// else the present time.
+func (s *volumeState) becameDue() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	since := s.dueSince
+	s.dueSince = time.Time{}
+	if since.IsZero() {
+		return time.Now()
+	}
+	return since
+}
+
+// hasFailed reports whether the last renewal failed.
+func (s *volumeState) hasFailed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failures > 0
 }
 
 // tokenForRenewal returns the pod's token if the API server would still take

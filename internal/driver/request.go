@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
@@ -43,6 +44,8 @@ type publishRequest struct {
 	targetPath string
 	fsGroup    *int64
 	token      podToken
+	// received is when the kubelet's call came.
+	received time.Time
 }
 
 // parsePublish checks everything that can be told from the request alone.
@@ -74,7 +77,7 @@ func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishR
 	if err != nil {
 		return publishRequest{}, err
 	}
-	return publishRequest{req.GetVolumeId(), target, group, token}, nil
+	return publishRequest{volumeID: req.GetVolumeId(), targetPath: target, fsGroup: group, token: token}, nil
 }
 
 // checkAttributes refuses what was meant for this driver and is misspelt.

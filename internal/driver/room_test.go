@@ -86,7 +86,7 @@ func TestRenewalBesideABundleThatHasNoRoom(t *testing.T) {
 
 	check(t, os.WriteFile(filler, make([]byte, 900<<10), 0o600)) // into the reserve
 	renewed := newDocument(t)
-	check(t, d.replace(d.config.Current(), state, renewed))
+	check(t, d.replace(d.config.Current(), state, landed(d, renewed)))
 	chain, key, err := renewed.Marshal()
 	check(t, err)
 	mustRead("tls.key", key)
@@ -116,7 +116,7 @@ func TestRenewalWithoutAnyRoom(t *testing.T) {
 	check(t, d.write(testVolume, before, live))
 	d.setLive(d.config.Current(), state, live)
 	_ = os.WriteFile(filepath.Join(d.store.Root(), "filler"), make([]byte, 1<<20), 0o600) // until it is full
-	if err := d.replace(d.config.Current(), state, newDocument(t)); !errors.Is(err, volume.ErrFull) {
+	if err := d.replace(d.config.Current(), state, landed(d, newDocument(t))); !errors.Is(err, volume.ErrFull) {
 		t.Errorf("got %v, want ErrFull", err)
 	}
 	_, key, err := before.Marshal()

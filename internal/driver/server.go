@@ -14,11 +14,10 @@ import (
 // serve answers the kubelet until ctx ends, and lets calls that have begun
 // return.
 func (d *Driver) serve(ctx context.Context, listener net.Listener) error {
-	identity := &identityServer{driver: d}
-	node := &nodeServer{driver: d}
 	// The server of csi-lib would log whole requests, and with them the tokens
 	// in the volume context; the node service logs its calls itself.
-	server := csilib.NewGRPCServerWithListener(listener, logr.Discard(), identity, nil, node)
+	server := csilib.NewGRPCServerWithListener(listener, logr.Discard(),
+		measuredIdentity{&identityServer{driver: d}, d.calls}, nil, measuredNode{&nodeServer{driver: d}, d.calls})
 	d.log.Info("serving the kubelet", "socket", listener.Addr().String(), "node", d.owner.Node)
 	defer context.AfterFunc(ctx, server.Stop)()
 	return server.Run()

@@ -267,7 +267,7 @@ func TestNewWithoutAGoodTrustBundleServesLiveVolumes(t *testing.T) {
 	}
 
 	document := newDocument(t)
-	check(t, d.replace(d.config.Current(), d.volumes.acquire(testVolume), document))
+	check(t, d.replace(d.config.Current(), d.volumes.acquire(testVolume), landed(d, document)))
 	_, key, err := document.Marshal()
 	check(t, err)
 	for name, want := range map[string][]byte{"tls.key": key, "ca.crt": root} {

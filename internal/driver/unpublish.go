@@ -62,9 +62,6 @@ func (d *Driver) destroy(ctx context.Context, state *volumeState, target string)
 	if err := d.store.Remove(id); err != nil {
 		return err
 	}
-	if live != nil {
-		d.log.Info("unpublished", "volume", id, "pod", live.Pod(), "spiffeID", live.SPIFFEID)
-	}
 	state.forget()
 	d.reissued(id)
 	d.compare(state)

@@ -37,7 +37,7 @@ func TestRenewalOfAVolumeThatIsGone(t *testing.T) {
 	t.Parallel()
 	n, d, state, token := liveVolume(t, -time.Minute)
 	check(t, d.unpublish(t.Context(), testVolume, n.target))
-	if err := d.renewWith(t.Context(), d.config.Current(), state, token); !errors.Is(err, errNotLive) {
+	if err := d.renewWith(t.Context(), d.config.Current(), state, token, time.Now()); !errors.Is(err, errNotLive) {
 		t.Errorf("got %v, want %v", err, errNotLive)
 	}
 	d.background.Wait()
@@ -55,11 +55,11 @@ func TestRenewalOfAVolumeThatIsLeaving(t *testing.T) {
 	t.Parallel()
 	_, d, state, token := liveVolume(t, -time.Minute)
 	state.leave(true)
-	if f := d.flight(state, d.order(d.config.Current(), testVolume, token), ofLive); f != nil {
+	if f := d.flight(state, d.order(d.config.Current(), testVolume, token), ofLive, time.Now()); f != nil {
 		t.Error("a request was begun")
 	}
 	state.leave(false)
-	if f := d.flight(state, d.order(d.config.Current(), testVolume, token), ofLive); f == nil {
+	if f := d.flight(state, d.order(d.config.Current(), testVolume, token), ofLive, time.Now()); f == nil {
 		t.Error("no request was begun for a volume that stays")
 	}
 }

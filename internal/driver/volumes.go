@@ -60,6 +60,8 @@ type volumeState struct {
 	askedAt time.Time
 	// dueWithoutToken is set when a renewal was due and there was no token.
 	dueWithoutToken bool
+	// dueSince is since when a renewal that is about to begin has been due.
+	dueSince time.Time
 	// hiddenBy is what the pod's containers may see in place of the volume, since it
 	// was mounted first; empty: nothing.
 	hiddenBy string

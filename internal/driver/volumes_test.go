@@ -27,10 +27,10 @@ func TestVolumesForgetWhatThereIsNothingToKnowOf(t *testing.T) {
 		{"published", func(s *volumeState) { s.setMetadata(&volume.Metadata{}) }, true},
 		{"a request is under way", func(s *volumeState) { s.flight = &flight{} }, true},
 		{"published, and unpublished", func(s *volumeState) { s.setMetadata(&volume.Metadata{}); s.forget() }, false},
-		{"a request was collected", func(s *volumeState) { f := &flight{}; s.flight = f; s.collect(f) }, false},
-		{"an earlier request was collected", func(s *volumeState) { s.flight = &flight{}; s.collect(&flight{}) }, true},
+		{"a request was collected", func(s *volumeState) { f := &flight{}; s.flight = f; s.collected(f) }, false},
+		{"an earlier request was collected", func(s *volumeState) { s.flight = &flight{}; s.collected(&flight{}) }, true},
 		{"a request was abandoned", func(s *volumeState) {
-			s.flight = &flight{cancel: func(error) {}}
+			s.flight = &flight{cancel: func(error) {}, attempt: newIssuances().begin(publishing, time.Now())}
 			s.abandon()
 			s.abandon()
 		}, false},
@@ -131,7 +131,7 @@ func TestTokenForRenewal(t *testing.T) {
 func TestCancellingAFlightSaysWhy(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	state := &volumeState{flight: &flight{cancel: cancel}}
+	state := &volumeState{flight: &flight{cancel: cancel, attempt: newIssuances().begin(publishing, time.Now())}}
 	if err := state.explain(errStopping); !errors.Is(err, errStopping) {
 		t.Errorf("explained as %v", err)
 	}
@@ -183,11 +183,11 @@ func TestFlightOfAnotherPolicyIsCancelled(t *testing.T) {
 	state := d.volumes.acquire(testVolume)
 	request, err := parsePublish(goodRequest(), testConfig(t))
 	check(t, err)
-	one := d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny)
-	if same := d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny); same != one {
+	one := d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny, time.Now())
+	if same := d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny, time.Now()); same != one {
 		t.Error("two requests under one policy")
 	}
-	other := d.flight(state, d.order(testConfig(t, "certificate: {duration: 2h}"), testVolume, request.token), ofAny)
+	other := d.flight(state, d.order(testConfig(t, "certificate: {duration: 2h}"), testVolume, request.token), ofAny, time.Now())
 	if other == one {
 		t.Error("a request of another policy is used")
 	}
@@ -211,7 +211,7 @@ func TestFlightsOfOneVolumeBeginAndEndAtOnce(t *testing.T) {
 		users.Go(func() {
 			for range 200 {
 				state := d.volumes.acquire(testVolume)
-				d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny)
+				d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny, time.Now())
 				<-state.abandon()
 				d.volumes.release(state)
 			}

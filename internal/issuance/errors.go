@@ -26,19 +26,6 @@ var (
 	ErrNotOurs = errors.New("a CertificateRequest of this name is there already, and is not the driver's")
 )
 
-// Stage is how far a request has come. Its text completes "while ...".
-type Stage string
-
-// The stages of a request, in order.
-const (
-	StagePrepare Stage = "preparing the request"
-	StageClear   Stage = "deleting an earlier request of the volume"
-	StageCreate  Stage = "creating a CertificateRequest as the pod's ServiceAccount"
-	StageApprove Stage = "waiting for approval"
-	StageSign    Stage = "waiting for the issuer to sign"
-	StageVerify  Stage = "verifying the certificate"
-)
-
 // Error says why a pod has no document. Its text is what people read in the
 // events of the pod.
 type Error struct {

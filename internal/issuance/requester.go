@@ -102,7 +102,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 	if err := r.tracker.waitForSync(ctx); err != nil {
 		return nil, &Error{Stage: StagePrepare, Err: err}
 	}
-	if err := r.clear(ctx, order.VolumeID, pending.Request); err != nil {
+	if err := r.clear(ctx, order.VolumeID, pending.Request, progress); err != nil {
 		return nil, err
 	}
 	// Subscribed before the request exists, so that no change can be missed.
@@ -123,11 +123,12 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 
 // clear deletes the volume's other requests that are still open, of which there
 // may be one if a process was killed in a bad moment. A volume never has two.
-func (r *Requester) clear(ctx context.Context, volumeID string, keep types.NamespacedName) error {
+func (r *Requester) clear(ctx context.Context, volumeID string, keep types.NamespacedName, progress *Progress) error {
 	for _, name := range r.tracker.openOf(volumeID) {
 		if name == keep {
 			continue
 		}
+		progress.set(name, StageClear, nil)
 		if err := r.Delete(ctx, []types.NamespacedName{name}); err != nil {
 			return &Error{name, StageClear, err}
 		}

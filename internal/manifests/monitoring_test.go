@@ -61,7 +61,7 @@ func TestAlertsAndDashboardAskForMetricsThatExist(t *testing.T) {
 	t.Parallel()
 	readme, err := os.ReadFile(repository + "/README.md")
 	check(t, err)
-	metric := regexp.MustCompile(`csi_driver_spiffe_[a-z_]+`)
+	metric := regexp.MustCompile(`(csi_driver_spiffe|rest_client)_[a-z_]+`)
 	histogram := regexp.MustCompile(`_(bucket|count|sum)$`)
 	for name, expression := range expressions(t) {
 		if _, err := metricsql.Parse(grafana.Replace(expression)); err != nil {
@@ -114,6 +114,7 @@ func TestThereIsAnAlertForEachThing(t *testing.T) {
 	for _, alert := range []string{
 		"ConfigReloadFailed", "ConfigHashesDiffer", "SVIDNearExpiry", "RequestsDenied", "NoLeader",
 		"TrustBundleReloadFailed", "TrustBundleNearExpiry", "VolumesBehind",
+		"SVIDExpired", "RenewalsOverdue", "IssuancesFail", "PodsWait", "PublishSlow", "VolumesHidden",
 	} {
 		if all["CSIDriverSPIFFE"+alert] == "" {
 			t.Errorf("there is no alert %s", alert)

@@ -1,0 +1,112 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// volumesCollector tells of all volumes, none of it by pod, by one look at each.
+type volumesCollector struct{ driver *Driver }
+
+// Describe implements prometheus.Collector.
+func (c *volumesCollector) Describe(descs chan<- *prometheus.Desc) {
+	prometheus.DescribeByCollect(c, descs)
+}
+
+// Collect implements prometheus.Collector.
+func (c *volumesCollector) Collect(metrics chan<- prometheus.Metric) {
+	gauge := func(name, help string, value float64) {
+		desc := prometheus.NewDesc("csi_driver_spiffe_"+name, help, nil, nil)
+		metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value)
+	}
+	t := c.driver.tally(time.Now())
+	gauge("volumes", "Live volumes of this node.", float64(t.live))
+	gauge("volumes_hidden", "Live volumes mounted over something else, which containers see that were started before.", float64(t.hidden))
+	gauge("volumes_overdue", "Live volumes whose document should have been renewed by now.", float64(t.overdue))
+	gauge("volumes_expired", "Live volumes whose document has expired.", float64(t.expired))
+	gauge("volumes_backing_off", "Volumes whose last attempt failed, and which wait for the next.", float64(t.backingOff))
+	gauge("renewals_due_within_hour", "Live volumes that are due for renewal within the next hour, or already.", float64(t.dueSoon))
+	earliest := 0.0
+	if t.live > 0 {
+		earliest = float64(t.earliest.Unix())
+	}
+	gauge("earliest_expiry_timestamp_seconds", "When the first of the documents of live volumes expires, in seconds since 1970; 0 if there is none.", earliest)
+	under := prometheus.NewDesc("csi_driver_spiffe_issuances_in_progress",
+		"Attempts to bring a document into a volume that are under way, by what they are for and the stage that they are in.", []string{"operation", "stage"}, nil)
+	for _, op := range []operation{publishing, renewing} {
+		for _, stage := range stagesOf(op) {
+			metrics <- prometheus.MustNewConstMetric(under, prometheus.GaugeValue, float64(t.inProgress[op][stage]), string(op), stage.Word())
+		}
+	}
+}
+
+// tally is how many volumes there are of each kind.
+type tally struct {
+	live, hidden, overdue, expired, backingOff, dueSoon int
+	// earliest is when the first document expires, if there is one.
+	earliest   time.Time
+	inProgress map[operation]map[issuance.Stage]int
+}
+
+func (d *Driver) tally(now time.Time) *tally {
+	t := &tally{inProgress: map[operation]map[issuance.Stage]int{publishing: {}, renewing: {}}}
+	c := d.config.Current()
+	d.volumes.each(func(state *volumeState) {
+		live := state.countInto(t)
+		if live == nil {
+			return
+		}
+		t.countDocument(c, state.id, live, now)
+		due, planned := d.schedule.Due(state.id)
+		if !planned { // it is being renewed, or waits for a token
+			due = c.RenewalTime(live.NotBefore, live.NotAfter, state.id)
+		}
+		if due.Before(now.Add(time.Hour)) {
+			t.dueSoon++
+		}
+	})
+	return t
+}
+
+// countDocument counts the document of a live volume.
+func (t *tally) countDocument(c *config.Config, id string, live *volume.Metadata, now time.Time) {
+	t.live++
+	if t.earliest.IsZero() || live.NotAfter.Before(t.earliest) {
+		t.earliest = live.NotAfter
+	}
+	if !now.Before(live.NotAfter) {
+		t.expired++
+	}
+	if !now.Before(c.RenewalTime(live.NotBefore, live.NotAfter, id)) {
+		t.overdue++
+	}
+}
+
+// countInto counts what is going on with a volume, and returns what was
+// published, or nil.
+func (s *volumeState) countInto(t *tally) *volume.Metadata {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waits := s.live != nil && s.failures > 0 && !s.renewing.Load()
+	if s.flight != nil {
+		if stage, underWay := s.flight.attempt.now(); underWay {
+			t.inProgress[s.flight.attempt.operation][stage]++
+		}
+		waits = waits || s.flight.attempt.backingOff.Load()
+	}
+	if waits {
+		t.backingOff++
+	}
+	if s.hiddenBy != "" {
+		t.hidden++
+	}
+	return s.live
+}
