@@ -72,6 +72,7 @@ func New(options Options) (*Approver, error) {
 		certManager: certManager, leases: leases,
 	}
 	a.inbox = newInbox(a.rollout.isOurs)
+	a.inbox.approvedByOther = a.warnOfOther
 	a.sources = &sources{
 		inbox: a.inbox, requests: certManager.CertmanagerV1().CertificateRequests(""), log: options.Log,
 		running: map[scope]runningSource{},

@@ -17,6 +17,9 @@ import (
 // not the leader only holds them.
 type inbox struct {
 	isOurs func(cmmeta.IssuerReference) bool
+	// approvedByOther is called for a request for an SVID that waited here, and
+	// that another approver has approved; the lock is held.
+	approvedByOther func(*cmapi.CertificateRequest)
 
 	mu    sync.Mutex
 	views map[scope]*view
@@ -38,7 +41,7 @@ func (e entry) item() item {
 
 // newInbox returns an empty inbox. isOurs tells whether a request is for an SVID.
 func newInbox(isOurs func(cmmeta.IssuerReference) bool) *inbox {
-	return &inbox{isOurs: isOurs, views: map[scope]*view{}}
+	return &inbox{isOurs: isOurs, approvedByOther: func(*cmapi.CertificateRequest) {}, views: map[scope]*view{}}
 }
 
 // serve has what waits, and all that comes from now on, go to a queue, until

@@ -8,6 +8,7 @@ import (
 
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
@@ -37,6 +38,13 @@ func slim(request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
 		kept.Annotations = map[string]string{policy.AnnotationHash: stamp}
 	}
 	return kept
+}
+
+// isApprovedByOther reports whether a request was approved, and not by an approver
+// of this kind.
+func isApprovedByOther(request *cmapi.CertificateRequest) bool {
+	approval := apiutil.GetCertificateRequestCondition(request, cmapi.CertificateRequestConditionApproved)
+	return approval != nil && approval.Status == cmmeta.ConditionTrue && approval.Reason != ConditionReason
 }
 
 // decided reports whether an approver has spoken, which is final.

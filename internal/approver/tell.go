@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
@@ -67,6 +68,18 @@ func (a *Approver) complain(request *cmapi.CertificateRequest, err error) {
 		a.log.Error("writing a decision failed; it is tried again until it works", "request", request.Namespace+"/"+request.Name,
 			"issuer", shown(policy.IssuerRef(request.Spec.IssuerRef).String()), "error", shownError(err))
 	}
+}
+
+// warnOfOther tells of a request for an SVID that somebody else has approved, most
+// likely without looking at it: an issuer then signs whatever is asked for.
+func (a *Approver) warnOfOther(request *cmapi.CertificateRequest) {
+	if !a.complaints.due("approved by another", time.Now()) {
+		return
+	}
+	approval := apiutil.GetCertificateRequestCondition(request, cmapi.CertificateRequestConditionApproved)
+	a.log.Warn("a request for the issuer was approved by another approver, which may let everything pass; is cert-manager's default approver off?",
+		"request", request.Namespace+"/"+request.Name, "issuer", shown(policy.IssuerRef(request.Spec.IssuerRef).String()),
+		"by", shown(approval.Reason), "message", shown(approval.Message))
 }
 
 // betweenComplaints of one class goes at least this long.

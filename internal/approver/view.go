@@ -62,6 +62,9 @@ func (v *view) Update(obj any) error {
 
 func (v *view) update(request *cmapi.CertificateRequest) {
 	if !v.wants(request) {
+		if _, waited := v.waiting[request.UID]; waited && isApprovedByOther(request) && v.inbox.isOurs(request.Spec.IssuerRef) {
+			v.inbox.approvedByOther(request)
+		}
 		delete(v.waiting, request.UID)
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"testing"
 
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,6 +42,32 @@ func TestViewKeepsWhatWaitsAndNothingElse(t *testing.T) {
 	}
 	if v.hasSynced() {
 		t.Error("it has synced before the first list")
+	}
+}
+
+// That another approver lets a request for an SVID pass is told, once; that it
+// denies one, that it approves what is not for us to decide, and that we have
+// decided ourselves is not.
+func TestViewTellsOfAnotherApprover(t *testing.T) {
+	t.Parallel()
+	var told []string
+	box := newInbox(ours().includes)
+	box.approvedByOther = func(request *cmapi.CertificateRequest) { told = append(told, request.Name) }
+	v := box.open(scope{})
+	decide := func(name, issuer string, kind cmapi.CertificateRequestConditionType, reason string) {
+		request := named(name, issuer)
+		check(t, v.Add(request))
+		request = request.DeepCopy()
+		apiutil.SetCertificateRequestCondition(request, kind, cmmeta.ConditionTrue, reason, "")
+		check(t, v.Update(request))
+		check(t, v.Update(request)) // when it is signed
+	}
+	decide("passed", "ca", cmapi.CertificateRequestConditionApproved, "cert-manager.io")
+	decide("denied", "ca", cmapi.CertificateRequestConditionDenied, "policy.cert-manager.io")
+	decide("theirs", "other", cmapi.CertificateRequestConditionApproved, "cert-manager.io")
+	decide("ours", "ca", cmapi.CertificateRequestConditionApproved, ConditionReason)
+	if !slices.Equal(told, []string{"passed"}) {
+		t.Errorf("told of %q", told)
 	}
 }
 

@@ -105,6 +105,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 	d.dropPending(state)
 	d.discardOthers(state)
 	d.log.Info("published", entryOf(state.id, live).fields(f.attempt.elapsed())...)
+	d.compareLifetime(state, live)
 	return nil
 }
 
@@ -130,6 +131,17 @@ func (d *Driver) writeDocument(state *volumeState, f *flight, live *volume.Metad
 	return nil
 }
 
+// compareLifetime tells if the issuer has signed for less than it was asked to. It
+// may, and renewals follow what it has signed for, but somebody has to know: there
+// are more of them, and less time to mend what keeps them from happening.
+func (d *Driver) compareLifetime(state *volumeState, live *volume.Metadata) {
+	const tolerance = 2 * time.Second // times in certificates are whole seconds
+	if got := live.NotAfter.Sub(live.NotBefore); got < live.Duration-tolerance {
+		d.log.Warn("the issuer has signed for less than certificate.duration", "volume", state.id, "pod", live.Pod(),
+			"request", live.Request, "asked", live.Duration, "got", got)
+	}
+}
+
 // setLive notes that the volume has a new document, and when it is due for
 // renewal. A document that is due on arrival, because the clocks of node and
 // issuer differ or because the issuer signs for less than was asked, counts as a
@@ -148,7 +160,7 @@ func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Meta
 	if !isOutdated(d.config.Current(), live, now) {
 		d.reissued(state.id)
 	}
-	d.log.Warn(dueOnArrival, "volume", state.id,
+	d.log.Warn(dueOnArrival, "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
 		"notBefore", live.NotBefore, "notAfter", live.NotAfter, "retryIn", wait)
 	d.schedule.ScheduleAfter(state.id, wait)
 }

@@ -75,6 +75,8 @@ func describe(err error) string {
 	switch {
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), `cannot create resource "certificaterequests"`):
 		return fmt.Sprintf("%v: let the pod's ServiceAccount create certificaterequests.cert-manager.io in its namespace (a Role with verb \"create\", and a RoleBinding)", err)
+	case strings.Contains(err.Error(), `failed calling webhook "webhook.cert-manager.io"`):
+		return fmt.Sprintf("%v: is cert-manager-webhook running?", err)
 	case apierrors.IsUnauthorized(err):
 		return fmt.Sprintf("%v: the API server does not accept the pod's token; has the pod been deleted?", err)
 	case apierrors.IsNotFound(err) && strings.Contains(err.Error(), "could not find the requested resource"):

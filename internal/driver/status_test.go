@@ -54,6 +54,7 @@ func TestToStatus(t *testing.T) {
 		{"over quota", at(issuance.StageCreate, apierrors.NewForbidden(resource, "", errors.New("exceeded quota"))), codes.PermissionDenied, "exceeded quota"},
 		{"token not accepted", at(issuance.StageCreate, apierrors.NewUnauthorized("x")), codes.Unauthenticated, "has the pod been deleted?"},
 		{"no cert-manager", at(issuance.StageCreate, apierrors.NewGenericServerResponse(404, "post", resource, "", "", 0, true)), codes.FailedPrecondition, "is cert-manager installed"},
+		{"no webhook", at(issuance.StageCreate, apierrors.NewInternalError(errors.New(`failed calling webhook "webhook.cert-manager.io": x`))), codes.Unavailable, "is cert-manager-webhook running?"},
 		{"a webhook objects", at(issuance.StageCreate, apierrors.NewBadRequest("x")), codes.FailedPrecondition, "x"},
 		{"not valid", at(issuance.StageCreate, apierrors.NewInvalid(schema.GroupKind{}, "", nil)), codes.FailedPrecondition, ""},
 		{"the API server is overloaded", at(issuance.StageCreate, apierrors.NewTooManyRequests("x", 1)), codes.Unavailable, "x"},

@@ -244,7 +244,12 @@ func (w *world) hashes(t *testing.T) map[string]string {
 
 // metrics are what a pod says of itself.
 func metrics(ctx context.Context, pod corev1.Pod, port int) (string, error) {
-	url := fmt.Sprintf("http://%s:%d/metrics", pod.Status.PodIP, port)
+	return get(ctx, pod, port, "/metrics")
+}
+
+// get is what a pod answers, whatever the code.
+func get(ctx context.Context, pod corev1.Pod, port int, path string) (string, error) {
+	url := fmt.Sprintf("http://%s:%d%s", pod.Status.PodIP, port, path)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return "", err

@@ -112,6 +112,7 @@ func fsGroup(t *testing.T, w *world) {
 		w.report.add("user 123, "+pod, 0, "reads its files: `"+strings.TrimSpace(mode)+"`")
 	}
 	w.deletePods(t, sandbox, "app=fs-group")
+	unreadable(t, w, byAttribute.DeepCopy())
 }
 
 // everyDocument waits until the documents of all pods with a label are as wanted.

@@ -19,6 +19,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // words makes pods that cannot get a document, and reads in their events why.
@@ -39,6 +41,7 @@ func words(t *testing.T, w *world) {
 			pod.Spec.Volumes[0].CSI.VolumeAttributes = map[string]string{"spiffe.csi.cert-manager.io/fsgroup": "1"}
 		}), "spiffe.csi.cert-manager.io/fsgroup")
 	})
+	step(t, "unregistered driver", func(t *testing.T) { unregistered(t, w) })
 	step(t, "static pod", func(t *testing.T) { staticPod(t, w) })
 	step(t, "denied", func(t *testing.T) { denied(t, w) })
 	step(t, "init container", func(t *testing.T) { initContainer(t, w) })
@@ -135,11 +138,14 @@ func staticPod(t *testing.T, w *world) {
 	if err := os.WriteFile(file, manifest, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const refusal = "static pods may not reference csidrivers"
+	const refusal = troubleshooting.Row("static pods may not reference csidrivers")
 	eventually(t, patience, "the kubelet's refusal in its log", func(context.Context) error {
 		log, err := os.ReadFile(filepath.Join(w.state, "log/kubelet.log"))
-		if err == nil && !strings.Contains(string(log), refusal) {
+		if err == nil && !refusal.In(string(log)) {
 			err = errors.New("it is not there")
+		}
+		if err == nil {
+			refusal.Seen(t, string(log))
 		}
 		return err
 	})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/approver"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // gate has the approver reach the API server through a gate.
@@ -31,13 +32,21 @@ func (w *world) logged(text string) {
 	w.eventually("the log says: "+text, func() bool { return strings.Contains(w.log.String(), text) })
 }
 
+// logs waits until the daemons have logged what a row of README says that people
+// see.
+func (w *world) logs(row troubleshooting.Row) {
+	w.t.Helper()
+	w.eventually("the log says: "+string(row), func() bool { return row.In(w.log.String()) })
+	row.Seen(w.t, w.log.String())
+}
+
 func TestApproverOutlivesTheAPIServer(t *testing.T) {
 	w := prepare(t)
 	gate := w.gate()
 	w.startApprover()
 	w.requireApproved(w.request(w.spec("example-app")))
 	gate.Shut()
-	w.logged("CertificateRequests cannot be watched")
+	w.logs(troubleshooting.Row("CertificateRequests cannot be watched"))
 	good, bad := w.request(w.spec("example-app")), w.request(w.spec("somebody-else"))
 	gate.Open()
 	w.requireApproved(good)
@@ -73,35 +82,43 @@ func TestApproverLosesNothingWhenItsWatchIsCut(t *testing.T) {
 	}
 }
 
-// A webhook that does not answer, in the way of nobody but this test.
-func TestApproverWaitsForTheWebhook(t *testing.T) {
-	w := prepare(t)
+// breakWebhook puts a webhook in the way of the world's namespace, and of nobody
+// else, that has the name of cert-manager's and does not answer. It waits until a
+// call to the API fails because of that.
+func (w *world) breakWebhook(operation admissionv1.OperationType, resource string, call func() error) (restore func()) {
+	w.t.Helper()
 	hooks := w.Kubernetes.AdmissionregistrationV1().ValidatingWebhookConfigurations()
-	_, err := hooks.Create(t.Context(), &admissionv1.ValidatingWebhookConfiguration{
+	_, err := hooks.Create(w.t.Context(), &admissionv1.ValidatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Name: w.issuer},
 		Webhooks: []admissionv1.ValidatingWebhook{{
 			Name: "webhook.cert-manager.io", ClientConfig: admissionv1.WebhookClientConfig{URL: ptr.To("https://127.0.0.1:1/validate")},
 			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"kubernetes.io/metadata.name": w.workload.Namespace}},
 			Rules: []admissionv1.RuleWithOperations{{
-				Operations: []admissionv1.OperationType{admissionv1.Update},
-				Rule:       admissionv1.Rule{APIGroups: []string{"cert-manager.io"}, APIVersions: []string{"v1"}, Resources: []string{"certificaterequests/status"}},
+				Operations: []admissionv1.OperationType{operation},
+				Rule:       admissionv1.Rule{APIGroups: []string{"cert-manager.io"}, APIVersions: []string{"v1"}, Resources: []string{resource}},
 			}},
 			SideEffects: ptr.To(admissionv1.SideEffectClassNone), AdmissionReviewVersions: []string{"v1"},
 		}},
 	}, metav1.CreateOptions{})
 	w.check(err)
+	w.eventually("the API server asks the webhook", func() bool { return call() != nil })
+	return func() { w.t.Helper(); w.check(hooks.Delete(w.t.Context(), w.issuer, metav1.DeleteOptions{})) }
+}
+
+func TestApproverWaitsForTheWebhook(t *testing.T) {
+	w := prepare(t)
 	name := w.request(w.spec("example-app"))
 	requests := w.CertManager.CertmanagerV1().CertificateRequests(w.workload.Namespace)
-	w.eventually("the API server asks the webhook", func() bool {
+	restore := w.breakWebhook(admissionv1.Update, "certificaterequests/status", func() error {
 		request, err := requests.Get(t.Context(), name, metav1.GetOptions{})
 		w.check(err)
 		_, err = requests.UpdateStatus(t.Context(), request, metav1.UpdateOptions{DryRun: []string{metav1.DryRunAll}})
-		return err != nil
+		return err
 	})
 	w.startApprover()
-	w.logged("is cert-manager-webhook running?")
+	w.logs(troubleshooting.Row("cert-manager's webhook, …, does not answer"))
 	w.requireUndecided(name)
-	w.check(hooks.Delete(t.Context(), w.issuer, metav1.DeleteOptions{}))
+	restore()
 	w.requireApproved(name)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // spec is what the driver would ask for, for a ServiceAccount of the world's
@@ -110,6 +111,7 @@ func TestApproverIsNotFooledByAStamp(t *testing.T) {
 			t.Errorf("stamp %s: %s: %s", stamp, decision.Type, decision.Message)
 		}
 	}
+	troubleshooting.Row("put off: made under a policy that is not known here").Seen(t, w.log.String())
 }
 
 // A request to another issuer is not ours to decide, even if it is all wrong.

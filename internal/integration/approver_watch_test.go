@@ -18,6 +18,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // received is all that a client has got from the API server.
@@ -90,13 +91,13 @@ func TestApproverIsSentOnlyItsOwn(t *testing.T) {
 // beginning.
 func TestApproverThroughTheAgesOfCertManager(t *testing.T) {
 	t.Parallel()
-	w := prepareOn(t, testkit.RequireOwn(t))
+	w := prepareOn(t, testkit.RequireOwn(t), impatient)
 	got := w.listen()
 	crd := w.takeCRDAway()
 	w.startApprover()
-	w.eventually("the log says what is missing", func() bool {
-		return strings.Contains(w.log.String(), "install cert-manager's CustomResourceDefinitions")
-	})
+	w.logs(troubleshooting.Row("install cert-manager's CustomResourceDefinitions"))
+	w.startDriver()
+	w.waitsWith(w.pod("web-0"), troubleshooting.Row("the API server has not answered to list and watch of CertificateRequests … could not find the requested resource"))
 
 	old := crd.DeepCopy()
 	versions, _, _ := unstructured.NestedSlice(old.Object, "spec", "versions")

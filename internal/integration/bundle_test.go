@@ -17,7 +17,7 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // bundleFile is where a test's trust bundle is, as its file and in YAML.
@@ -143,24 +143,26 @@ func TestBadBundleChangesNothing(t *testing.T) {
 	generation, good := w.generation(target), w.ca
 	for name, row := range map[string]struct {
 		change func() error
-		want   string
+		want   troubleshooting.Row
 	}{
-		"empty":         {func() error { w.replaceBundle(nil); return nil }, trustbundle.ErrNoCertificate.Error()},
-		"cut short":     {func() error { w.replaceBundle(good.CertificatePEM[:100]); return nil }, "damaged or cut short"},
-		"a private key": {func() error { w.replaceBundle(slices.Concat(good.CertificatePEM, good.KeyPEM)); return nil }, "private key"},
+		"empty":         {func() error { w.replaceBundle(nil); return nil }, troubleshooting.Row("trust bundle has no certificate")},
+		"cut short":     {func() error { w.replaceBundle(good.CertificatePEM[:100]); return nil }, troubleshooting.Row("a PEM block is damaged or cut short")},
+		"a private key": {func() error { w.replaceBundle(slices.Concat(good.CertificatePEM, good.KeyPEM)); return nil }, troubleshooting.Row("trust bundle has a private key")},
+		"a public key": {func() error {
+			w.replaceBundle(bytes.ReplaceAll(good.CertificatePEM, []byte("CERTIFICATE"), []byte("PUBLIC KEY")))
+			return nil
+		}, troubleshooting.Row(`trust bundle has something other than certificates: it is of type "…"`)},
 		"ten megabytes": {func() error {
 			w.replaceBundle(bytes.Repeat(good.CertificatePEM, 10<<20/len(good.CertificatePEM)))
 			return nil
-		}, "larger than 1 MiB"},
-		"a folder": {func() error { return os.Mkdir(w.bundleFile(), 0o700) }, "not a regular file"},
-		"deleted":  {func() error { return nil }, "no such file"},
+		}, troubleshooting.Row("trust bundle is larger than 1 MiB")},
+		"a folder": {func() error { return os.Mkdir(w.bundleFile(), 0o700) }, troubleshooting.Row("it is not a regular file")},
+		"deleted":  {func() error { return nil }, troubleshooting.Row("no such file or directory")},
 	} {
 		w.check(os.RemoveAll(w.bundleFile()))
 		w.check(row.change())
-		w.eventually(name+": an Event", func() bool { return strings.Contains(told(), row.want) })
-		if !strings.Contains(w.log.String(), row.want) || !strings.Contains(w.driver.BundleDetail(), row.want) {
-			t.Errorf("%s: neither log nor detail says %q: %s", name, row.want, w.driver.BundleDetail())
-		}
+		w.eventually(name+": an Event", func() bool { return row.want.In(told()) && row.want.In(w.driver.BundleDetail()) })
+		row.want.Seen(t, w.log.String())
 		if w.generation(target) != generation || !hasFile(target, "ca.crt", good.CertificatePEM) {
 			t.Fatalf("%s: the volume has changed", name)
 		}
@@ -173,6 +175,9 @@ func TestBadBundleChangesNothing(t *testing.T) {
 		w.eventually(name+": the next good one", func() bool { return hasFile(target, "ca.crt", good.CertificatePEM) })
 		generation = w.generation(target)
 	}
+	w.replaceBundle(slices.Concat(good.CertificatePEM, []byte(w.readFile(target, "tls.crt")))) // with a leaf
+	w.logged("is of no use")
+	troubleshooting.Row(`certificate … ("…"): it is not a CA`).Seen(t, w.log.String())
 	all := told() + w.log.String()
 	if secret := strings.Split(string(w.ca.KeyPEM), "\n")[1]; strings.Contains(all, secret) || !strings.Contains(all, "TrustBundleRestored false") {
 		t.Errorf("a key is told, or that it is over is not: %s", told())
@@ -196,7 +201,7 @@ func TestOneFailingVolumeDoesNotHoldUpOthers(t *testing.T) {
 		w.eventually("the bundle is in "+target, func() bool { return hasFile(target, "ca.crt", other.CertificatePEM) })
 	}
 	w.eventually("only the damaged one is behind", func() bool { return w.driver.VolumesBehind() == 1 })
-	w.eventually("it is told of", func() bool { return strings.Contains(w.log.String(), "could not be written anew") })
+	w.logs(troubleshooting.Row("a live volume could not be written anew"))
 	w.check(os.WriteFile(damaged, lost, 0o600))
 	w.eventually("it catches up", func() bool {
 		return hasFile(requests[0].GetTargetPath(), "ca.crt", other.CertificatePEM) && w.driver.VolumesBehind() == 0

@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // behindProxy puts a proxy between the driver, which is not started yet, and the
@@ -30,9 +32,22 @@ func (w *world) behindProxy() *testkit.Proxy {
 // prepareImpatient is prepare for tests in which publishing fails by time.
 func prepareImpatient(t *testing.T) *world {
 	t.Helper()
-	w := prepare(t)
-	w.config = w.changedConfig("driver: {httpAddress: '', publishTimeout: 1s}")
-	return w
+	return prepare(t, impatient)
+}
+
+// impatient has publishing fail by time.
+func impatient(*world) string { return "driver: {httpAddress: '', publishTimeout: 1s}" }
+
+// waitsWith tries until a publish is refused with what a row of README says that
+// people see.
+func (w *world) waitsWith(pod *corev1.Pod, row troubleshooting.Row) {
+	w.t.Helper()
+	var err error
+	w.eventually("a publish is refused with "+string(row), func() bool {
+		_, err = w.kubelet.Publish(w.t.Context(), pod, testkit.VolumeName)
+		return row.In(fmt.Sprint(err))
+	})
+	row.Seen(w.t, err.Error())
 }
 
 // fault is what the API server does with the creation of requests, and what the
@@ -93,7 +108,11 @@ func TestFaultsOfTheAPIServer(t *testing.T) {
 			pod := w.pod("pod-" + name)
 			proxy.Inject(testkit.OnCreate(fault.inject))
 			for range 2 {
-				w.requireRefusal(w.refusedWith(pod, fault.message), fault.code, fault.message)
+				err := w.refusedWith(pod, fault.message)
+				w.requireRefusal(err, fault.code, fault.message)
+				if name == "away" {
+					troubleshooting.Row("creating a CertificateRequest as the pod's ServiceAccount … (context deadline exceeded)").Seen(t, err.Error())
+				}
 			}
 			w.publish(live)
 			proxy.Inject(nil)
@@ -219,10 +238,7 @@ func TestIssuerThatIsMissing(t *testing.T) {
 	w.startApprover()
 	w.startDriver()
 	pod := w.pod("web-0")
-	w.eventually("the issuer is missed", func() bool {
-		_, err := w.kubelet.Publish(t.Context(), pod, testkit.VolumeName)
-		return contains(err, "waiting for the issuer to sign", w.issuer, "not found")
-	})
+	w.waitsWith(pod, troubleshooting.Row("waiting for the issuer to sign: … not found"))
 	w.check(w.Kubernetes.CoreV1().Secrets(testkit.InstallNamespace).Delete(t.Context(), w.issuer, metav1.DeleteOptions{}))
 	w.check(w.CreateClusterIssuer(t.Context(), w.issuer, w.ca))
 	w.publishSoon(pod)
@@ -237,7 +253,8 @@ func TestPodDeletedMeanwhile(t *testing.T) {
 	now := int64(0)
 	w.check(w.Kubernetes.CoreV1().Pods(pod.Namespace).Delete(t.Context(), pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now}))
 	_, err = w.kubelet.Node.NodePublishVolume(t.Context(), request)
-	w.requireRefusal(err, codes.Unauthenticated, "has the pod been deleted?")
+	w.requireRefusal(err, codes.Unauthenticated)
+	troubleshooting.Row("the API server does not accept the pod's token; has the pod been deleted?").Seen(t, err.Error())
 	w.requireNothingLeft(pod)
 	w.requireRequestsOf(pod, 0)
 }
@@ -253,7 +270,8 @@ func TestNamespaceThatIsTerminating(t *testing.T) {
 	w.check(err)
 	w.check(w.Kubernetes.CoreV1().Namespaces().Delete(t.Context(), w.workload.Namespace, metav1.DeleteOptions{}))
 	_, err = w.kubelet.Node.NodePublishVolume(t.Context(), forLate)
-	w.requireRefusal(err, codes.PermissionDenied, "because it is being terminated")
+	w.requireRefusal(err, codes.PermissionDenied)
+	troubleshooting.Row("because it is being terminated").Seen(t, err.Error())
 	if contains(err, "a Role with verb") {
 		t.Errorf("the advice is for something else: %v", err)
 	}

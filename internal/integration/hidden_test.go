@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -52,6 +53,7 @@ func TestVolumeOfAnotherDriverIsToldOf(t *testing.T) {
 	if !told() || w.driver.VolumesHidden() != 1 {
 		t.Errorf("the list has %+v, %d are hidden", w.list()["web-0"], w.driver.VolumesHidden())
 	}
+	troubleshooting.Row("containers that were started before see what was mounted there first (…), which nobody renews").Seen(t, w.list()["web-0"].LastError)
 	stop()
 	w.startDriver()
 	if !told() {

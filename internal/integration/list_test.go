@@ -10,6 +10,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // list asks the driver for its volumes, as the command does, by pod.
@@ -68,6 +69,7 @@ func TestVolumesAreListed(t *testing.T) {
 		return v.RenewalFailures > 0 && strings.Contains(v.LastError, "cannot create") && !v.LastErrorTime.IsZero() &&
 			v.NextRenewal.After(time.Now().Add(-time.Second))
 	})
+	troubleshooting.Row("renewal failed… error=…").Seen(t, w.log.String())
 	w.check(w.bindRole())
 	w.eventually("the renewal succeeds, and the error is gone", func() bool {
 		v := w.list()["waiting"]
@@ -91,7 +93,7 @@ func TestVolumesOfAnEarlierProcessAreListed(t *testing.T) {
 	if after := w.list()["web-0"]; after != before {
 		t.Errorf("got  %+v\nwant %+v", after, before)
 	}
-	w.eventually("the renewal waits for the kubelet, which is told", func() bool {
-		return strings.Contains(w.list()["web-0"].LastError, "renewal waits for the kubelet")
-	})
+	const row = troubleshooting.Row("renewal waits for the kubelet to publish again: no valid token of the pod is known")
+	w.eventually("the renewal waits for the kubelet", func() bool { return w.list()["web-0"].LastError != "" })
+	row.Seen(t, w.list()["web-0"].LastError)
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // requireRefusal asserts what the pod's events will say.
@@ -43,7 +44,8 @@ func TestDeniedRequestIsExplained(t *testing.T) {
 	pod := w.pod("web-0")
 	_, err := w.kubelet.Publish(t.Context(), pod, testkit.VolumeName)
 	w.requireRefusal(err, codes.PermissionDenied,
-		"CertificateRequest "+w.workload.Namespace+"/web-0-", "denied by approver", "it is 1h0m0s, must be 2h0m0s")
+		"CertificateRequest "+w.workload.Namespace+"/web-0-", "it is 1h0m0s, must be 2h0m0s")
+	troubleshooting.Row("denied by approver: …").Seen(t, err.Error())
 	w.requireNothingLeft(pod)
 
 	// The kubelet tries again and again: the denied requests must not pile up.
@@ -62,7 +64,8 @@ func TestPodWithoutRightToRequestIsExplained(t *testing.T) {
 	pod := w.pod("web-0")
 	_, err := w.kubelet.Publish(t.Context(), pod, testkit.VolumeName)
 	w.requireRefusal(err, codes.PermissionDenied, "system:serviceaccount:"+w.workload.Namespace+":example-app",
-		"cannot create", `a Role with verb "create"`)
+		`a Role with verb "create"`)
+	troubleshooting.Row(`cannot create resource "certificaterequests"`).Seen(t, err.Error())
 	w.requireNothingLeft(pod)
 
 	w.check(w.bindRole())
@@ -91,7 +94,8 @@ func TestSlowApprovalIsExplainedAndCollected(t *testing.T) {
 	pod := w.pod("web-0")
 	_, err := w.kubelet.Publish(t.Context(), pod, testkit.VolumeName)
 	w.requireRefusal(err, codes.DeadlineExceeded, "CertificateRequest "+w.workload.Namespace+"/web-0-",
-		"waiting for approval", "is csi-driver-spiffe-approver running", w.issuer)
+		"is csi-driver-spiffe-approver running", w.issuer)
+	troubleshooting.Row("waiting for approval: no approver has decided").Seen(t, err.Error())
 	asked := w.onlyRequest().Name
 
 	w.startApprover()

@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // right is a rule of the manifests, or one verb of a rule. Its name is ROLE:
@@ -26,6 +27,8 @@ import (
 type right struct {
 	// message is what somebody is told when it is missing.
 	message string
+	// row is what README says of it, or empty.
+	row troubleshooting.Row
 	// provoke does what needs it, and returns where to look for the message.
 	provoke func(w *world) (told func() string)
 	// works asserts that it goes on by itself when the right is given. It may be
@@ -37,12 +40,14 @@ type right struct {
 var rights = map[string]right{
 	"ClusterRole csi-driver-spiffe: certificaterequests": {
 		message: `cannot list resource "certificaterequests"`, provoke: publishing, works: published,
+		row: troubleshooting.Row(`cannot list resource "certificaterequests"`),
 	},
 	"ClusterRole csi-driver-spiffe: certificaterequests: get": {
 		message: `cannot get resource "certificaterequests"`, provoke: adopting,
 	},
 	"ClusterRole csi-driver-spiffe: certificaterequests: delete": {
 		message: `cannot delete resource "certificaterequests"`, provoke: renewing,
+		row: troubleshooting.Row(`cannot delete resource "certificaterequests"`),
 	},
 	"Role csi-driver-spiffe: events": {
 		message: `cannot create resource "events"`, provoke: driverRefusingItsFile,
@@ -50,6 +55,7 @@ var rights = map[string]right{
 	"ClusterRole csi-driver-spiffe-approver: signers": {
 		message: "the rule {apiGroups: [cert-manager.io], resources: [signers], verbs: [approve], resourceNames: [clusterissuers.cert-manager.io/",
 		provoke: approving, works: approved,
+		row: troubleshooting.Row("the approver's ClusterRole lacks… the rule {…}"),
 	},
 	"ClusterRole csi-driver-spiffe-approver: certificaterequests/status": {
 		message: "lacks the rule {apiGroups: [cert-manager.io], resources: [certificaterequests/status], verbs: [update]}",
@@ -67,6 +73,7 @@ var rights = map[string]right{
 	},
 	"Role csi-driver-spiffe-approver: leases: get": {
 		message: `cannot get resource "leases"`, provoke: electing,
+		row: troubleshooting.Row(`cannot … resource "leases"`),
 	},
 	"Role csi-driver-spiffe-approver: leases: update": {
 		message: `cannot update resource "leases"`, provoke: electing,
@@ -85,6 +92,9 @@ func TestEachRightIsNeededAndNamedWhenItIsMissing(t *testing.T) {
 			restore := w.take(role+"-"+w.issuer, resource, verb)
 			told := row.provoke(w)
 			w.eventually("somebody is told: "+row.message, func() bool { return strings.Contains(strings.ReplaceAll(told(), `\"`, `"`), row.message) })
+			if row.row != "" {
+				row.row.Seen(t, told())
+			}
 			restore()
 			if row.works != nil {
 				row.works(w)

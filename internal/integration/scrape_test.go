@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -165,14 +164,6 @@ func (w *world) mustFail(pod string, want codes.Code) {
 	if _, err := w.kubelet.Publish(w.t.Context(), w.pod(pod), testkit.VolumeName); status.Code(err) != want {
 		w.t.Errorf("%s: got %v, want code %s", pod, err, want)
 	}
-}
-
-// freeAddress is one that nobody listens on.
-func (w *world) freeAddress() string {
-	listener, err := new(net.ListenConfig).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
-	w.check(err)
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 // row is a line of README.md's table of metrics.

@@ -5,6 +5,7 @@ package integration_test
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
 // small limits the tmpfs.
@@ -33,19 +35,19 @@ func (w *world) remount(flags uintptr) {
 func TestTmpfsThatTakesNothing(t *testing.T) {
 	for name, row := range map[string]struct {
 		spoil, mend func(w *world)
-		message     string
+		message     troubleshooting.Row
 	}{
 		"full": {
 			func(w *world) {
 				w.check(os.WriteFile(w.filler(), bytes.Repeat([]byte("x"), 900<<10), 0o600))
 			},
 			func(w *world) { w.check(os.Remove(w.filler())) },
-			"the tmpfs for keys and certificates is full (volume.tmpfsSize)",
+			troubleshooting.Row("the tmpfs for keys and certificates is full (volume.tmpfsSize)"),
 		},
 		"read-only": {
 			func(w *world) { w.remount(unix.MS_RDONLY) },
 			func(w *world) { w.remount(0) },
-			"the tmpfs for keys and certificates is read-only",
+			troubleshooting.Row("the tmpfs for keys and certificates is read-only"),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +60,8 @@ func TestTmpfsThatTakesNothing(t *testing.T) {
 			row.spoil(w)
 			for range 2 {
 				_, err := w.kubelet.Publish(t.Context(), late, testkit.VolumeName)
-				w.requireRefusal(err, codes.ResourceExhausted, row.message)
+				w.requireRefusal(err, codes.ResourceExhausted)
+				row.message.Seen(t, err.Error())
 			}
 			w.requireRequestsOf(late, 0)
 			w.publish(live)
@@ -122,13 +125,13 @@ func TestTmpfsThatCannotBeMounted(t *testing.T) {
 	w.check(os.WriteFile(w.config.Volume.TmpfsPath, nil, 0o600)) // a file in its place
 	w.startApprover()
 	w.startDriver()
-	if err := w.driver.Ready(); err == nil {
-		t.Error("ready, without a tmpfs")
-	}
+	const row = troubleshooting.Row("the tmpfs for keys and certificates is not there: …")
+	row.Seen(t, fmt.Sprint(w.driver.Ready()))
 	pod := w.pod("web-0")
 	for range 2 {
 		_, err := w.kubelet.Publish(t.Context(), pod, testkit.VolumeName)
-		w.requireRefusal(err, codes.Unavailable, "the tmpfs for keys and certificates is not there", w.config.Volume.TmpfsPath)
+		w.requireRefusal(err, codes.Unavailable, w.config.Volume.TmpfsPath)
+		row.Seen(t, err.Error())
 	}
 	w.requireRequestsOf(pod, 0)
 	w.check(os.Remove(w.config.Volume.TmpfsPath))

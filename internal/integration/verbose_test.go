@@ -86,10 +86,7 @@ func TestVerboseDriver(t *testing.T) {
 // say.
 func (w *world) startVerboseDriver() *verboseDriver {
 	w.t.Helper()
-	listener, err := new(net.ListenConfig).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
-	w.check(err)
-	d := &verboseDriver{w: w, address: listener.Addr().String(), file: filepath.Join(w.dir, "driver.log")}
-	w.check(listener.Close())
+	d := &verboseDriver{w: w, address: w.freeAddress(), file: filepath.Join(w.dir, "driver.log")}
 	w.socket = w.socketPath()
 	w.config = w.changedConfig("driver: {httpAddress: '" + d.address + "', publishTimeout: 20s}")
 	w.config = w.changedConfig("observability: {logging: {level: debug}}")
@@ -121,6 +118,15 @@ func (w *world) startVerboseDriver() *verboseDriver {
 	w.t.Cleanup(func() { _ = w.kubelet.Close() })
 	w.check(w.kubelet.WaitForDriver(w.t.Context()))
 	return d
+}
+
+// freeAddress is one that nobody listens on at the moment.
+func (w *world) freeAddress() string {
+	w.t.Helper()
+	listener, err := new(net.ListenConfig).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
+	w.check(err)
+	w.check(listener.Close())
+	return listener.Addr().String()
 }
 
 // log is all that the process has written.

@@ -52,6 +52,8 @@ type world struct {
 	driver               *driver.Driver
 	// event takes the driver's Events, unless it is nil.
 	event func(warning bool, reason, note string)
+	// registration is how the driver registers with the kubelet, or nil.
+	registration *driver.Registration
 	// socket is that of the driver.
 	socket  string
 	kubelet *testkit.Kubelet
@@ -168,7 +170,7 @@ func (w *world) startDriver() (stop func()) {
 		w.ofDriver = config.NewHolder(w.config)
 	}
 	d, err := driver.New(driver.Options{
-		Node: w.node, Socket: socket,
+		Node: w.node, Socket: socket, Registration: w.registration,
 		Config: w.ofDriver, REST: w.installation.Driver, Log: w.logger("driver"), Event: w.event,
 	})
 	w.check(err)

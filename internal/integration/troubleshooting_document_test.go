@@ -1,0 +1,146 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package integration_test
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
+)
+
+// What an issuer may make of a request. cert-manager's own do none of this, and
+// the clock of the cluster cannot be set: this test signs, as an external issuer
+// does.
+func TestTroubleshootingOfWhatIsSigned(t *testing.T) {
+	w := newWorld(t)
+	w.setIssuer(vaultIssuer()) // who says nothing
+	w.publishSignedAs("early", func(c *x509.Certificate) {
+		c.NotBefore, c.NotAfter = c.NotBefore.Add(-2*time.Hour), c.NotAfter.Add(-2*time.Hour)
+	})
+	row := troubleshooting.Row("a new certificate is due for renewal already; are the clocks right?")
+	row.Seen(t, w.log.String())
+	row.Seen(t, w.list()["early"].LastError)
+
+	w.publishSignedAs("short", func(c *x509.Certificate) { c.NotAfter = c.NotBefore.Add(20 * time.Minute) })
+	troubleshooting.Row("the issuer has signed for less than certificate.duration").Seen(t, w.log.String())
+
+	err := w.publishSignedAs("nameless", func(c *x509.Certificate) { c.URIs = nil })
+	troubleshooting.Row("issuer returned a certificate that is not the SVID that was asked for").Seen(t, fmt.Sprint(err))
+}
+
+// publishSignedAs publishes a volume for a new pod, with a certificate that was
+// changed before it was signed.
+func (w *world) publishSignedAs(name string, change func(*x509.Certificate)) error {
+	w.t.Helper()
+	pod := w.pod(name)
+	published := make(chan error, 1)
+	go func() {
+		_, err := w.kubelet.Publish(w.t.Context(), pod, testkit.VolumeName)
+		published <- err
+	}()
+	w.sign(pod, change)
+	return <-published
+}
+
+// sign waits until a pod's request is approved, and signs it.
+func (w *world) sign(pod *corev1.Pod, change func(*x509.Certificate)) {
+	w.t.Helper()
+	requests := w.CertManager.CertmanagerV1().CertificateRequests(pod.Namespace)
+	w.eventually("the request is approved, and signed", func() bool {
+		i := slices.IndexFunc(w.requests(), func(r cmapi.CertificateRequest) bool {
+			return r.OwnerReferences[0].UID == pod.UID && apiutil.CertificateRequestIsApproved(&r)
+		})
+		if i < 0 {
+			return false
+		}
+		request := w.requests()[i]
+		request.Status.Certificate = w.signed(request.Spec, change)
+		apiutil.SetCertificateRequestCondition(&request, cmapi.CertificateRequestConditionReady, cmmeta.ConditionTrue, cmapi.CertificateRequestReasonIssued, "signed")
+		_, err := requests.UpdateStatus(w.t.Context(), &request, metav1.UpdateOptions{})
+		return err == nil
+	})
+}
+
+// signed is what an issuer would make of a request, as changed.
+func (w *world) signed(spec cmapi.CertificateRequestSpec, change func(*x509.Certificate)) []byte {
+	w.t.Helper()
+	block, _ := pem.Decode(spec.Request)
+	csr, err := x509.ParseCertificateRequest(block.Bytes)
+	w.check(err)
+	ca, err := tls.X509KeyPair(w.ca.CertificatePEM, w.ca.KeyPEM)
+	w.check(err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), URIs: csr.URIs,
+		NotBefore: time.Now(), NotAfter: time.Now().Add(spec.Duration.Duration),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
+	}
+	change(template)
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.Leaf, csr.PublicKey, ca.PrivateKey)
+	w.check(err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+}
+
+// A program whose volume is mounted with subPath, and one that trusts somebody
+// else, in mutual TLS with those that do as they should.
+func TestTroubleshootingOfPeers(t *testing.T) {
+	w := newWorld(t, withBundle, func(w *world) string { return w.volumeSection(allForms) },
+		func(*world) string { return "certificate: {duration: 6s, privateKey: {algorithm: Ed25519}}" })
+	server, client := podFiles{w.publish(w.pod("server"))}, podFiles{w.publish(w.pod("client"))}
+	stale := podFiles{w.mountSubPaths(server.target, "both.pem", "bundle.json")}
+	good, bad := server.serve(t), stale.serve(t)
+	w.check(client.call(t.Context(), bad)) // at first
+
+	stranger := podFiles{t.TempDir()}
+	others, err := x509bundle.Parse(spiffeid.RequireTrustDomainFromString(trustDomain), w.newCA("other").CertificatePEM)
+	w.check(err)
+	bundle, err := spiffebundle.FromX509Bundle(others).Marshal()
+	w.check(err)
+	w.check(os.WriteFile(filepath.Join(stranger.target, "bundle.json"), bundle, 0o600))
+	w.check(os.WriteFile(filepath.Join(stranger.target, "both.pem"), []byte(w.readFile(client.target, "both.pem")), 0o600))
+	err = stranger.call(t.Context(), good)
+	troubleshooting.Row("x509: certificate signed by unknown authority").Seen(t, fmt.Sprint(err))
+
+	w.eventually("the certificate that nobody reads anew has expired", func() bool {
+		err = client.call(t.Context(), bad)
+		return err != nil
+	})
+	troubleshooting.Row("x509: certificate has expired or is not yet valid: …").Seen(t, err.Error())
+	w.check(client.call(t.Context(), good))
+}
+
+// mountSubPaths mounts files of a volume as a container runtime does for a
+// volumeMount with subPath: what is there at that moment, and for good.
+func (w *world) mountSubPaths(target string, names ...string) (folder string) {
+	w.t.Helper()
+	folder = w.t.TempDir()
+	for _, name := range names {
+		path := filepath.Join(folder, name)
+		w.check(os.WriteFile(path, nil, 0o600))
+		w.check(unix.Mount(filepath.Join(target, name), path, "", unix.MS_BIND, ""))
+		w.t.Cleanup(func() { _ = unix.Unmount(path, unix.MNT_DETACH) })
+	}
+	return folder
+}
