@@ -13,6 +13,7 @@ MAKEFLAGS   += --no-builtin-rules --no-print-directory
 FUZZTIME    ?= 30s
 KEEP        ?=
 BENCHFLAGS  ?=
+BASELINE    ?=
 TORTUREFLAGS ?=
 TESTFLAGS   ?=
 E2EFLAGS    ?=
@@ -38,7 +39,7 @@ STATIC   := env CGO_ENABLED=0 go build
 PROGRESS := $(CURDIR)/internal/tools/progress.sh
 
 # The modules that are ours; those of most tools hold no code.
-MODULES    := . internal/devcluster internal/tools/image
+MODULES    := . internal/bench/report internal/devcluster internal/tools/image
 GO_FOLDERS := $(wildcard cmd config internal)
 
 # Runs a command in each of our modules, and fails if it did in one.
@@ -130,7 +131,9 @@ test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/kustomize bin/tools/jso
 	  cd ../..; \
 	fi; \
 	echo '== $(MODULE)/internal/tools/image'; \
-	cd internal/tools/image && CGO_ENABLED=0 ../gotest.sh $(BIN)/test-image.log $(TESTFLAGS) ./... || status=1; \
+	(cd internal/tools/image && CGO_ENABLED=0 ../gotest.sh $(BIN)/test-image.log $(TESTFLAGS) ./...) || status=1; \
+	echo '== $(MODULE)/internal/bench/report'; \
+	(cd internal/bench/report && CGO_ENABLED=0 ../../tools/gotest.sh $(BIN)/test-bench-report.log $(TESTFLAGS) ./...) || status=1; \
 	if ((status)); then echo 'make test: FAILED' >&2; else echo 'make test: everything passed'; fi; \
 	exit $$status
 
@@ -156,10 +159,28 @@ torture: $(DEVCLUSTER) build ## Kill the driver hundreds of times, and watch the
 	  CSI_DRIVER_SPIFFE_TEST_FULL=1 CGO_ENABLED=0 go test -count=1 -v -run TestRepublishingDoesNothing ./internal/integration | \
 	  grep -E '^(---|ok|FAIL|    republish)'
 
+# What the scenario "size" looks at takes a while to make, and nothing else needs it.
+BENCH_IMAGES := $(if $(findstring -only,$(BENCHFLAGS)),$(if $(findstring size,$(BENCHFLAGS)),bench-images),bench-images)
+
 .PHONY: bench
-bench: $(DEVCLUSTER) build ## What the product takes, beside the least possible on the same cluster (8 minutes; BENCHFLAGS=-help)
-	@$(PROGRESS) 'bin/bench' $(STATIC) -v -o $(BIN)/bench ./internal/bench
-	@$(CLUSTER) $(AS_ROOT) $(BIN)/bench $(BENCHFLAGS)
+bench: $(DEVCLUSTER) build bench-programs $(BENCH_IMAGES) ## What the product takes, beside the least possible on the same cluster (20 minutes; BENCHFLAGS=-quick 3; BASELINE=FILE compares)
+	@[[ -z '$(BASELINE)' || -e '$(BASELINE)' ]] || { echo 'BASELINE=$(BASELINE): there is no such file or folder' >&2; exit 1; }
+	@out=$(BIN)/bench-results/$$(date -u +%Y%m%dT%H%M%SZ)-$(VERSION); status=0; \
+	$(CLUSTER) $(AS_ROOT) $(BIN)/bench -out "$$out" $(BENCHFLAGS) || status=1; \
+	if [[ -e $$out/results.json ]]; then \
+	  $(BIN)/bench-report $(if $(BASELINE),-baseline '$(abspath $(BASELINE))') "$$out" || status=1; \
+	fi; \
+	exit $$status
+
+.PHONY: bench-programs bench-images
+bench-programs:
+	@$(PROGRESS) 'bin/bench' $(STATIC) -v -ldflags '$(LDFLAGS)' -o $(BIN)/bench ./internal/bench
+	@$(PROGRESS) 'bin/bench-bare' $(STATIC) -v -ldflags '$(LDFLAGS)' -o $(BIN)/bench-bare ./internal/bench/bare
+	@cd internal/bench/report && $(PROGRESS) 'bin/bench-report' $(STATIC) -v -o $(BIN)/bench-report .
+bench-images: bench-programs
+	@IMAGES=bin/bench-images TRIMPATH= internal/tools/images.sh '$(VERSION)' '$(REGISTRY)' '$(LDFLAGS)' linux/$$(go env GOARCH) >/dev/null
+	@$(BIN)/tools/image -name '$(REGISTRY)/bench-bare' -version '$(VERSION)' -output bin/bench-images/bench-bare.tar \
+	  linux/$$(go env GOARCH)=bin/bench-bare >/dev/null
 
 ##@ Keep it good
 
