@@ -130,7 +130,7 @@ func (r *Requester) clear(ctx context.Context, volumeID string, keep types.Names
 		}
 		progress.set(name, StageClear, nil)
 		if err := r.Delete(ctx, []types.NamespacedName{name}); err != nil {
-			return &Error{name, StageClear, err}
+			return &Error{name, StageClear, because(ctx, err)}
 		}
 	}
 	return nil
@@ -157,12 +157,18 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 		return r.adopt(ctx, pending, events, progress)
 	}
 	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx) // why, rather than that the HTTP request broke off
-		}
-		return nil, &Error{name, StageCreate, err}
+		return nil, &Error{name, StageCreate, because(ctx, err)}
 	}
 	return r.await(ctx, name, event{}, events, progress)
+}
+
+// because returns why a call of the API has failed: why ctx has ended, if it has,
+// rather than that the HTTP request broke off.
+func because(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // adopt goes on with a request that is there already, though not whole in the
@@ -171,7 +177,7 @@ func (r *Requester) adopt(ctx context.Context, pending *Pending, events <-chan e
 	name := pending.Request
 	there, err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
 	if err != nil {
-		return nil, &Error{name, StageCreate, err}
+		return nil, &Error{name, StageCreate, because(ctx, err)}
 	}
 	return r.goOn(ctx, pending, there, events, progress)
 }

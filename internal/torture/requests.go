@@ -93,9 +93,10 @@ func (r *requests) note(request *cmapi.CertificateRequest, pod string) {
 	r.made[pod] = append(r.made[pod], at)
 }
 
-// firstRenewal is the least time between two requests of a volume, less a second
-// for timestamps without fractions.
-func (t *torture) firstRenewal() time.Duration { return t.Lifetime*6/10 - time.Second }
+// firstRenewal is the least time between two requests of a volume, for the first
+// renewals come early by up to a half, less a second for timestamps without
+// fractions.
+func (t *torture) firstRenewal() time.Duration { return t.Lifetime*33/100 - time.Second }
 
 // forget is for a pod that was unpublished and may be published again.
 func (r *requests) forget(pod string) {
