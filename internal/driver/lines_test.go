@@ -42,7 +42,8 @@ func only(t *testing.T, out *bytes.Buffer, level string, keys ...string) map[str
 		t.Fatalf("logged %v, want one line", lines)
 	}
 	got := slices.DeleteFunc(slices.Sorted(maps.Keys(lines[0])), func(key string) bool { return key == "level" || key == "msg" })
-	if slices.Sort(keys); !slices.Equal(got, keys) || lines[0]["level"] != level {
+	slices.Sort(keys)
+	if !slices.Equal(got, keys) || lines[0]["level"] != level {
 		t.Errorf("logged %v, want the keys %q", lines[0], keys)
 	}
 	return lines[0]
@@ -85,6 +86,34 @@ func TestLinesOfPublishesThatFail(t *testing.T) {
 		line := only(t, out, "ERROR", append(row.keys, "volume", "pod", "duration", "error")...)
 		if line["msg"] != "publish failed" || line["pod"] != "sandbox/web-0" || line["volume"] != testVolume || line["stage"] != row.stage {
 			t.Errorf("%s: logged %v", row.name, line)
+		}
+	}
+}
+
+// A renewal that fails is one line, too, and is tried again.
+func TestLinesOfRenewalsThatFail(t *testing.T) {
+	t.Parallel()
+	_, d, _, _ := liveVolume(t, -time.Minute)
+	out := logInto(d)
+	c := *d.config.Current()
+	c.Driver.PublishTimeout = 50 * time.Millisecond
+	d.config.Set(&c)
+	for i := range 2 {
+		d.letMountsGoFirst(t.Context(), testVolume, time.Hour) // so late it was
+		d.renew(t.Context(), testVolume)
+		line := only(t, out, "ERROR", "volume", "pod", "spiffeID", "notAfter", "duration", "stage", "error", "failures", "retryIn")
+		if line["msg"] != "renewal failed" || line["stage"] != "prepare" || line["failures"] != float64(i+1) ||
+			line["duration"].(float64) < float64(time.Hour) {
+			t.Errorf("logged %v", line)
+		}
+	}
+	got := samples(t, d.Metrics()...)
+	for key, want := range map[string]float64{
+		"renewal_failures_total{}": 2, "retries_total{operation=renewal}": 1, "volumes_backing_off{}": 1, "volumes_overdue{}": 1,
+		"issuances_in_progress{operation=renewal,stage=prepare}": 1,
+	} {
+		if got[key] != want {
+			t.Errorf("%s is %g, want %g", key, got[key], want)
 		}
 	}
 }
