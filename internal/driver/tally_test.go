@@ -51,7 +51,9 @@ func TestVolumesAreCounted(t *testing.T) {
 	waiting("is signed", publishing, issuance.StageSign)
 	waiting("is signed, too", publishing, issuance.StageSign)
 	waiting("asks again later", publishing, issuance.StageCreate).backingOff.Store(true)
-	waiting("waits for nobody", publishing, issuance.StageApprove).landed(errors.New("denied"))
+	ended := waiting("waits for nobody", publishing, issuance.StageApprove)
+	ended.backingOff.Store(true)
+	ended.landed(errors.New("denied"))
 	waiting("due now, and being renewed", renewing, issuance.StageApprove)
 
 	got := samples(t, &volumesCollector{d})
