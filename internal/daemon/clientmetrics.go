@@ -38,9 +38,9 @@ func hookIntoClients() *clientMetrics {
 			Name: "rest_client_requests_total", Help: "Requests to the Kubernetes API by status code, <error> if there was no answer, and HTTP method.",
 		}, []string{"code", "method"}),
 		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "rest_client_request_retries_total", Help: "Requests to the Kubernetes API that its client has made again, by the status code before and the HTTP method.",
+			Name: "rest_client_request_retries_total", Help: "Requests to the Kubernetes API that its client has made again, by the status code that they got then and HTTP method.",
 		}, []string{"code", "verb"}),
-		durations: histogram("request_duration_seconds", "Time from a request to the Kubernetes API to the head of its answer, by HTTP method."),
+		durations: histogram("request_duration_seconds", "How long requests to the Kubernetes API took, with what the client made again, and without watches, by HTTP method."),
 		limiting:  histogram("rate_limiter_duration_seconds", "Time for which requests to the Kubernetes API waited for the limit kubeAPIQPS, by HTTP method."),
 	}
 	metrics.Register(metrics.RegisterOpts{

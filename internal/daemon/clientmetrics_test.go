@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,6 +59,28 @@ func TestRequestsToTheAPIServerAreMeasured(t *testing.T) {
 	check(t, err)
 	for _, problem := range problems {
 		t.Errorf("%s: %s", problem.Metric, problem.Text)
+	}
+}
+
+// What the client library does again by itself nobody else hears of.
+func TestRetriesOfTheClientAreCounted(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if asked.Add(1) == 1 {
+			w.Header().Set("Retry-After", "1") // in whole seconds; with 0 it would not try again
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		w.WriteHeader(http.StatusNoContent)
+	}))
+	t.Cleanup(server.Close)
+	client, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	check(t, err)
+	check(t, client.CoreV1().Pods("sandbox").Delete(t.Context(), "web-0", metav1.DeleteOptions{}))
+	registry := daemon.NewRegistry()
+	if got := value(t, registry, `rest_client_request_retries_total{code="204",verb="DELETE"}`); got != 1 {
+		t.Errorf("%g retries after %d requests", got, asked.Load())
 	}
 }
 

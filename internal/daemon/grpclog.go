@@ -45,20 +45,38 @@ func (l *grpcLogger) printf(level slog.Level, format string, args []any) {
 	l.write(level, func() string { return fmt.Sprintf(format, args...) })
 }
 
-func (l *grpcLogger) Info(args ...any)                 { l.print(slog.LevelDebug, args) }
-func (l *grpcLogger) Infoln(args ...any)               { l.println(slog.LevelDebug, args) }
+// Info implements grpclog.LoggerV2.
+func (l *grpcLogger) Info(args ...any) { l.print(slog.LevelDebug, args) }
+
+// Infoln implements grpclog.LoggerV2.
+func (l *grpcLogger) Infoln(args ...any) { l.println(slog.LevelDebug, args) }
+
+// Infof implements grpclog.LoggerV2.
 func (l *grpcLogger) Infof(format string, args ...any) { l.printf(slog.LevelDebug, format, args) }
 
-func (l *grpcLogger) Warning(args ...any)                 { l.print(slog.LevelWarn, args) }
-func (l *grpcLogger) Warningln(args ...any)               { l.println(slog.LevelWarn, args) }
+// Warning implements grpclog.LoggerV2.
+func (l *grpcLogger) Warning(args ...any) { l.print(slog.LevelWarn, args) }
+
+// Warningln implements grpclog.LoggerV2.
+func (l *grpcLogger) Warningln(args ...any) { l.println(slog.LevelWarn, args) }
+
+// Warningf implements grpclog.LoggerV2.
 func (l *grpcLogger) Warningf(format string, args ...any) { l.printf(slog.LevelWarn, format, args) }
 
-func (l *grpcLogger) Error(args ...any)                 { l.print(slog.LevelError, args) }
-func (l *grpcLogger) Errorln(args ...any)               { l.println(slog.LevelError, args) }
+// Error implements grpclog.LoggerV2.
+func (l *grpcLogger) Error(args ...any) { l.print(slog.LevelError, args) }
+
+// Errorln implements grpclog.LoggerV2.
+func (l *grpcLogger) Errorln(args ...any) { l.println(slog.LevelError, args) }
+
+// Errorf implements grpclog.LoggerV2.
 func (l *grpcLogger) Errorf(format string, args ...any) { l.printf(slog.LevelError, format, args) }
 
-// gRPC ends the process itself after these.
+// Fatal implements grpclog.LoggerV2. gRPC ends the process after it.
+func (l *grpcLogger) Fatal(args ...any) { l.print(slog.LevelError, args) }
 
-func (l *grpcLogger) Fatal(args ...any)                 { l.print(slog.LevelError, args) }
-func (l *grpcLogger) Fatalln(args ...any)               { l.println(slog.LevelError, args) }
+// Fatalln implements grpclog.LoggerV2. gRPC ends the process after it.
+func (l *grpcLogger) Fatalln(args ...any) { l.println(slog.LevelError, args) }
+
+// Fatalf implements grpclog.LoggerV2. gRPC ends the process after it.
 func (l *grpcLogger) Fatalf(format string, args ...any) { l.printf(slog.LevelError, format, args) }

@@ -62,19 +62,16 @@ func (e Env) ServeHTTP(ctx context.Context, address string, checks Checks) error
 		<-ctx.Done()
 		return nil
 	}
-	if err := e.serve(ctx, address, "probes and metrics", e.handler(checks)); err != nil {
-		return fmt.Errorf("serving probes and metrics on httpAddress %s: %w", address, err)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listening for probes and metrics on httpAddress %s: %w", address, err)
 	}
-	return nil
+	e.Log.Info("serving probes and metrics", "address", listener.Addr().String())
+	return serve(ctx, listener, e.handler(checks))
 }
 
 // serve serves HTTP until ctx ends.
-func (e Env) serve(ctx context.Context, address, what string, handler http.Handler) error {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	e.Log.Info("serving "+what, "address", listener.Addr().String())
+func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()

@@ -4,6 +4,7 @@
 package daemon
 
 import (
+	"fmt"
 	"io"
 	"log/slog"
 
@@ -21,7 +22,7 @@ import (
 // klog and gRPC are not to be changed while they are in use: call it once, at
 // the start.
 func NewLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: level}
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: asText}
 	var handler slog.Handler = slog.NewTextHandler(w, options)
 	if format == "json" {
 		handler = slog.NewJSONHandler(w, options)
@@ -34,4 +35,13 @@ func NewLogger(format string, level slog.Leveler, w io.Writer) *slog.Logger {
 	slog.SetLogLoggerLevel(slog.LevelWarn)
 	slog.SetDefault(log) // and that of the package log
 	return log
+}
+
+// asText has what describes itself, such as the name of an object, be the same in
+// both formats: in JSON it would be its fields.
+func asText(_ []string, attr slog.Attr) slog.Attr {
+	if text, ok := attr.Value.Any().(fmt.Stringer); ok && attr.Value.Kind() == slog.KindAny {
+		attr.Value = slog.StringValue(text.String())
+	}
+	return attr
 }

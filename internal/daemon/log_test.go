@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
@@ -59,6 +61,24 @@ func mustBe(t *testing.T, format, line, level string) {
 	var got struct{ Level, Msg, Key, Time string }
 	if err := json.Unmarshal([]byte(line), &got); err != nil || got.Level != level || got.Msg != "x" || got.Key != "a value" || got.Time == "" {
 		t.Errorf("%s is not JSON of level %s: %v", line, level, err)
+	}
+}
+
+// A name is the same in both formats, and so is an error; a time and a duration are
+// what each format makes of them.
+func TestNamesAreTextInBothFormats(t *testing.T) {
+	t.Cleanup(klog.ClearLogger)
+	var out bytes.Buffer
+	for format, want := range map[string]string{
+		"text": "request=sandbox/web-0 error=broken took=1.5s",
+		"json": `"request":"sandbox/web-0","error":"broken","took":1500000000}`,
+	} {
+		log := daemon.NewLogger(format, slog.LevelInfo, &out)
+		log.Info("x", "request", types.NamespacedName{Namespace: "sandbox", Name: "web-0"}, "error", errors.New("broken"), "took", 1500*time.Millisecond)
+		if got := strings.TrimSpace(out.String()); !strings.HasSuffix(got, want) {
+			t.Errorf("logged %s, want %s", got, want)
+		}
+		out.Reset()
 	}
 }
 

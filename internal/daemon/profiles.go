@@ -6,8 +6,9 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
-	"net/http/pprof" //nolint:gosec // What it adds to http.DefaultServeMux is served by nobody.
+	"net/http/pprof" // What it adds to http.DefaultServeMux is served by nobody.
 )
 
 // ServeProfiles serves profiles of the process at /debug/pprof/ on address,
@@ -26,8 +27,10 @@ func (e Env) ServeProfiles(ctx context.Context, address string) error {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	if err := e.serve(ctx, address, "profiles", mux); err != nil {
-		return fmt.Errorf("serving profiles on profilingAddress %s: %w", address, err)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	if err != nil {
+		return fmt.Errorf("listening for profiles on profilingAddress %s: %w", address, err)
 	}
-	return nil
+	e.Log.Info("serving profiles", "address", listener.Addr().String())
+	return serve(ctx, listener, mux)
 }

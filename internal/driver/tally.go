@@ -99,8 +99,8 @@ func (s *volumeState) countInto(t *tally) *volume.Metadata {
 	if s.flight != nil {
 		if stage, underWay := s.flight.attempt.now(); underWay {
 			t.inProgress[s.flight.attempt.operation][stage]++
+			waits = waits || s.flight.attempt.backingOff.Load()
 		}
-		waits = waits || s.flight.attempt.backingOff.Load()
 	}
 	if waits {
 		t.backingOff++

@@ -181,7 +181,7 @@ func (w *world) checkLines(driver *daemonProcess) {
 				line["spiffeID"] != "spiffe://"+trustDomain+"/ns/"+w.workload.Namespace+"/sa/example-app" {
 				w.t.Errorf("%q is %v", row.msg, line)
 			}
-			if row.stage != nil && line["stage"] != row.stage[i] {
+			if i < len(row.stage) && line["stage"] != row.stage[i] {
 				w.t.Errorf("%q is of stage %v, want %v", row.msg, line["stage"], row.stage[i])
 			}
 		}

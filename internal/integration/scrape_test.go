@@ -61,9 +61,10 @@ func (d *daemonProcess) write() {
 	lines := slices.DeleteFunc(slices.Clone(d.sections), func(line string) bool {
 		return strings.HasPrefix(line, "driver:") || strings.HasPrefix(line, "approver:")
 	})
-	lines = append(lines, fmt.Sprintf("driver: {httpAddress: '%s', profilingAddress: '%s', kubeletRootDir: %s, publishTimeout: 20s, kubeAPIQPS: 1000, kubeAPIBurst: 1000}",
-		d.address, d.profiles, d.w.kubeletRoot()))
-	lines = append(lines, fmt.Sprintf("approver: {httpAddress: '%s', kubeAPIQPS: 1000, kubeAPIBurst: 1000, leaderElection: {enabled: false}}", d.address))
+	const limit = "kubeAPIQPS: 1000, kubeAPIBurst: 1000"
+	lines = append(lines,
+		fmt.Sprintf("driver: {httpAddress: '%s', profilingAddress: '%s', kubeletRootDir: %s, publishTimeout: 20s, %s}", d.address, d.profiles, d.w.kubeletRoot(), limit),
+		fmt.Sprintf("approver: {httpAddress: '%s', leaderElection: {enabled: false}, %s}", d.address, limit))
 	path := filepath.Join(d.dir, "config.yaml")
 	d.w.check(os.WriteFile(path+".new", []byte(strings.Join(lines, "\n")+"\n"), 0o600))
 	d.w.check(os.Rename(path+".new", path))

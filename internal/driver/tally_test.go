@@ -1,0 +1,70 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"errors"
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+// Volumes are told of by how they are, those without a document by what they
+// wait for.
+func TestVolumesAreCounted(t *testing.T) {
+	t.Parallel()
+	d := newTestDriver(t, nil)
+	now := time.Now()
+	lasting := func(from, to time.Duration) *volume.Metadata {
+		return &volume.Metadata{NotBefore: now.Add(from), NotAfter: now.Add(to)}
+	}
+	add := func(id string, live *volume.Metadata) *volumeState {
+		state := d.volumes.acquire(id)
+		if live != nil {
+			state.setMetadata(live)
+			d.schedule.Schedule(id, now.Add(30*time.Minute))
+		}
+		return state
+	}
+	add("fresh", lasting(-time.Minute, time.Hour))
+	d.schedule.Schedule("fresh", now.Add(2*time.Hour))
+	add("due soon", lasting(-time.Minute, time.Hour))
+	add("due now, and being renewed", lasting(-2*time.Hour, time.Hour)) // was due after two of three hours
+	d.schedule.Cancel("due now, and being renewed")
+	add("failing", lasting(-time.Hour, 10*time.Minute)).failures = 3
+	beingTried := add("failing, and tried again", lasting(-time.Hour, 10*time.Minute))
+	beingTried.failures = 1
+	beingTried.renewing.Store(true)
+	expired := add("expired", lasting(-2*time.Hour, -time.Minute))
+	expired.hiddenBy = "ext4"
+
+	waiting := func(id string, op operation, stage issuance.Stage) *attempt {
+		state := add(id, nil)
+		state.flight = &flight{attempt: d.issuances.begin(op, now)}
+		state.flight.attempt.enter(stage)
+		return state.flight.attempt
+	}
+	waiting("is signed", publishing, issuance.StageSign)
+	waiting("is signed, too", publishing, issuance.StageSign)
+	waiting("asks again later", publishing, issuance.StageCreate).backingOff.Store(true)
+	ended := waiting("waits for nobody", publishing, issuance.StageApprove)
+	ended.backingOff.Store(true)
+	ended.landed(errors.New("denied"))
+	waiting("due now, and being renewed", renewing, issuance.StageApprove)
+
+	got := samples(t, &volumesCollector{d})
+	want := map[string]float64{
+		"volumes{}": 6, "volumes_overdue{}": 4, "volumes_expired{}": 1, "volumes_hidden{}": 1, "volumes_backing_off{}": 2,
+		"renewals_due_within_hour{}": 5, "earliest_expiry_timestamp_seconds{}": float64(now.Add(-time.Minute).Unix()),
+		"issuances_in_progress{operation=publish,stage=sign}":    2,
+		"issuances_in_progress{operation=publish,stage=create}":  1,
+		"issuances_in_progress{operation=renewal,stage=approve}": 1,
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
