@@ -38,7 +38,7 @@ STATIC   := env CGO_ENABLED=0 go build
 PROGRESS := $(CURDIR)/internal/tools/progress.sh
 
 # The modules that are ours; those of most tools hold no code.
-MODULES    := . internal/devcluster internal/tools/image
+MODULES    := . internal/bench/report internal/devcluster internal/tools/image
 GO_FOLDERS := $(wildcard cmd config internal)
 
 # Runs a command in each of our modules, and fails if it did in one.
@@ -130,7 +130,9 @@ test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/kustomize bin/tools/jso
 	  cd ../..; \
 	fi; \
 	echo '== $(MODULE)/internal/tools/image'; \
-	cd internal/tools/image && CGO_ENABLED=0 ../gotest.sh $(BIN)/test-image.log $(TESTFLAGS) ./... || status=1; \
+	(cd internal/tools/image && CGO_ENABLED=0 ../gotest.sh $(BIN)/test-image.log $(TESTFLAGS) ./...) || status=1; \
+	echo '== $(MODULE)/internal/bench/report'; \
+	(cd internal/bench/report && CGO_ENABLED=0 ../../tools/gotest.sh $(BIN)/test-bench-report.log $(TESTFLAGS) ./...) || status=1; \
 	if ((status)); then echo 'make test: FAILED' >&2; else echo 'make test: everything passed'; fi; \
 	exit $$status
 
