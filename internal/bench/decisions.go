@@ -12,44 +12,47 @@ import (
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
 )
 
 // measureDecisions takes one request after another from its creation to when a
 // watch shows that it is decided: by the approver, and by a loop that watches
 // and updates and looks at nothing.
-func (b *bench) measureDecisions(ctx context.Context, count int) (row, error) {
-	progress("%d decisions one after another, and as many of the floor", count)
-	result := row{what: fmt.Sprintf("%d decisions, from creation", count)}
+func measureDecisions(ctx context.Context, b *bench, into *result.Scenario) error {
+	m := result.Measurement{Name: "one by one", Unit: result.Second, Shape: result.Distribution}
 	waiters := &decisionWaiters{waiting: map[string]chan struct{}{}}
-	ctx, stop := context.WithCancel(ctx)
+	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	if err := watchRequests(ctx, b.cluster.CertManager, b.workload.Namespace, "", waiters.see); err != nil {
-		return row{}, err
+	if err := watchRequests(watching, b.cluster.CertManager, b.workload.Namespace, "", waiters.see); err != nil {
+		return err
 	}
 	// The first of each opens connections, and is not counted.
-	for i := range count + 1 {
-		floor, err := b.decisionTime(ctx, waiters, b.floor.policy.IssuerRef.Name)
+	for i := range b.sizes.decisions + 1 {
+		floor, err := b.decisionTime(ctx, waiters, b.floorIssuer())
 		if err != nil {
-			return row{}, err
+			return err
 		}
-		product, err := b.decisionTime(ctx, waiters, b.config.IssuerRef.Name)
+		product, err := b.decisionTime(ctx, waiters, b.name)
 		if err != nil {
-			return row{}, err
+			return err
 		}
 		if i > 0 {
-			result.floor, result.product = append(result.floor, floor), append(result.product, product)
+			m.Floor, m.Product = append(m.Floor, floor), append(m.Product, product)
 		}
 	}
-	return result, nil
+	into.Measurements = []result.Measurement{m}
+	return nil
 }
 
-func (b *bench) decisionTime(ctx context.Context, waiters *decisionWaiters, issuer string) (time.Duration, error) {
+// decisionTime is how long one takes, in seconds.
+func (b *bench) decisionTime(ctx context.Context, waiters *decisionWaiters, issuer string) (float64, error) {
 	request, err := b.floor.prepare()
 	if err != nil {
 		return 0, err
 	}
 	request.Spec.IssuerRef.Name = issuer
-	if issuer == b.floor.policy.IssuerRef.Name {
+	if issuer == b.floorIssuer() {
 		b.floor.expect(request.Name)
 	}
 	decided := waiters.expect(request.Name)
@@ -59,9 +62,11 @@ func (b *bench) decisionTime(ctx context.Context, waiters *decisionWaiters, issu
 	}
 	select {
 	case <-decided:
-		return time.Since(began), nil
+		return time.Since(began).Seconds(), nil
 	case <-time.After(time.Minute):
 		return 0, fmt.Errorf("request %s was not decided within a minute", request.Name)
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
 	}
 }
 

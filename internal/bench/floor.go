@@ -7,16 +7,15 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
-	cminformers "github.com/cert-manager/cert-manager/pkg/client/informers/externalversions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
-	"k8s.io/client-go/tools/cache"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
@@ -28,16 +27,26 @@ import (
 // shows the certificate. It judges nothing, checks nothing and writes nothing.
 type floor struct {
 	namespace string
-	policy    policy.Policy
+	issuer    string
 	account   spiffe.ServiceAccount
 	requester cmclient.Interface
 	approver  cmclient.Interface
 
-	mu     sync.Mutex
-	signed map[string]chan struct{}
+	mu      sync.Mutex
+	policy  policy.Policy
+	tickets map[string]*ticket
 }
 
-func newFloor(ctx context.Context, b *bench, issuer string) (*floor, error) {
+// ticket is a request of the floor that is under way.
+type ticket struct {
+	// created is when the server had answered, approved and signed when the watch
+	// showed it.
+	created, approved, signed time.Time
+	// done is closed when it is signed.
+	done chan struct{}
+}
+
+func newFloor(ctx context.Context, b *bench) (*floor, error) {
 	access, err := b.cluster.ServiceAccountConfig(ctx, b.workload.Namespace, b.workload.ServiceAccount)
 	if err != nil {
 		return nil, err
@@ -57,51 +66,42 @@ func newFloor(ctx context.Context, b *bench, issuer string) (*floor, error) {
 		return nil, err
 	}
 	f := &floor{
-		namespace: b.workload.Namespace, policy: b.config.Policy(), account: account,
-		requester: requester, approver: approver, signed: map[string]chan struct{}{},
+		namespace: b.workload.Namespace, issuer: b.floorIssuer(), account: account,
+		requester: requester, approver: approver, tickets: map[string]*ticket{},
 	}
-	f.policy.IssuerRef.Name = issuer
+	f.follow(b.config.Policy())
 	see := func(request *cmapi.CertificateRequest) { f.see(ctx, request) }
-	return f, watchRequests(ctx, f.approver, f.namespace, "spec.issuerRef.name="+issuer, see)
+	return f, watchRequests(ctx, f.approver, f.namespace, "spec.issuerRef.name="+f.issuer, see)
 }
 
-// watchRequests calls see, until ctx ends, for each state of the requests of a
-// namespace that a field selector lets through. It returns when those that are
-// there have been seen.
-func watchRequests(ctx context.Context, client cmclient.Interface, namespace, selector string, see func(*cmapi.CertificateRequest)) error {
-	factory := cminformers.NewSharedInformerFactoryWithOptions(client, 0, cminformers.WithNamespace(namespace),
-		cminformers.WithTweakListOptions(func(options *metav1.ListOptions) { options.FieldSelector = selector }))
-	informer := factory.Certmanager().V1().CertificateRequests().Informer()
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(obj any) { see(obj.(*cmapi.CertificateRequest)) },
-		UpdateFunc: func(_, obj any) { see(obj.(*cmapi.CertificateRequest)) },
-	})
-	if err != nil {
-		return err
-	}
-	factory.Start(ctx.Done())
-	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-		return context.Cause(ctx)
-	}
-	return nil
+// follow has requests be made under a policy from then on, but for the floor's own
+// issuer.
+func (f *floor) follow(p policy.Policy) {
+	p.IssuerRef.Name = f.issuer
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.policy = p
 }
 
 // see reacts to a state of a request on the watch.
 func (f *floor) see(ctx context.Context, request *cmapi.CertificateRequest) {
 	f.mu.Lock()
-	signed, ours := f.signed[request.Name]
-	f.mu.Unlock()
-	switch {
-	case !ours:
-	case !apiutil.CertificateRequestIsApproved(request):
+	defer f.mu.Unlock()
+	t := f.tickets[request.Name]
+	if t == nil {
+		return
+	}
+	if !apiutil.CertificateRequestIsApproved(request) {
 		go f.approveInTheEnd(ctx, request)
-	case len(request.Status.Certificate) > 0:
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		if f.signed[request.Name] != nil {
-			close(signed)
-			delete(f.signed, request.Name)
-		}
+		return
+	}
+	if t.approved.IsZero() {
+		t.approved = time.Now()
+	}
+	if len(request.Status.Certificate) > 0 {
+		t.signed = time.Now()
+		close(t.done)
+		delete(f.tickets, request.Name)
 	}
 }
 
@@ -125,11 +125,14 @@ func (f *floor) approve(ctx context.Context, request *cmapi.CertificateRequest) 
 
 // prepare makes a request, with its key, that only has to be created.
 func (f *floor) prepare() (*cmapi.CertificateRequest, error) {
-	id, err := f.policy.SPIFFEID(f.account)
+	f.mu.Lock()
+	policy := f.policy
+	f.mu.Unlock()
+	id, err := policy.SPIFFEID(f.account)
 	if err != nil {
 		return nil, err
 	}
-	key, err := f.policy.Key.Generate()
+	key, err := policy.Key.Generate()
 	if err != nil {
 		return nil, err
 	}
@@ -139,30 +142,41 @@ func (f *floor) prepare() (*cmapi.CertificateRequest, error) {
 	}
 	return &cmapi.CertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "floor-" + utilrand.String(10)},
-		Spec:       f.policy.CertificateRequestSpec(id, csrPEM),
+		Spec:       policy.CertificateRequestSpec(id, csrPEM),
 	}, nil
 }
 
-// issue creates a prepared request and returns when it is signed.
-func (f *floor) issue(ctx context.Context, request *cmapi.CertificateRequest) error {
-	signed := f.expect(request.Name)
-	if _, err := f.requester.CertmanagerV1().CertificateRequests(f.namespace).Create(ctx, request, metav1.CreateOptions{}); err != nil {
-		return err
+func (f *floor) prepareMany(count int) ([]*cmapi.CertificateRequest, error) {
+	requests := make([]*cmapi.CertificateRequest, count)
+	for i := range requests {
+		var err error
+		if requests[i], err = f.prepare(); err != nil {
+			return nil, err
+		}
 	}
+	return requests, nil
+}
+
+// issue creates a prepared request and returns when it is signed.
+func (f *floor) issue(ctx context.Context, request *cmapi.CertificateRequest) (*ticket, error) {
+	t := f.expect(request.Name)
+	if _, err := f.requester.CertmanagerV1().CertificateRequests(f.namespace).Create(ctx, request, metav1.CreateOptions{}); err != nil {
+		return nil, err
+	}
+	t.created = time.Now()
 	select {
-	case <-signed:
-		return nil
+	case <-t.done:
+		return t, nil
 	case <-ctx.Done():
-		return fmt.Errorf("request %s of the floor was not signed: %w", request.Name, context.Cause(ctx))
+		return nil, fmt.Errorf("request %s of the floor was not signed: %w", request.Name, context.Cause(ctx))
 	}
 }
 
-// expect has the floor approve a request that is about to be created. The
-// channel is closed when it is signed.
-func (f *floor) expect(name string) <-chan struct{} {
-	signed := make(chan struct{})
+// expect has the floor approve a request that is about to be created.
+func (f *floor) expect(name string) *ticket {
+	t := &ticket{done: make(chan struct{})}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.signed[name] = signed
-	return signed
+	f.tickets[name] = t
+	return t
 }

@@ -1,136 +1,62 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command bench measures how long pods wait for their documents, on a real
-// cluster with the real daemons, and puts beside it the least time that any
-// implementation could take on that cluster in the same minute: a bare client
-// that creates a CertificateRequest, approves it and sees it signed, each on a
-// watch event, with the key made beforehand. The ratio of the two holds on any
-// machine; the times do not.
+// Command bench measures what the product takes, on a real cluster with the real
+// daemons, and puts beside it the floor: the least that any implementation could
+// take on that cluster in the same minute. For a document that is a bare client
+// which creates a CertificateRequest, approves it and sees it signed, each on a
+// watch event, with the key made beforehand; for a daemon, the process of
+// internal/bench/bare. The ratio of the two holds on any machine; the times do not.
 //
-// Run it with `make bench`.
+// Run it with `make bench`. What is measured is the table in scenarios.go; how a
+// run is kept is internal/bench/result, and internal/bench/report draws it and
+// compares it with an earlier one.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
-	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
 )
 
 func main() {
-	var s sizes
-	flag.StringVar(&s.only, "only", "", "what to measure, comma-separated: publish, decisions, idle, backlog, memory, or spread or bundle alone (default all but these two)")
-	flag.StringVar(&s.key, "key", "algorithm: ECDSA, size: 521", "certificate.privateKey of the configuration")
-	flag.IntVar(&s.oneByOne, "one-by-one", 20, "publish: one after another")
-	flag.IntVar(&s.atOnce, "at-once", 110, "publish: at the same time, as on a node that has just started")
-	flag.IntVar(&s.decisions, "decisions", 200, "decisions: requests, one after another")
-	flag.IntVar(&s.backlog, "backlog", 2000, "backlog: requests that wait when the approver starts")
-	flag.IntVar(&s.rounds, "rounds", 2, "backlog: how many times")
-	flag.IntVar(&s.foreign, "foreign", 20000, "memory: requests of others")
-	flag.IntVar(&s.idleVolumes, "idle-volumes", 250, "idle, bundle: volumes of the driver")
-	flag.DurationVar(&s.idle, "idle", time.Minute, "idle: for how long it is left alone")
-	flag.IntVar(&s.spread, "spread-volumes", 250, "spread: volumes that are due for renewal in the same minute")
-	flag.Parse()
-	if err := run(s); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-// sizes are how much is measured.
-type sizes struct {
-	only, key                                             string
-	oneByOne, atOnce, decisions, backlog, rounds, foreign int
-	idleVolumes, spread                                   int
-	idle                                                  time.Duration
-}
-
-// wants reports whether something is to be measured.
-func (s sizes) wants(what string) bool {
-	return s.only == "" || slices.Contains(strings.Split(s.only, ","), what)
-}
-
 // progress says what takes long.
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, "bench: "+format+"\n", args...) }
 
-func run(s sizes) (err error) {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	b, err := newBench(ctx, s.key)
+func run(ctx context.Context, args []string) error {
+	o, err := parse(args, os.Stderr)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if cleanUp := b.cleanUp(); err == nil {
-			err = cleanUp
+	if o.list {
+		for _, s := range scenarios() {
+			fmt.Printf("%-10s %s\n%-10s floor: %s\n", s.name, s.about, "", s.floor)
 		}
-	}()
-	if s.only == "spread" {
-		return b.measureSpread(ctx, os.Stdout, s.spread)
+		return nil
 	}
-	if s.only == "bundle" {
-		return b.measureBundle(ctx, os.Stdout, s.idleVolumes)
-	}
-	if err := b.latencies(ctx, s); err != nil {
+	chosen, err := choose(scenarios(), o.only)
+	if err != nil {
 		return err
 	}
-	if s.wants("idle") {
-		if err := b.measureIdle(ctx, os.Stdout, s.idleVolumes, s.idle); err != nil {
-			return err
-		}
+	b, err := newBench(ctx, o)
+	if err != nil {
+		return err
 	}
-	return b.approverAlone(ctx, s)
-}
-
-// latencies measures how long pods, and those who ask themselves, wait.
-func (b *bench) latencies(ctx context.Context, s sizes) error {
-	var rows []row
-	for _, m := range []struct {
-		what    string
-		measure func() (row, error)
-	}{
-		{"publish", func() (row, error) { return b.measureOneByOne(ctx, s.oneByOne) }},
-		{"publish", func() (row, error) {
-			return b.measureWork(s.atOnce, func() (row, error) { return b.measureAtOnce(ctx, s.atOnce) })
-		}},
-		{"decisions", func() (row, error) { return b.measureDecisions(ctx, s.decisions) }},
-	} {
-		if !s.wants(m.what) {
-			continue
-		}
-		measured, err := m.measure()
-		if err != nil {
-			return err
-		}
-		rows = append(rows, measured)
-	}
-	if len(rows) > 0 {
-		printTable(os.Stdout, rows)
-	}
-	return nil
-}
-
-// approverAlone measures what only approvers do.
-func (b *bench) approverAlone(ctx context.Context, s sizes) error {
-	if s.wants("backlog") {
-		result, err := b.measureBacklog(ctx, s.backlog, s.rounds)
-		if err != nil {
-			return err
-		}
-		result.print(os.Stdout)
-	}
-	if s.wants("memory") {
-		result, err := b.measureMemory(ctx, s.foreign)
-		if err != nil {
-			return err
-		}
-		result.print(os.Stdout)
-	}
-	return nil
+	measured := &result.Run{Quick: o.quick, Machine: b.machine(ctx)}
+	return errors.Join(measureAll(ctx, b, chosen, measured, o.out), b.cleanUp())
 }

@@ -7,32 +7,42 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"text/tabwriter"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
-// memory is how much of it the approver has, just started, in bytes.
-type memory struct {
-	foreign    int
-	none, many usage
-}
+// fewDecisions are made by an approver before its memory is looked at.
+const fewDecisions = 50
 
 // measureMemory starts the approver on a cluster without requests for other
 // issuers, and again when there are many.
-func (b *bench) measureMemory(ctx context.Context, foreign int) (memory, error) {
-	result := memory{foreign: foreign}
-	var err error
-	if result.none, err = b.approverMemory(ctx); err != nil {
-		return result, err
+func measureMemory(ctx context.Context, b *bench, into *result.Scenario) error {
+	for _, foreign := range []int{0, b.sizes.foreign} {
+		if err := b.createForeign(ctx, foreign); err != nil {
+			return err
+		}
+		name := fmt.Sprintf("%d requests of others", foreign)
+		resident := result.Measurement{Group: "resident memory", Name: name, Unit: result.Byte, Shape: result.Bar}
+		peak := result.Measurement{Group: "most resident memory", Name: name, Unit: result.Byte, Shape: result.Bar}
+		for round := range b.sizes.rounds {
+			progress("memory with %s, round %d of %d", name, round+1, b.sizes.rounds)
+			if err := b.approverMemory(ctx, &resident, &peak); err != nil {
+				return err
+			}
+		}
+		into.Measurements = append(into.Measurements, resident, peak)
 	}
-	progress("%d requests for another issuer", foreign)
+	return nil
+}
+
+// createForeign makes requests that the approver has nothing to do with.
+func (b *bench) createForeign(ctx context.Context, foreign int) error {
 	example, err := b.floor.prepare()
 	if err != nil {
-		return result, err
+		return err
 	}
 	alike := func() (*cmapi.CertificateRequest, error) {
 		request := example.DeepCopy()
@@ -42,37 +52,45 @@ func (b *bench) measureMemory(ctx context.Context, foreign int) (memory, error) 
 	for made := 0; made < foreign; {
 		step := min(2000, foreign-made)
 		if _, err := b.create(ctx, "nobody", step, alike); err != nil {
-			return result, err
+			return err
 		}
 		made += step
-		progress("%d requests for another issuer: %d are made", foreign, made)
+		progress("%d of %d requests for another issuer", made, foreign)
 	}
-	result.many, err = b.approverMemory(ctx)
-	return result, err
+	return nil
 }
 
-// approverMemory starts the approver anew, has it decide a few requests, and
-// looks when it has nothing to do any more.
-func (b *bench) approverMemory(ctx context.Context) (usage, error) {
+// approverMemory starts approver and floor anew, has the approver decide a few
+// requests, and looks at both when there is nothing to do any more.
+func (b *bench) approverMemory(ctx context.Context, resident, peak *result.Measurement) (err error) {
 	if err := errors.Join(b.stopApprover(), b.startApprover()); err != nil {
-		return usage{}, err
+		return err
 	}
-	if _, err := b.measureDecisions(ctx, 50); err != nil {
-		return usage{}, err
+	bare, err := b.startBare(b.access.Approver, "-fields", "spec.issuerRef.name="+b.name)
+	if err != nil {
+		return err
 	}
-	// The runtime gives back what it does not need by and by.
-	if err := sleep(ctx, settle); err != nil {
-		return usage{}, err
+	defer func() { err = errors.Join(err, bare.Stop()) }()
+	requests, err := b.create(ctx, b.name, fewDecisions, b.floor.prepare)
+	if err != nil {
+		return err
 	}
-	return readUsage(b.approver.PID())
-}
-
-func (r memory) print(out io.Writer) {
-	table := tabwriter.NewWriter(out, 0, 0, 3, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintf(table, "memory of the approver\tresident\tat most\t\n")
-	_, _ = fmt.Fprintf(table, "no requests of others\t%.1f MiB\t%.1f MiB\t\n", mib(r.none.resident), mib(r.none.peak))
-	_, _ = fmt.Fprintf(table, "%d requests of others\t%.1f MiB\t%.1f MiB\t\n", r.foreign, mib(r.many.resident), mib(r.many.peak))
-	_, _ = fmt.Fprintf(table, "ratio\t%.2f\t%.2f\t\n",
-		float64(r.many.resident)/float64(r.none.resident), float64(r.many.peak)/float64(r.none.peak))
-	_ = table.Flush()
+	seen, err := b.seeDecisions(ctx, b.name, requests)
+	if err != nil {
+		return err
+	}
+	defer seen.stop()
+	if _, err := seen.rate(ctx); err != nil {
+		return err
+	}
+	if err := sleep(ctx, b.sizes.settle); err != nil {
+		return err
+	}
+	used, err := readUsages(b.approver.PID(), bare.PID())
+	if err != nil {
+		return err
+	}
+	resident.Product, resident.Floor = append(resident.Product, float64(used[0].resident)), append(resident.Floor, float64(used[1].resident))
+	peak.Product, peak.Floor = append(peak.Product, float64(used[0].peak)), append(peak.Floor, float64(used[1].peak))
+	return nil
 }

@@ -7,19 +7,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"maps"
 	"path/filepath"
-	"runtime"
-	"strconv"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/fsnotify/fsnotify"
-	"golang.org/x/sync/errgroup"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
+
+// swapsWithin is the most time that all volumes may take.
+const swapsWithin = 2 * time.Minute
 
 // swaps hears from the kernel when the files of a volume are swapped.
 type swaps struct {
@@ -31,7 +29,7 @@ type swaps struct {
 	all int
 }
 
-func (b *bench) watchSwaps(requests []*csi.NodePublishVolumeRequest) (*swaps, error) {
+func (b *bench) watchSwaps(requests []volumeRequest) (*swaps, error) {
 	watcher, err := fsnotify.NewBufferedWatcher(1 << 16)
 	if err != nil {
 		return nil, err
@@ -65,10 +63,20 @@ func (s *swaps) begin() {
 	s.at, s.all = map[string]time.Time{}, 0
 }
 
+// swapped is how many volumes were, and count how often, all of them together.
+func (s *swaps) swapped() int { return len(s.times()) }
+
 func (s *swaps) count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.all
+}
+
+// times are those of the last swap of each volume since begin.
+func (s *swaps) times() []time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.at))
 }
 
 // wait returns when the last of so many volumes was swapped since begin.
@@ -78,7 +86,7 @@ func (s *swaps) wait(ctx context.Context, volumes int) (time.Time, error) {
 
 // waitFor is wait for swaps after a moment.
 func (s *swaps) waitFor(ctx context.Context, volumes int, after time.Time) (time.Time, error) {
-	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(swapsWithin); time.Now().Before(deadline); {
 		if last, done := s.last(volumes, after); done {
 			return last, nil
 		}
@@ -86,7 +94,7 @@ func (s *swaps) waitFor(ctx context.Context, volumes int, after time.Time) (time
 			return time.Time{}, err
 		}
 	}
-	return time.Time{}, fmt.Errorf("after a minute, only %d volumes were swapped", len(s.at))
+	return time.Time{}, fmt.Errorf("after %s, only %d of %d volumes were swapped", swapsWithin, s.swapped(), volumes)
 }
 
 func (s *swaps) last(volumes int, after time.Time) (last time.Time, done bool) {
@@ -102,57 +110,4 @@ func (s *swaps) last(volumes int, after time.Time) (last time.Time, done bool) {
 		}
 	}
 	return last, count == volumes
-}
-
-// folderFloor is as many folders in a tmpfs as there are volumes, each with three
-// small files behind a symbolic link, and nothing else: no document is read, no
-// rights are set, nothing is kept for readers.
-type folderFloor struct {
-	root    string
-	folders int
-	written int
-}
-
-func newFolderFloor(dir string, folders int) (*folderFloor, error) {
-	f := &folderFloor{root: filepath.Join(dir, "floor"), folders: folders}
-	if err := volume.New(f.root).Ensure(); err != nil {
-		return nil, err
-	}
-	for i := range folders {
-		if err := os.Mkdir(f.folder(i), 0o700); err != nil {
-			return nil, errors.Join(err, f.close())
-		}
-	}
-	return f, f.write()
-}
-
-func (f *folderFloor) folder(i int) string { return filepath.Join(f.root, strconv.Itoa(i)) }
-
-func (f *folderFloor) close() error { return volume.Unmount(f.root) }
-
-// write swaps all folders, as many at a time as there are processors.
-func (f *folderFloor) write() error {
-	f.written++
-	var group errgroup.Group
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range f.folders {
-		group.Go(func() error { return f.swap(f.folder(i), strconv.Itoa(f.written)) })
-	}
-	return group.Wait()
-}
-
-func (f *folderFloor) swap(folder, generation string) error {
-	made := filepath.Join(folder, generation)
-	if err := os.Mkdir(made, 0o700); err != nil {
-		return err
-	}
-	for _, name := range []string{"tls.crt", "tls.key", "ca.crt"} {
-		if err := os.WriteFile(filepath.Join(made, name), make([]byte, 1000), 0o600); err != nil {
-			return err
-		}
-	}
-	if err := os.Symlink(generation, filepath.Join(folder, "new")); err != nil {
-		return err
-	}
-	return os.Rename(filepath.Join(folder, "new"), filepath.Join(folder, "data"))
 }

@@ -9,8 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // usage is what a process has used so far (proc(5)).
@@ -68,30 +66,4 @@ func number(path, name string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("%s: no line %s", path, name)
-}
-
-// measureWork says as well how much CPU time each daemon has used for each of so
-// many publishes.
-func (b *bench) measureWork(publishes int, measure func() (row, error)) (row, error) {
-	programs := []*testkit.Program{b.driver, b.approver}
-	before := make([]usage, len(programs))
-	var err error
-	for i, program := range programs {
-		if before[i], err = readUsage(program.PID()); err != nil {
-			return row{}, err
-		}
-	}
-	result, err := measure()
-	if err != nil {
-		return row{}, err
-	}
-	for i, program := range programs {
-		after, err := readUsage(program.PID())
-		if err != nil {
-			return row{}, err
-		}
-		each := (after.cpu - before[i].cpu) / time.Duration(publishes)
-		fmt.Printf("%s: %.1f ms CPU for each of %d publishes at once\n", program.Name, float64(each)/float64(time.Millisecond), publishes)
-	}
-	return result, nil
 }

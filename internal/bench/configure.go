@@ -1,0 +1,65 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+)
+
+// settings are what scenarios change of the configuration.
+type settings struct {
+	trustDomain   string
+	reissueWindow time.Duration
+	// files are volume.files, and bundle is trustBundle.path.
+	files, bundle string
+	// http is where the driver serves its metrics.
+	http string
+}
+
+func (b *bench) ordinary() settings {
+	return settings{trustDomain: "bench.example.org", reissueWindow: time.Minute, files: "{}", http: freeAddress()}
+}
+
+// freeAddress is one that nobody listens on now. If there is none, the driver will
+// say so.
+func freeAddress() string {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "127.0.0.1:9402"
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// configure writes the configuration file, which both daemons follow.
+func (b *bench) configure(s settings) error {
+	path := b.path("config.yaml")
+	err := os.WriteFile(path, fmt.Appendf(nil, `apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1
+kind: SPIFFEConfiguration
+trustDomain: %s
+issuerRef: {name: %s}
+certificate: {privateKey: {%s}}
+rollout: {reissueWindow: %s}
+volume: {tmpfsPath: %s, files: %s}
+trustBundle: {path: %q}
+driver: {httpAddress: %q, kubeletRootDir: %s}
+approver: {httpAddress: "", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
+`, s.trustDomain, b.name, b.key, s.reissueWindow, b.path("tmpfs"), s.files, s.bundle, s.http, b.path("kubelet"), b.name), 0o600)
+	if err != nil {
+		return err
+	}
+	b.settings = s
+	if b.config, err = config.Load(path); err != nil {
+		return err
+	}
+	if b.floor != nil {
+		b.floor.follow(b.config.Policy())
+	}
+	return nil
+}
