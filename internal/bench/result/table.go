@@ -32,7 +32,12 @@ func (s Scenario) tables() []table {
 			row[0] += " (mean)"
 		}
 		row = append(append(row, m.centerAndRange(m.Product)...), m.centerAndRange(m.Floor)...)
-		others.rows = append(others.rows, append(row, FormatRatio(m.Ratio())))
+		ratio := m.Ratio()
+		if m.Shape == Series {
+			// What matters of a series is its highest point.
+			ratio = m.WorstRatio()
+		}
+		others.rows = append(others.rows, append(row, FormatRatio(ratio)))
 	}
 	var all []table
 	for _, t := range []table{distributions, others, s.stageTable()} {
