@@ -70,7 +70,7 @@ func measureSpread(ctx context.Context, b *bench, into *result.Scenario) error {
 // countIn counts moments in parts of a time, beginning with the start, as many
 // parts as a window has, and more if they come later.
 func countIn(part time.Duration, start time.Time, moments []time.Time) []float64 {
-	counts := make([]float64, spreadParts)
+	counts := slices.Repeat([]float64{0}, spreadParts)
 	for _, at := range moments {
 		i := max(0, int(at.Sub(start)/part))
 		for i >= len(counts) {

@@ -38,8 +38,10 @@ func main() {
 	flag.StringVar(&o.list.FieldSelector, "fields", "", "field `SELECTOR` of the watch")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, o); err != nil {
+	err := run(ctx, o)
+	ended := ctx.Err() != nil // as was asked for
+	stop()
+	if err != nil && !ended {
 		fmt.Fprintf(os.Stderr, "bare: %v\n", err)
 		os.Exit(1)
 	}
@@ -119,9 +121,6 @@ func watch(ctx context.Context, client cmclient.Interface, list metav1.ListOptio
 	for ctx.Err() == nil {
 		events, err := client.CertmanagerV1().CertificateRequests("").Watch(ctx, list)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
 			return err
 		}
 		drain(ctx, events.ResultChan())

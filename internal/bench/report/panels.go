@@ -4,8 +4,8 @@
 package main
 
 import (
-	"fmt"
 	"slices"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -131,7 +131,7 @@ func seriesPanel(m result.Measurement) *plot.Plot {
 	p.X.Min, p.X.Max = 0, float64(len(values))+1
 	var ticks plot.ConstantTicks
 	for i := range values {
-		ticks = append(ticks, plot.Tick{Value: float64(i + 1), Label: fmt.Sprint(i + 1)})
+		ticks = append(ticks, plot.Tick{Value: float64(i + 1), Label: strconv.Itoa(i + 1)})
 	}
 	p.X.Tick.Marker = ticks
 	p.Y.Min = 0
