@@ -13,6 +13,7 @@ MAKEFLAGS   += --no-builtin-rules --no-print-directory
 FUZZTIME    ?= 30s
 KEEP        ?=
 BENCHFLAGS  ?=
+SCALEFLAGS  ?=
 TORTUREFLAGS ?=
 TESTFLAGS   ?=
 E2EFLAGS    ?=
@@ -160,6 +161,11 @@ torture: $(DEVCLUSTER) build ## Kill the driver hundreds of times, and watch the
 bench: $(DEVCLUSTER) build ## What the product takes, beside the least possible on the same cluster (8 minutes; BENCHFLAGS=-help)
 	@$(PROGRESS) 'bin/bench' $(STATIC) -v -o $(BIN)/bench ./internal/bench
 	@$(CLUSTER) $(AS_ROOT) $(BIN)/bench $(BENCHFLAGS)
+
+.PHONY: scale
+scale: $(DEVCLUSTER) build ## Simulate a large cluster: hundreds of drivers against one API server (20 minutes; SCALEFLAGS=-help)
+	@$(PROGRESS) 'bin/scale' $(STATIC) -v -o $(BIN)/scale ./internal/scale
+	@$(CLUSTER) $(BIN)/scale $(SCALEFLAGS)
 
 ##@ Keep it good
 

@@ -6,6 +6,7 @@ package integration_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -48,7 +49,7 @@ func (w *world) renewals(target string, count int) {
 // renewals and a restart, and none when the volume is gone.
 func TestHistoryLimit(t *testing.T) {
 	for _, limit := range []int{0, 1, 3} {
-		t.Run(fmt.Sprint(limit), func(t *testing.T) {
+		t.Run(strconv.Itoa(limit), func(t *testing.T) {
 			w := prepare(t, withHistory(limit)...)
 			w.startApprover()
 			stop := w.startDriver()

@@ -67,7 +67,7 @@ func (m *simulation) look(ctx context.Context) (s snapshot, err error) {
 			break
 		}
 	}
-	s.approverUsage, err = usageOf(m.approver.PID())
+	s.approverUsage, err = usageOf(m.approver.pid())
 	s.events, s.bytes = float64(m.meter.events.Load()), float64(m.meter.bytes.Load())
 	s.renewals = m.events.count(renewed)
 	return s, err
@@ -149,6 +149,8 @@ func (m *simulation) reportSteady(r *report, before, after snapshot) {
 	r.add("watch bytes to drivers per renewal", (after.bytes-before.bytes)/renewals/1024, "KiB")
 	r.add("watch events to all others (approver, cert-manager) per renewal", (total-sent)/renewals, "")
 	r.add("CertificateRequests per volume", after.server.sum("apiserver_storage_objects", "resource", ofResource)/volumes, "")
+	r.add("approver: restarts", float64(m.approver.restarted()), "")
+	r.add("API server: requests turned away (429) since the start", after.server.sum("apiserver_request_total", "resource", resource, "code", "429"), "")
 	r.add("approver: resident at the end", after.approverUsage.resident, "MiB")
 	r.add("approver: CPU", (after.approverUsage.cpu-before.approverUsage.cpu).Seconds()/seconds*100, "% of a core")
 	r.add("kube-apiserver: CPU per renewal", (after.server.sum("process_cpu_seconds_total")-before.server.sum("process_cpu_seconds_total"))*1000/renewals, "ms")

@@ -38,11 +38,11 @@ func simulateHistory(ctx context.Context, cluster *testkit.Cluster, s sizes, r *
 		if err := m.setHistoryLimit(limit); err != nil {
 			return err
 		}
-		cycles := time.Duration(2)
+		period := 2 * m.cycle()
 		if i == 0 { // the history is filled first
-			cycles = time.Duration(limit)
+			period = time.Duration(limit) * m.cycle() //nolint:durationcheck // limit is a number.
 		}
-		if err := m.watch(ctx, cycles*m.cycle()); err != nil {
+		if err := m.watch(ctx, period); err != nil {
 			return err
 		}
 		if i == 0 {
@@ -52,14 +52,21 @@ func simulateHistory(ctx context.Context, cluster *testkit.Cluster, s sizes, r *
 			}
 			r.add("growth of etcd per renewal before it is compacted", (after.server.databaseBytes()-before.server.databaseBytes())/float64(after.renewals-before.renewals)/1024, "KiB")
 		}
-		objects, bytes, err := m.stored(ctx)
-		if err != nil {
+		if err := m.reportStored(ctx, r, limit); err != nil {
 			return err
 		}
-		name := fmt.Sprintf("historyLimit %d: ", limit)
-		r.add(name+"CertificateRequests per volume", objects/float64(m.volumes()), "")
-		r.add(name+"their bytes per volume", bytes/float64(m.volumes())/1024, "KiB")
 	}
+	return nil
+}
+
+func (m *simulation) reportStored(ctx context.Context, r *report, limit int) error {
+	objects, bytes, err := m.stored(ctx)
+	if err != nil {
+		return err
+	}
+	name := fmt.Sprintf("historyLimit %d: ", limit)
+	r.add(name+"CertificateRequests per volume", objects/float64(m.volumes()), "")
+	r.add(name+"their bytes per volume", bytes/float64(m.volumes())/1024, "KiB")
 	return nil
 }
 

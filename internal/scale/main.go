@@ -41,13 +41,12 @@ func main() {
 	flag.IntVar(&s.historyVolumes, "history-volumes", s.historyVolumes, "history: volumes, on 10 nodes")
 	flag.IntVar(&s.slowVolumes, "slow-volumes", s.slowVolumes, "slow: volumes, on 20 nodes")
 	flag.DurationVar(&s.slowFor, "slow-for", s.slowFor, "slow: for how long the issuer signs 5 a second")
+	flag.BoolVar(&s.flowSchema, "flow-schema", s.flowSchema, "apply manifests/examples/flowschema.yaml")
 	flag.StringVar(&s.results, "results", s.results, "folder for the results as JSON; empty: none")
 	flag.StringVar(&s.bin, "bin", s.bin, "folder of the approver's program")
 	flag.Parse()
 	s.kubeconfig, s.repository = os.Getenv("KUBECONFIG"), "."
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, s); err != nil {
+	if err := run(s); err != nil {
 		fmt.Fprintf(os.Stderr, "scale: %v\n", err)
 		os.Exit(1)
 	}
@@ -61,6 +60,7 @@ type sizes struct {
 	cycles                        float64
 	historyVolumes, slowVolumes   int
 	slowFor                       time.Duration
+	flowSchema                    bool
 	results, kubeconfig           string
 	bin, repository               string
 	historyDuration, slowDuration time.Duration
@@ -72,7 +72,7 @@ func defaults() sizes {
 		nodes: 40, volumesPerNode: 50, within: 90 * time.Second, duration: 4 * time.Minute, cycles: 3,
 		historyVolumes: 200, historyDuration: time.Minute,
 		slowVolumes: 800, slowDuration: 3 * time.Minute, slowFor: 90 * time.Second,
-		results: "bin/scale-results", bin: "bin",
+		flowSchema: true, results: "bin/scale-results", bin: "bin",
 	}
 }
 
@@ -85,7 +85,9 @@ func progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05")+" scale: "+format+"\n", args...)
 }
 
-func run(ctx context.Context, s sizes) error {
+func run(s sizes) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	cluster, err := testkit.Connect(s.kubeconfig)
 	if err != nil {
 		return err

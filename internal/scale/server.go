@@ -32,7 +32,7 @@ func apiServerMetrics(ctx context.Context, client kubernetes.Interface) (metrics
 
 // metricsOf asks a daemon for its own.
 func metricsOf(ctx context.Context, address string) (metrics, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", http.NoBody)
 	if err != nil {
 		return metrics{}, err
 	}

@@ -4,7 +4,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -42,7 +44,7 @@ type simulation struct {
 	cluster   *testkit.Cluster
 	access    testkit.Installation
 	config    *config.Config
-	approver  *testkit.Program
+	approver  *supervised
 	// approverAddress is where the approver serves its metrics.
 	approverAddress string
 	nodes           []*node
@@ -76,7 +78,7 @@ func newSimulation(ctx context.Context, cluster *testkit.Cluster, s sizes, set s
 }
 
 func (m *simulation) install(ctx context.Context, s sizes) (err error) {
-	if m.approverAddress, err = freeAddress(); err != nil {
+	if m.approverAddress, err = freeAddress(ctx); err != nil {
 		return err
 	}
 	if m.signer == "" {
@@ -99,13 +101,41 @@ func (m *simulation) install(ctx context.Context, s sizes) (err error) {
 	if err := rest.LoadTLSFiles(m.access.Driver); err != nil {
 		return err
 	}
-	m.approver, err = testkit.StartProgram(s.bin, m.dir, "csi-driver-spiffe-approver", m.access.Approver, "--identity", "scale", "--namespace", testkit.InstallNamespace)
+	if s.flowSchema {
+		if err := m.applyFlowSchema(ctx, s); err != nil {
+			return err
+		}
+	}
+	m.approver, err = startSupervised(func() (*testkit.Program, error) {
+		return testkit.StartProgram(s.bin, m.dir, "csi-driver-spiffe-approver", m.access.Approver, "--identity", "scale", "--namespace", testkit.InstallNamespace)
+	})
 	return err
 }
 
+// applyFlowSchema is what README.md advises large clusters to do.
+func (m *simulation) applyFlowSchema(ctx context.Context, s sizes) error {
+	objects, err := testkit.ReadManifests(filepath.Join(s.repository, "manifests", "examples", "flowschema.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		object.SetName(object.GetName() + "-" + m.name)
+		data, err := json.Marshal(object)
+		if err != nil {
+			return err
+		}
+		data = bytes.ReplaceAll(data, []byte(`"csi-driver-spiffe-approver"`), fmt.Appendf(nil, "%q", "csi-driver-spiffe-approver-"+m.name))
+		if err := json.Unmarshal(data, object); err != nil {
+			return err
+		}
+	}
+	return m.cluster.Apply(ctx, "", objects)
+}
+
 // freeAddress is one that nobody listened on a moment ago.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	var config net.ListenConfig
+	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
@@ -166,12 +196,12 @@ func (m *simulation) publish(ctx context.Context, nodes, volumes int, within tim
 	}
 	done := make(chan struct{})
 	defer close(done)
-	go m.tell(done, first, nodes*volumes)
+	go m.tell(done, nodes*volumes)
 	return group.Wait()
 }
 
 // tell says how far it is, until done.
-func (m *simulation) tell(done <-chan struct{}, _, volumes int) {
+func (m *simulation) tell(done <-chan struct{}, volumes int) {
 	before := m.events.count(published)
 	for {
 		select {
@@ -231,7 +261,7 @@ func (m *simulation) close() error {
 		errs = append(errs, n.stop())
 	}
 	if m.approver != nil {
-		errs = append(errs, m.approver.Stop())
+		errs = append(errs, m.approver.stop())
 	}
 	return errors.Join(append(errs, os.RemoveAll(m.dir))...)
 }

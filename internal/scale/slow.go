@@ -73,10 +73,7 @@ func (m *simulation) beSlow(ctx context.Context, s sizes, signer *signer, r *rep
 	progress("slow: the issuer signs %d a second, for %s", slowRate, s.slowFor)
 	signer.limiter.SetLimit(slowRate)
 	renewals, failures := m.events.count(renewed), m.events.count(failed)
-	pods, err := m.startPods(ctx, s.slowFor)
-	if err != nil {
-		return err
-	}
+	pods := m.startPods(ctx, s.slowFor)
 	worst, opens := sample{}, []int{}
 	for end := time.Now().Add(s.slowFor); time.Now().Before(end); {
 		if err := sleep(ctx, time.Second); err != nil {
@@ -107,7 +104,7 @@ func (m *simulation) beSlow(ctx context.Context, s sizes, signer *signer, r *rep
 
 // startPods has a pod start every now and then for a period, on one node after the
 // other, and returns what waits for their volumes and tells how long they took.
-func (m *simulation) startPods(ctx context.Context, period time.Duration) (wait func() []time.Duration, err error) {
+func (m *simulation) startPods(ctx context.Context, period time.Duration) (wait func() []time.Duration) {
 	var mu sync.Mutex
 	var times []time.Duration
 	var pods sync.WaitGroup
@@ -128,7 +125,7 @@ func (m *simulation) startPods(ctx context.Context, period time.Duration) (wait 
 			})
 		}
 	})
-	return func() []time.Duration { pods.Wait(); slices.Sort(times); return times }, nil
+	return func() []time.Duration { pods.Wait(); slices.Sort(times); return times }
 }
 
 // recover measures how long it takes until all is as before, and watches two cycles.
