@@ -17,12 +17,22 @@ type events struct {
 	at map[string][]time.Time
 	// took are the durations that came with a message.
 	took map[string][]time.Duration
-	// failures are a few of the errors.
-	failures []string
+	// warnings are the first of those, and of the errors.
+	warnings []string
 }
 
 func newEvents() *events {
 	return &events{at: map[string][]time.Time{}, took: map[string][]time.Duration{}}
+}
+
+// mostWarnings is how many are kept: they tell more of the same.
+const mostWarnings = 3
+
+// warned returns the first warnings and errors.
+func (e *events) warned() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.warnings)
 }
 
 // The messages of drivers that are counted.
@@ -52,8 +62,8 @@ func (e *events) Handle(_ context.Context, record slog.Record) error {
 		text += " " + a.String()
 		return true
 	})
-	if record.Level > slog.LevelInfo && len(e.failures) < 20 {
-		e.failures = append(e.failures, text)
+	if record.Level > slog.LevelInfo && len(e.warnings) < mostWarnings {
+		e.warnings = append(e.warnings, text)
 	}
 	return nil
 }
