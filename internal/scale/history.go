@@ -40,7 +40,7 @@ func simulateHistory(ctx context.Context, cluster *testkit.Cluster, s sizes, r *
 		}
 		period := 2 * m.cycle()
 		if i == 0 { // the history is filled first
-			period = time.Duration(limit) * m.cycle() //nolint:durationcheck // limit is a number.
+			period = time.Duration(limit) * m.cycle()
 		}
 		if err := m.watch(ctx, period); err != nil {
 			return err
