@@ -14,6 +14,7 @@ FUZZTIME    ?= 30s
 KEEP        ?=
 BENCHFLAGS  ?=
 BASELINE    ?=
+SCALEFLAGS  ?=
 TORTUREFLAGS ?=
 TESTFLAGS   ?=
 E2EFLAGS    ?=
@@ -181,6 +182,11 @@ bench-images: bench-programs
 	@IMAGES=bin/bench-images TRIMPATH= internal/tools/images.sh '$(VERSION)' '$(REGISTRY)' '$(LDFLAGS)' linux/$$(go env GOARCH) >/dev/null
 	@$(BIN)/tools/image -name '$(REGISTRY)/bench-bare' -version '$(VERSION)' -output bin/bench-images/bench-bare.tar \
 	  linux/$$(go env GOARCH)=bin/bench-bare >/dev/null
+
+.PHONY: scale
+scale: $(DEVCLUSTER) build ## Simulate a large cluster: hundreds of drivers against one API server (20 minutes; SCALEFLAGS=-help)
+	@$(PROGRESS) 'bin/scale' $(STATIC) -v -o $(BIN)/scale ./internal/scale
+	@$(CLUSTER) $(BIN)/scale $(SCALEFLAGS)
 
 ##@ Keep it good
 

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -153,7 +152,7 @@ func TestCallsAreMeasured(t *testing.T) {
 	t.Parallel()
 	c := newCalls()
 	answer := func(method string, err error) {
-		_, got := c.intercept(t.Context(), nil, &grpc.UnaryServerInfo{FullMethod: method}, func(context.Context, any) (any, error) { return nil, err })
+		_, got := measured(t.Context(), c, method, "a request", func(context.Context, string) (string, error) { return "", err })
 		if got != err { //nolint:errorlint // It must be the very same.
 			t.Errorf("got %v, want %v", got, err)
 		}

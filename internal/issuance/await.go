@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -19,16 +20,17 @@ import (
 var errNotSeen = errors.New("the API server has not shown it yet")
 
 // longestSilence is after how long without an event a request is looked at
-// directly. The watch tells of every change, but for two cases: a request that
+// directly, and at most half as long again: an approver or issuer that is slow has
+// thousands wait, and they must not keep the API server busy as well. The watch tells of every change, but for two cases: a request that
 // was created and deleted while the watch was broken, and one whose labels
 // somebody took away.
-const longestSilence = time.Minute
+const longestSilence = 4 * time.Minute
 
 // await follows a request until it is signed, and tells progress on the way. The
 // latest event is what is known of it already, if anything.
 func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest event, events <-chan event, to *Progress) (*cmapi.CertificateRequest, error) {
 	to.set(name, StageApprove, errNotSeen)
-	silence := time.NewTicker(longestSilence)
+	silence := time.NewTicker(longestSilence + rand.N(longestSilence/2))
 	defer silence.Stop()
 	known := make(chan event, 1)
 	if latest.request != nil {
@@ -42,7 +44,7 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest
 		case <-silence.C:
 			latest = event{}
 		case latest = <-events:
-			silence.Reset(longestSilence)
+			silence.Reset(longestSilence + rand.N(longestSilence/2))
 		}
 		if latest.request == nil && !latest.deleted {
 			var err error

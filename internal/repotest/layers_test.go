@@ -55,6 +55,7 @@ func layers() []layer {
 		{dir: "internal/e2e", uses: []string{""}},
 		{dir: "internal/integration", uses: []string{""}},
 		{dir: "internal/manifests", uses: []string{""}},
+		{dir: "internal/scale", uses: []string{""}},
 		{dir: "internal/torture", uses: []string{""}},
 		{dir: "internal/repotest"},
 
