@@ -25,7 +25,7 @@ const stageMetric = "csi_driver_spiffe_issuance_stage_duration_seconds"
 
 // stageNames are the stages in the order in which they come.
 func stageNames() []string {
-	return []string{"prepare", "clear", "create", "approve", "sign", "verify", "write", "mount"}
+	return []string{"queue", "prepare", "clear", "create", "approve", "sign", "verify", "collect", "write", "mount"}
 }
 
 // stageTimes are the sums of the driver's times by stage, in seconds, and the

@@ -16,7 +16,7 @@ import (
 // volume costs the API server, etcd, the approver and its driver, and how its
 // renewals part from those of the others.
 func simulateCrowd(ctx context.Context, cluster *testkit.Cluster, s sizes, r *report) (err error) {
-	m, err := newSimulation(ctx, cluster, s, settings{duration: s.duration, historyLimit: 1, watch: s.watch})
+	m, err := newSimulation(ctx, cluster, s, settings{duration: s.duration, historyLimit: 1, watchScope: s.watch})
 	if err != nil {
 		return err
 	}

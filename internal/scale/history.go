@@ -19,7 +19,7 @@ var historyLimits = []int{3, 1, 0}
 
 // simulateHistory looks at what certificateRequests.historyLimit makes of etcd.
 func simulateHistory(ctx context.Context, cluster *testkit.Cluster, s sizes, r *report) (err error) {
-	m, err := newSimulation(ctx, cluster, s, settings{duration: s.historyDuration, historyLimit: historyLimits[0], watch: s.watch})
+	m, err := newSimulation(ctx, cluster, s, settings{duration: s.historyDuration, historyLimit: historyLimits[0], watchScope: s.watch})
 	if err != nil {
 		return err
 	}

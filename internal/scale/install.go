@@ -98,7 +98,7 @@ volume: {tmpfsPath: %s}
 driver: {httpAddress: "", kubeletRootDir: %s, publishTimeout: 2m}
 approver: {httpAddress: "%s", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
 observability: {logging: {level: warn}}
-`, m.name, m.issuerKind, m.issuerGroup, m.duration, m.historyLimit, m.watch,
+`, m.name, m.issuerKind, m.issuerGroup, m.duration, m.historyLimit, m.watchScope,
 		filepath.Join(m.dir, "tmpfs"), filepath.Join(m.dir, "kubelet"), m.approverAddress, m.name), 0o600)
 	if err != nil {
 		return err

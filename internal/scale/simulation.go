@@ -26,7 +26,7 @@ type settings struct {
 	duration     time.Duration
 	historyLimit int
 	// watch is certificateRequests.watch.
-	watch string
+	watchScope string
 	// issuer is the issuerRef but for the name; empty: a ClusterIssuer.
 	issuerKind, issuerGroup string
 	// signer is what the approver may approve for, but for the name.

@@ -30,7 +30,7 @@ func simulateSlow(ctx context.Context, cluster *testkit.Cluster, s sizes, r *rep
 		return err
 	}
 	m, err := newSimulation(ctx, cluster, s, settings{
-		duration: s.slowDuration, historyLimit: 1, watch: s.watch,
+		duration: s.slowDuration, historyLimit: 1, watchScope: s.watch,
 		issuerKind: slowKind, issuerGroup: slowGroup, signer: slowPlural + "." + slowGroup + "/",
 	})
 	if err != nil {
