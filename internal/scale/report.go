@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
@@ -38,7 +39,12 @@ type series struct {
 
 func newReport(scenario string) *report { return &report{Scenario: scenario, Began: time.Now()} }
 
+// add leaves out what is not known, as the quotient of two numbers that are not
+// there yet: the API server estimates sizes once a minute.
 func (r *report) add(name string, value float64, unit string) {
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		return
+	}
 	r.Rows = append(r.Rows, row{name, value, unit})
 }
 

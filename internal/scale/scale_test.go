@@ -20,7 +20,7 @@ func small(t *testing.T) sizes {
 		t.Skip("needs the built programs: run `make test`")
 	}
 	s.nodes, s.volumesPerNode, s.within = 2, 5, 0
-	s.duration, s.cycles = 10*time.Second, 1
+	s.duration, s.cycles = 10*time.Second, 2
 	s.historyVolumes, s.historyDuration = 10, 6*time.Second
 	s.slowVolumes, s.slowDuration, s.slowFor = 20, 12*time.Second, 6*time.Second
 	return s
@@ -47,8 +47,8 @@ func TestCrowd(t *testing.T) {
 	if got := r.value(t, "volumes"); got != 10 {
 		t.Errorf("%v volumes, want 10", got)
 	}
-	if got := r.value(t, "renewals"); got < 8 {
-		t.Errorf("%v renewals, want about 10", got)
+	if got := r.value(t, "renewals"); got < 8 { // in two cycles, of which some may have begun before
+		t.Errorf("%v renewals, want about 20", got)
 	}
 	// Of each renewal a node sees that it was created, approved, signed and deleted.
 	if got := r.value(t, "watch events to drivers per renewal"); got < 2.5 || got > 8 {
