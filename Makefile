@@ -184,7 +184,10 @@ bench-images: bench-programs
 	  linux/$$(go env GOARCH)=bin/bench-bare >/dev/null
 
 .PHONY: scale
-scale: $(DEVCLUSTER) build ## Simulate a large cluster: hundreds of drivers against one API server (20 minutes; SCALEFLAGS=-help)
+scale: $(DEVCLUSTER) build ## Simulate a large cluster: many drivers against one API server (20 minutes; SCALEFLAGS=-help)
+ifdef KUBECONFIG
+	@echo 'make scale loads an API server with thousands of pods and does not clean up behind itself: it runs on a cluster of its own only.' >&2; exit 2
+endif
 	@$(PROGRESS) 'bin/scale' $(STATIC) -v -o $(BIN)/scale ./internal/scale
 	@$(CLUSTER) $(BIN)/scale $(SCALEFLAGS)
 

@@ -54,6 +54,11 @@ func (q discards) add(request types.NamespacedName, volumeID string) {
 	q.queue.Add(discarded{request, issuance.VolumeLabel(volumeID)})
 }
 
+// addLater is add for a request that may not be there yet.
+func (q discards) addLater(request types.NamespacedName, volumeID string) {
+	q.queue.AddAfter(discarded{request, issuance.VolumeLabel(volumeID)}, strayAge)
+}
+
 // discardOthers has all requests of a volume deleted that it does not want.
 func (d *Driver) discardOthers(state *volumeState) {
 	for _, request := range d.unwanted(state) {
@@ -82,7 +87,12 @@ func (d *Driver) wanted(state *volumeState) []types.NamespacedName {
 		return []types.NamespacedName{next}
 	}
 	wanted := []types.NamespacedName{next, present}
-	for _, known := range d.requester.OfVolume(state.id) {
+	history := d.requester.OfVolume(state.id)
+	// What came after that of the document has brought nothing into the volume.
+	if at := slices.IndexFunc(history, func(known issuance.Known) bool { return known.Request == present }); at >= 0 {
+		history = history[at:]
+	}
+	for _, known := range history {
 		if len(wanted) > limit {
 			break
 		}

@@ -29,7 +29,7 @@ type issuances struct {
 }
 
 // stageBuckets are from what a write into memory takes to what an issuer may.
-var stageBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 60, 300}
+var stageBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 15, 30, 60, 300}
 
 func newIssuances() *issuances {
 	const prefix = "csi_driver_spiffe_"

@@ -115,6 +115,8 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 func (d *Driver) letGo(state *volumeState, pending *issuance.Pending) {
 	d.dropPending(state)
 	d.discards.add(pending.Request, state.id)
+	// Its creation may have been cut off, and come about after the deletion.
+	d.discards.addLater(pending.Request, state.id)
 }
 
 // dropPending forgets the request that was under way for a volume, with its key:

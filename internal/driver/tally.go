@@ -34,6 +34,7 @@ func (c *volumesCollector) Collect(metrics chan<- prometheus.Metric) {
 	gauge("volumes_expired", "Live volumes whose document has expired.", float64(t.expired))
 	gauge("volumes_backing_off", "Volumes whose last attempt failed, and which wait for the next.", float64(t.backingOff))
 	gauge("renewals_due_within_hour", "Live volumes that are due for renewal within the next hour, or already.", float64(t.dueSoon))
+	gauge("renewals_longest_overdue_seconds", "For how long the document of a live volume has been overdue for renewal, of all the longest; 0 if none is.", t.longestOverdue.Seconds())
 	earliest := 0.0
 	if t.live > 0 {
 		earliest = float64(t.earliest.Unix())
@@ -41,7 +42,10 @@ func (c *volumesCollector) Collect(metrics chan<- prometheus.Metric) {
 	gauge("earliest_expiry_timestamp_seconds", "When the first of the documents of live volumes expires, in seconds since 1970; 0 if there is none.", earliest)
 	under := prometheus.NewDesc("csi_driver_spiffe_issuances_in_progress",
 		"Attempts to bring a document into a volume that are under way, by what they are for and the stage that they are in.", []string{"operation", "stage"}, nil)
+	longest := prometheus.NewDesc("csi_driver_spiffe_issuances_longest_in_progress_seconds",
+		"For how long an attempt to bring a document into a volume has been under way, of all the longest; 0 if there is none.", []string{"operation"}, nil)
 	for _, op := range []operation{publishing, renewing} {
+		metrics <- prometheus.MustNewConstMetric(longest, prometheus.GaugeValue, t.longestInProgress[op].Seconds(), string(op))
 		for _, stage := range stagesOf(op) {
 			metrics <- prometheus.MustNewConstMetric(under, prometheus.GaugeValue, float64(t.inProgress[op][stage]), string(op), stage.Word())
 		}
@@ -54,10 +58,13 @@ type tally struct {
 	// earliest is when the first document expires, if there is one.
 	earliest   time.Time
 	inProgress map[operation]map[issuance.Stage]int
+	// longestInProgress and longestOverdue are of all volumes the longest.
+	longestInProgress map[operation]time.Duration
+	longestOverdue    time.Duration
 }
 
 func (d *Driver) tally(now time.Time) *tally {
-	t := &tally{inProgress: map[operation]map[issuance.Stage]int{publishing: {}, renewing: {}}}
+	t := &tally{inProgress: map[operation]map[issuance.Stage]int{publishing: {}, renewing: {}}, longestInProgress: map[operation]time.Duration{}}
 	c := d.config.Current()
 	d.volumes.each(func(state *volumeState) {
 		live := state.countInto(t)
@@ -85,8 +92,9 @@ func (t *tally) countDocument(c *config.Config, id string, live *volume.Metadata
 	if !now.Before(live.NotAfter) {
 		t.expired++
 	}
-	if !now.Before(c.RenewalTime(live.NotBefore, live.NotAfter, id)) {
+	if late := now.Sub(c.RenewalTime(live.NotBefore, live.NotAfter, id)); late >= 0 {
 		t.overdue++
+		t.longestOverdue = max(t.longestOverdue, late)
 	}
 }
 
@@ -98,7 +106,9 @@ func (s *volumeState) countInto(t *tally) *volume.Metadata {
 	waits := s.live != nil && s.failures > 0 && !s.renewing.Load()
 	if s.flight != nil {
 		if stage, underWay := s.flight.attempt.now(); underWay {
-			t.inProgress[s.flight.attempt.operation][stage]++
+			op := s.flight.attempt.operation
+			t.inProgress[op][stage]++
+			t.longestInProgress[op] = max(t.longestInProgress[op], s.flight.attempt.elapsed())
 			waits = waits || s.flight.attempt.backingOff.Load()
 		}
 	}

@@ -44,7 +44,7 @@ func TestVolumesAreCounted(t *testing.T) {
 
 	waiting := func(id string, op operation, stage issuance.Stage) *attempt {
 		state := add(id, nil)
-		state.flight = &flight{attempt: d.issuances.begin(op, now)}
+		state.flight = &flight{attempt: d.issuances.begin(op, now.Add(-time.Hour))}
 		state.flight.attempt.enter(stage)
 		return state.flight.attempt
 	}
@@ -57,6 +57,17 @@ func TestVolumesAreCounted(t *testing.T) {
 	waiting("due now, and being renewed", renewing, issuance.StageApprove)
 
 	got := samples(t, &volumesCollector{d})
+	// The document of "expired" was due after two thirds of its two hours, less a jitter.
+	for name, want := range map[string]struct{ least, most time.Duration }{
+		"renewals_longest_overdue_seconds{}":                       {40 * time.Minute, 50 * time.Minute},
+		"issuances_longest_in_progress_seconds{operation=publish}": {time.Hour, 61 * time.Minute},
+		"issuances_longest_in_progress_seconds{operation=renewal}": {time.Hour, 61 * time.Minute},
+	} {
+		if got[name] < want.least.Seconds() || got[name] > want.most.Seconds() {
+			t.Errorf("%s is %g, want %s to %s", name, got[name], want.least, want.most)
+		}
+		delete(got, name)
+	}
 	want := map[string]float64{
 		"volumes{}": 6, "volumes_overdue{}": 4, "volumes_expired{}": 1, "volumes_hidden{}": 1, "volumes_backing_off{}": 2,
 		"renewals_due_within_hour{}": 5, "earliest_expiry_timestamp_seconds{}": float64(now.Add(-time.Minute).Unix()),

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
@@ -126,4 +127,25 @@ func TestWatchOnEachRequestGoesOn(t *testing.T) {
 	}
 	w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 	w.eventually("no request is left", func() bool { return len(w.requests()) == 0 })
+}
+
+// What the list has shown may be gone when somebody waits for it, of which no watch
+// on it would tell.
+func TestWatchOnEachRequestThatIsGone(t *testing.T) {
+	w := prepare(t, watchEach)
+	w.config = w.changedConfig("driver: {httpAddress: '', publishTimeout: 1s}")
+	stop := w.startDriver()
+	pod := w.pod("web-0")
+	w.refusedWith(pod, "waiting for approval")
+	gone := w.onlyRequest()
+	stop()
+
+	w.startDriver()
+	w.eventually("the driver knows what is there", func() bool { return w.driver.Ready() == nil })
+	w.check(w.CertManager.CertmanagerV1().CertificateRequests(gone.Namespace).Delete(t.Context(), gone.Name, metav1.DeleteOptions{}))
+	w.startApprover()
+	w.publishSoon(pod)
+	if got := w.onlyRequest().UID; got == gone.UID {
+		t.Error("the request that was deleted is still there")
+	}
 }

@@ -71,10 +71,13 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest
 // look asks the API server for the state of a request.
 func (r *Requester) look(ctx context.Context, name types.NamespacedName) (event, error) {
 	request, err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return event{deleted: true}, nil
+	switch {
+	case apierrors.IsNotFound(err):
+		return event{deleted: true}, r.tracker.forget(name)
+	case err != nil:
+		return event{}, err
 	}
-	return event{request: request}, err
+	return event{request: request}, r.tracker.learn(request)
 }
 
 // Delete deletes requests. One that is gone already is not an error.

@@ -6,6 +6,7 @@ package issuance
 import (
 	"context"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
@@ -49,6 +50,14 @@ func (t *tracker) follow(ctx context.Context, name types.NamespacedName) (stop f
 	}
 	go listwatch.Watch(ctx, source, see, func() { t.deliver(name, event{}) })
 	return stop
+}
+
+// learn takes the state of a request that was asked for, which no watch may tell.
+func (t *tracker) learn(request *cmapi.CertificateRequest) error {
+	if t.scope != WatchRequest {
+		return nil
+	}
+	return t.take(request.DeepCopy(), false)
 }
 
 // forget drops a request that has just been deleted, where no watch would tell.

@@ -14,7 +14,6 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 )
@@ -138,13 +137,14 @@ func (r *Requester) clear(ctx context.Context, volumeID string, keep types.Names
 
 func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pending, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
 	name := pending.Request
-	switch request, known := r.tracker.get(name); {
-	case request != nil:
-		return r.goOn(ctx, pending, request, events, progress)
-	case known:
-		return r.adopt(ctx, pending, events, progress)
-	}
 	progress.set(name, StageCreate, nil)
+	there, err := r.present(ctx, name)
+	switch {
+	case err != nil:
+		return nil, &Error{name, StageCreate, because(ctx, err)}
+	case there != nil:
+		return r.goOn(ctx, pending, there, events, progress)
+	}
 	client, err := podClient(r.base, order.Token.Reveal())
 	if err != nil {
 		return nil, &Error{name, StageCreate, err}
@@ -153,8 +153,14 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	// comes back is what was sent; what becomes of it comes by the watch.
 	err = client.CertmanagerV1().RESTClient().Post().Namespace(name.Namespace).Resource("certificaterequests").
 		Body(order.certificateRequest(pending)).MaxRetries(0).Do(ctx).Error()
-	if apierrors.IsAlreadyExists(err) {
-		return r.adopt(ctx, pending, events, progress)
+	if apierrors.IsAlreadyExists(err) { // the answer to its creation was lost
+		var latest event
+		switch latest, err = r.look(ctx, name); {
+		case latest.request != nil:
+			return r.goOn(ctx, pending, latest.request, events, progress)
+		case err == nil:
+			err = ErrDeleted
+		}
 	}
 	if err != nil {
 		return nil, &Error{name, StageCreate, because(ctx, err)}
@@ -171,15 +177,16 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// adopt goes on with a request that is there already, though not whole in the
-// tracker: it is done, or the answer to its creation was lost.
-func (r *Requester) adopt(ctx context.Context, pending *Pending, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
-	name := pending.Request
-	there, err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
-	if err != nil {
-		return nil, &Error{name, StageCreate, because(ctx, err)}
+// present returns the request if it is there already, whole, or nil. What the
+// tracker knows may be no more than that it was there once: it is done, or each is
+// watched by itself, and nobody has waited for this one since the list.
+func (r *Requester) present(ctx context.Context, name types.NamespacedName) (*cmapi.CertificateRequest, error) {
+	request, known := r.tracker.get(name)
+	if !known || request != nil && r.tracker.scope == WatchNode {
+		return request, nil
 	}
-	return r.goOn(ctx, pending, there, events, progress)
+	latest, err := r.look(ctx, name)
+	return latest.request, err
 }
 
 func (r *Requester) goOn(ctx context.Context, pending *Pending, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"sync"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -104,9 +105,19 @@ func (t *tracker) note(ctx context.Context, err error) {
 	switch {
 	case err == nil && before != nil:
 		t.log.Info("the node's CertificateRequests are watched again")
-	case err != nil && (before == nil || before.Error() != err.Error()):
+	case err != nil && (before == nil || withoutURL(before) != withoutURL(err)):
 		t.log.Error("the node's CertificateRequests cannot be watched; it is tried again until it works", "error", err)
 	}
+}
+
+// withoutURL is the text of an error, which is the same for each request that is
+// watched.
+func withoutURL(err error) string {
+	var call *url.Error
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	return err.Error()
 }
 
 // ready returns nil when what is there is known, or why it is not.

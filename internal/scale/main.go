@@ -32,7 +32,7 @@ import (
 
 func main() {
 	s := defaults()
-	flag.StringVar(&s.only, "only", "", "what to simulate, comma-separated: crowd, history, slow (default all)")
+	flag.StringVar(&s.only, "only", "", "what to simulate, comma-separated: crowd, watches, history, slow (default all)")
 	flag.IntVar(&s.nodes, "nodes", s.nodes, "crowd: nodes")
 	flag.IntVar(&s.volumesPerNode, "volumes-per-node", s.volumesPerNode, "crowd: volumes of each node")
 	flag.DurationVar(&s.within, "within", s.within, "crowd: the time within which all nodes start")
@@ -41,6 +41,8 @@ func main() {
 	flag.IntVar(&s.historyVolumes, "history-volumes", s.historyVolumes, "history: volumes, on 10 nodes")
 	flag.IntVar(&s.slowVolumes, "slow-volumes", s.slowVolumes, "slow: volumes, on 20 nodes")
 	flag.DurationVar(&s.slowFor, "slow-for", s.slowFor, "slow: for how long the issuer signs 5 a second")
+	flag.IntVar(&s.watches, "watches", s.watches, "watches: how many of each scope")
+	flag.IntVar(&s.watchRequests, "watch-requests", s.watchRequests, "watches: requests that change meanwhile")
 	flag.StringVar(&s.watch, "watch", s.watch, "certificateRequests.watch: Node or Request")
 	flag.BoolVar(&s.flowSchema, "flow-schema", s.flowSchema, "apply manifests/examples/flowschema.yaml")
 	flag.StringVar(&s.results, "results", s.results, "folder for the results as JSON; empty: none")
@@ -60,6 +62,7 @@ type sizes struct {
 	within, duration              time.Duration
 	cycles                        float64
 	historyVolumes, slowVolumes   int
+	watches, watchRequests        int
 	slowFor                       time.Duration
 	flowSchema                    bool
 	watch                         string
@@ -73,6 +76,7 @@ func defaults() sizes {
 	return sizes{
 		nodes: 40, volumesPerNode: 50, within: 90 * time.Second, duration: 4 * time.Minute, cycles: 3,
 		historyVolumes: 200, historyDuration: time.Minute,
+		watches: 4000, watchRequests: 300,
 		slowVolumes: 800, slowDuration: 3 * time.Minute, slowFor: 90 * time.Second,
 		flowSchema: true, watch: "Node", results: "bin/scale-results", bin: "bin",
 	}
@@ -98,7 +102,7 @@ func run(s sizes) error {
 		name string
 		run  func(context.Context, *testkit.Cluster, sizes, *report) error
 	}{
-		{"crowd", simulateCrowd}, {"history", simulateHistory}, {"slow", simulateSlow},
+		{"crowd", simulateCrowd}, {"watches", simulateWatches}, {"history", simulateHistory}, {"slow", simulateSlow},
 	} {
 		if !s.wants(scenario.name) {
 			continue

@@ -22,6 +22,7 @@ func small(t *testing.T) sizes {
 	s.nodes, s.volumesPerNode, s.within = 2, 5, 0
 	s.duration, s.cycles = 10*time.Second, 2
 	s.historyVolumes, s.historyDuration = 10, 6*time.Second
+	s.watches, s.watchRequests = 20, 3
 	s.slowVolumes, s.slowDuration, s.slowFor = 20, 12*time.Second, 6*time.Second
 	return s
 }
@@ -79,6 +80,17 @@ func TestSlow(t *testing.T) {
 	}
 	if got := r.value(t, "slow: most open requests of a volume"); got > 1 {
 		t.Errorf("a volume had %v open requests, want 1 at most", got)
+	}
+}
+
+func TestWatches(t *testing.T) {
+	t.Parallel()
+	cluster, s, r := testkit.Require(t), small(t), newReport("watches")
+	if err := simulateWatches(t.Context(), cluster, s, r); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.value(t, "kube-apiserver: CPU for all changes of a request, with no watch"); got <= 0 {
+		t.Errorf("changes took %v ms", got)
 	}
 }
 

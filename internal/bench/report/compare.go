@@ -88,6 +88,10 @@ func compareOne(name string, before, after result.Measurement) row {
 	if before.Exact && after.Exact {
 		assume = benchmath.AssumeExact
 	}
+	if before.Sparse && after.Sparse {
+		// Of the medians, which are 0 most often, nothing could be told.
+		return row{name: name, values: newDelta(benchmath.AssumeNormal, before.Product, after.Product, after.Unit.String)}
+	}
 	return row{
 		name:   name,
 		values: newDelta(assume, result.Independent(before.Product, before.Round), result.Independent(after.Product, after.Round), after.Unit.String),
@@ -106,6 +110,7 @@ func newDelta(assume benchmath.Assumption, before, after []float64, write func(f
 		old: assume.Summary(old, confidence), new: assume.Summary(now, confidence), test: assume.Compare(old, now),
 		exact: assume == benchmath.AssumeExact, write: write,
 	}
+	d.test.Alpha = thresholds.CompareAlpha // which AssumeNormal leaves out
 	d.change = d.test.FormatDelta(d.old.Center, d.new.Center)
 	return d
 }

@@ -47,6 +47,27 @@ func TestCompare(t *testing.T) {
 	}
 }
 
+// Of samples that are 0 most often the means are compared.
+func TestSparseSamplesAreCompared(t *testing.T) {
+	t.Parallel()
+	idle := func(samples ...float64) result.Measurement {
+		return result.Measurement{Name: "CPU", Unit: result.Second, Shape: result.Bar, Sparse: true, Product: samples, Floor: []float64{0, 0, 0, 0, 0}}
+	}
+	before := idle(0, 0, 0.001, 0, 0)
+	for _, row := range []struct {
+		name  string
+		after result.Measurement
+		same  bool
+	}{
+		{"another moment", idle(0, 0.001, 0, 0, 0), true},
+		{"not idle any more", idle(0.05, 0.06, 0.05, 0.07, 0.06), false},
+	} {
+		if got := compareOne("idle", before, row.after).values.change; (got == "~") != row.same {
+			t.Errorf("%s: got %q", row.name, got)
+		}
+	}
+}
+
 // A slower machine is slower for the floor, too: only the ratio says that the
 // product is what it was.
 func TestASlowerMachineIsNoSlowerProduct(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 // text is the comparison as the terminal shows it.
 func (c comparison) text() string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "compared by medians, with their 95%% confidence intervals; ~: not significant (Mann-Whitney U, p > 0.05)\n")
+	fmt.Fprintf(&out, "compared by medians, with their 95%% confidence intervals; ~: not significant (Mann-Whitney U, p > 0.05);\nsamples that are 0 most often by their means (Welch's t-test)\n")
 	fmt.Fprintf(&out, "old: %s, %s\nnew: %s, %s\n", c.before.Machine.Version, c.before.Machine, c.after.Machine.Version, c.after.Machine)
 	if len(c.warnings) > 0 {
 		fmt.Fprintf(&out, "the two runs differ: %s; look at the ratios to the floor alone\n", strings.Join(c.warnings, "; "))
