@@ -94,8 +94,8 @@ func TestText(t *testing.T) {
 publish: A wait.
 floor: The least.
 
-             samples     p50     p99     max   floor p50   floor p99   floor max   ratio p50   ratio max
-one by one         2   50 ms   50 ms   60 ms       40 ms       40 ms       50 ms        1.22        1.20
+             samples     p50     p99     max   floor p50   floor p99   floor max   ratio p50   ratio p99   ratio max
+one by one         2   50 ms   50 ms   60 ms       40 ms       40 ms       50 ms        1.22        1.25        1.20
 
               samples   median   from – to   floor   from – to   ratio
 CPU, driver         1     9 ms                   –                   –

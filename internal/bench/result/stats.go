@@ -46,14 +46,16 @@ func Independent(samples []float64, round int) []float64 {
 // and more is worse, also of rates. It is NaN if there is no floor.
 func (m Measurement) Ratio() float64 { return m.ratio(m.Center(m.Product), m.Center(m.Floor)) }
 
-// WorstRatio is Ratio of the worst sample of each.
-func (m Measurement) WorstRatio() float64 {
-	part := 1.0
+// RatioAt is Ratio of a quantile of each, such as 0.99.
+func (m Measurement) RatioAt(part float64) float64 {
 	if m.Unit.HigherIsBetter() {
-		part = 0
+		part = 1 - part
 	}
 	return m.ratio(Quantile(m.Product, part), Quantile(m.Floor, part))
 }
+
+// WorstRatio is Ratio of the worst sample of each.
+func (m Measurement) WorstRatio() float64 { return m.RatioAt(1) }
 
 // Center is the one number for samples of this measurement: their median, or their
 // mean if they are sparse. It is NaN if there are none.

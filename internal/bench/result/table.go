@@ -19,13 +19,13 @@ type table struct {
 // tables returns what there is to say of a scenario: distributions by their
 // quantiles, the rest by their medians, and where time goes.
 func (s Scenario) tables() []table {
-	distributions := table{header: []string{"", "samples", "p50", "p99", "max", "floor p50", "floor p99", "floor max", "ratio p50", "ratio max"}}
+	distributions := table{header: []string{"", "samples", "p50", "p99", "max", "floor p50", "floor p99", "floor max", "ratio p50", "ratio p99", "ratio max"}}
 	others := table{header: []string{"", "samples", "median", "from – to", "floor", "from – to", "ratio"}}
 	for _, m := range s.Measurements {
 		row := []string{m.Label(), strconv.Itoa(len(m.Product))}
 		if m.Shape == Distribution {
 			row = append(append(row, quantiles(m.Unit, m.Product)...), quantiles(m.Unit, m.Floor)...)
-			distributions.rows = append(distributions.rows, append(row, FormatRatio(m.Ratio()), FormatRatio(m.WorstRatio())))
+			distributions.rows = append(distributions.rows, append(row, FormatRatio(m.Ratio()), FormatRatio(m.RatioAt(0.99)), FormatRatio(m.WorstRatio())))
 			continue
 		}
 		if m.Sparse {
