@@ -7,9 +7,12 @@ import (
 	"crypto"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -27,28 +30,40 @@ func (d *Driver) load(c *config.Config) error {
 	if strays, err := d.store.Strays(); err == nil && len(strays) > 0 {
 		d.log.Warn("there is something in the tmpfs that is not the driver's; it is left alone", "names", strays)
 	}
-	began, taken, waiting := time.Now(), 0, 0
+	began, count := time.Now(), taken{}
+	var group errgroup.Group
+	// To read a key takes a millisecond, and there may be a thousand.
+	group.SetLimit(runtime.GOMAXPROCS(0))
 	for _, id := range ids {
-		state := d.volumes.acquire(id)
-		switch live, err := d.takeOver(state); {
-		case live != nil:
-			d.plan(c, state, live)
-			d.compare(state)
-			taken++
-		case err == nil:
-			waiting++
-		default:
-			d.log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
-				"volume", id, "error", err)
-		}
-		d.volumes.release(state)
+		group.Go(func() error { d.loadOne(c, id, &count); return nil })
 	}
+	_ = group.Wait()
 	d.lookBeneath()
 	if len(ids) > 0 {
-		d.log.Info("took over the volumes of an earlier process", "volumes", taken, "waiting", waiting,
-			"damaged", len(ids)-taken-waiting, "duration", time.Since(began))
+		d.log.Info("took over the volumes of an earlier process", "volumes", count.live.Load(), "waiting", count.waiting.Load(),
+			"damaged", count.damaged.Load(), "duration", time.Since(began))
 	}
 	return nil
+}
+
+// taken counts volumes of an earlier process.
+type taken struct{ live, waiting, damaged atomic.Int64 }
+
+func (d *Driver) loadOne(c *config.Config, id string, count *taken) {
+	state := d.volumes.acquire(id)
+	defer d.volumes.release(state)
+	switch live, err := d.takeOver(state); {
+	case live != nil:
+		d.plan(c, state, live)
+		d.compare(state)
+		count.live.Add(1)
+	case err == nil:
+		count.waiting.Add(1)
+	default:
+		d.log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
+			"volume", id, "error", err)
+		count.damaged.Add(1)
+	}
 }
 
 // takeOver reads what is there of one volume. There may be a document, a request
