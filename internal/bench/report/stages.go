@@ -29,6 +29,9 @@ func stageColors() []color.Color {
 		color.RGBA{0xb3, 0xde, 0x69, 0xff},
 		color.RGBA{0xfc, 0xcd, 0xe5, 0xff},
 		color.RGBA{0xd9, 0xd9, 0xd9, 0xff},
+		color.RGBA{0xbc, 0x80, 0xbd, 0xff},
+		color.RGBA{0xcc, 0xeb, 0xc5, 0xff},
+		color.RGBA{0xff, 0xed, 0x6f, 0xff},
 	}
 }
 
@@ -49,6 +52,7 @@ func stagePicture(bars []result.StageBar) picture {
 	legend := plot.NewLegend()
 	legend.TextStyle = textStyle(legend.TextStyle, 9)
 	legend.Top, legend.Left = true, true
+	legend.Padding = vg.Points(3)
 	var below *plotter.BarChart
 	starts := make([]float64, len(bars))
 	for i, name := range result.StageNames(bars) {
