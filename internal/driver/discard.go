@@ -68,8 +68,9 @@ func (d *Driver) discardOthers(state *volumeState) {
 
 // unwanted are the requests of a volume that are there and that it does not want.
 func (d *Driver) unwanted(state *volumeState) (unwanted []types.NamespacedName) {
-	wanted := d.wanted(state)
-	for _, known := range d.requester.OfVolume(state.id) {
+	there := d.requester.OfVolume(state.id)
+	wanted := d.wanted(state, there)
+	for _, known := range there {
 		if !slices.Contains(wanted, known.Request) {
 			unwanted = append(unwanted, known.Request)
 		}
@@ -79,15 +80,15 @@ func (d *Driver) unwanted(state *volumeState) (unwanted []types.NamespacedName) 
 
 // wanted are the requests that a volume wants: the one that its next document is
 // to come from, and while it is live the latest issued ones, as many as are to be
-// kept (certificateRequests.historyLimit), that of its document first.
-func (d *Driver) wanted(state *volumeState) []types.NamespacedName {
+// kept (certificateRequests.historyLimit), that of its document first. The history
+// are those that are there, the latest first.
+func (d *Driver) wanted(state *volumeState, history []issuance.Known) []types.NamespacedName {
 	next, present := state.requests()
 	limit := d.config.Current().CertificateRequests.HistoryLimit
 	if present == noRequest || limit == 0 {
 		return []types.NamespacedName{next}
 	}
 	wanted := []types.NamespacedName{next, present}
-	history := d.requester.OfVolume(state.id)
 	// What came after that of the document has brought nothing into the volume.
 	if at := slices.IndexFunc(history, func(known issuance.Known) bool { return known.Request == present }); at >= 0 {
 		history = history[at:]
@@ -118,7 +119,7 @@ func (d *Driver) seen(request types.NamespacedName, volumeLabel string) {
 
 func (d *Driver) isWanted(request discarded) bool {
 	state := d.volumes.byLabel(request.volumeLabel)
-	return state != nil && slices.Contains(d.wanted(state), request.request)
+	return state != nil && slices.Contains(d.wanted(state, d.requester.OfVolume(state.id)), request.request)
 }
 
 // discardRequests deletes requests until ctx ends.

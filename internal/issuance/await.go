@@ -21,9 +21,9 @@ var errNotSeen = errors.New("the API server has not shown it yet")
 
 // longestSilence is after how long without an event a request is looked at
 // directly, and at most half as long again: an approver or issuer that is slow has
-// thousands wait, and they must not keep the API server busy as well. The watch tells of every change, but for two cases: a request that
-// was created and deleted while the watch was broken, and one whose labels
-// somebody took away.
+// thousands wait, and they must not keep the API server busy as well. The watch
+// tells of every change, but for two cases: a request that was created and deleted
+// while the watch was broken, and one whose labels somebody took away.
 const longestSilence = 4 * time.Minute
 
 // await follows a request until it is signed, and tells progress on the way. The
