@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
@@ -110,13 +109,4 @@ func (b *bench) cleanUp() error {
 func (b *bench) podName() string {
 	b.pods++
 	return "pod-" + strconv.Itoa(b.pods)
-}
-
-func sleep(ctx context.Context, duration time.Duration) error {
-	select {
-	case <-time.After(duration):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

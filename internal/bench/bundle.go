@@ -104,7 +104,7 @@ func (m *bundles) useFiles(ctx context.Context, files string) error {
 		return err
 	}
 	// Config and bundle may have come one after the other.
-	return sleep(ctx, 2*time.Second)
+	return testkit.Sleep(ctx, 2*time.Second)
 }
 
 // changes measures one change after another, and the floor between them.
@@ -126,7 +126,7 @@ func (m *bundles) changes(ctx context.Context, name string) (result.Measurement,
 		}
 		measured.Product = append(measured.Product, (last.Sub(began) - settling).Seconds())
 		measured.Floor = append(measured.Floor, took)
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := testkit.Sleep(ctx, time.Second); err != nil {
 			return measured, err
 		}
 	}
@@ -135,7 +135,7 @@ func (m *bundles) changes(ctx context.Context, name string) (result.Measurement,
 
 // row writes many bundles, one right after another.
 func (m *bundles) row(ctx context.Context) ([]result.Measurement, error) {
-	before, err := readUsage(m.driver.PID())
+	before, err := testkit.ReadUsage(m.driver.PID())
 	if err != nil {
 		return nil, err
 	}
@@ -145,17 +145,17 @@ func (m *bundles) row(ctx context.Context) ([]result.Measurement, error) {
 		if last, err = m.write(); err != nil {
 			return nil, err
 		}
-		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+		if err := testkit.Sleep(ctx, 5*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
 	if _, err := m.swaps.waitFor(ctx, m.volumes, last); err != nil {
 		return nil, err
 	}
-	if err := sleep(ctx, time.Second); err != nil {
+	if err := testkit.Sleep(ctx, time.Second); err != nil {
 		return nil, err
 	}
-	after, err := readUsage(m.driver.PID())
+	after, err := testkit.ReadUsage(m.driver.PID())
 	if err != nil {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func (m *bundles) row(ctx context.Context) ([]result.Measurement, error) {
 		},
 		{
 			Group: group, Name: "CPU time of all", Unit: result.Second, Shape: result.Bar, FloorIs: "none",
-			Product: []float64{(after.cpu - before.cpu).Seconds()},
+			Product: []float64{(after.CPU - before.CPU).Seconds()},
 		},
 	}, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // idleWindows is in how many of them, one after another, the driver is watched.
@@ -71,7 +72,7 @@ func (b *bench) leaveAlone(ctx context.Context, name string, driver, bare int) (
 	for i := range all {
 		all[i].Name, all[i].Shape = name, result.Bar
 	}
-	if err := sleep(ctx, b.sizes.settle); err != nil {
+	if err := testkit.Sleep(ctx, b.sizes.settle); err != nil {
 		return all, err
 	}
 	for range idleWindows {
@@ -80,7 +81,7 @@ func (b *bench) leaveAlone(ctx context.Context, name string, driver, bare int) (
 			return all, err
 		}
 		began := time.Now()
-		if err := sleep(ctx, b.sizes.idle); err != nil {
+		if err := testkit.Sleep(ctx, b.sizes.idle); err != nil {
 			return all, err
 		}
 		after, err := readUsages(driver, bare)
@@ -91,19 +92,19 @@ func (b *bench) leaveAlone(ctx context.Context, name string, driver, bare int) (
 		for i, samples := range [][3]*[]float64{
 			{&all[0].Product, &all[1].Product, &all[2].Product}, {&all[0].Floor, &all[1].Floor, &all[2].Floor},
 		} {
-			*samples[0] = append(*samples[0], (after[i].cpu-before[i].cpu).Seconds()/minutes)
-			*samples[1] = append(*samples[1], float64(after[i].reads-before[i].reads)/minutes)
-			*samples[2] = append(*samples[2], float64(after[i].resident))
+			*samples[0] = append(*samples[0], (after[i].CPU-before[i].CPU).Seconds()/minutes)
+			*samples[1] = append(*samples[1], float64(after[i].Reads-before[i].Reads)/minutes)
+			*samples[2] = append(*samples[2], float64(after[i].Resident))
 		}
 	}
 	return all, nil
 }
 
-func readUsages(pids ...int) ([]usage, error) {
-	usages := make([]usage, len(pids))
+func readUsages(pids ...int) ([]testkit.Usage, error) {
+	usages := make([]testkit.Usage, len(pids))
 	for i, pid := range pids {
 		var err error
-		if usages[i], err = readUsage(pid); err != nil {
+		if usages[i], err = testkit.ReadUsage(pid); err != nil {
 			return nil, err
 		}
 	}

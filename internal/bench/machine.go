@@ -17,6 +17,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/daemon"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // definitions are the CustomResourceDefinitions of a cluster.
@@ -33,7 +34,7 @@ func (b *bench) machine(ctx context.Context) result.Machine {
 	if info, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		m.CPU = field(info, "model name", m.CPU)
 	}
-	if kib, err := number("/proc/meminfo", "MemTotal:"); err == nil {
+	if kib, err := testkit.ProcNumber("/proc/meminfo", "MemTotal:"); err == nil {
 		m.Memory = kib << 10
 	}
 	var name unix.Utsname

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 func TestRateIsFromTheFirstToTheLast(t *testing.T) {
@@ -38,15 +40,15 @@ func TestRenewalsAreCountedInPartsOfTheWindow(t *testing.T) {
 
 func TestUsageOfThisProcess(t *testing.T) {
 	t.Parallel()
-	u, err := readUsage(os.Getpid())
+	u, err := testkit.ReadUsage(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if u.cpu <= 0 || u.reads <= 0 || u.resident < 1<<20 || u.peak < u.resident {
+	if u.CPU <= 0 || u.Reads <= 0 || u.Resident < 1<<20 || u.Peak < u.Resident {
 		t.Errorf("got %+v", u)
 	}
 	const none = 1 << 30 // no kernel has so many processes
-	if _, err := readUsage(none); !errors.Is(err, os.ErrNotExist) {
+	if _, err := testkit.ReadUsage(none); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a process that is not there: got %v", err)
 	}
 }

@@ -83,14 +83,14 @@ func (b *bench) approverMemory(ctx context.Context, resident, peak *result.Measu
 	if _, err := seen.rate(ctx); err != nil {
 		return err
 	}
-	if err := sleep(ctx, b.sizes.settle); err != nil {
+	if err := testkit.Sleep(ctx, b.sizes.settle); err != nil {
 		return err
 	}
 	used, err := readUsages(b.approver.PID(), bare.PID())
 	if err != nil {
 		return err
 	}
-	resident.Product, resident.Floor = append(resident.Product, float64(used[0].resident)), append(resident.Floor, float64(used[1].resident))
-	peak.Product, peak.Floor = append(peak.Product, float64(used[0].peak)), append(peak.Floor, float64(used[1].peak))
+	resident.Product, resident.Floor = append(resident.Product, float64(used[0].Resident)), append(resident.Floor, float64(used[1].Resident))
+	peak.Product, peak.Floor = append(peak.Product, float64(used[0].Peak)), append(peak.Floor, float64(used[1].Peak))
 	return nil
 }

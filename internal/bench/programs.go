@@ -72,7 +72,7 @@ func (b *bench) waitForDriver(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		if sleep(ctx, 10*time.Millisecond) != nil {
+		if testkit.Sleep(ctx, 10*time.Millisecond) != nil {
 			return fmt.Errorf("the driver is not ready (its log: %s): %w", b.driver.Log, err)
 		}
 	}
@@ -90,7 +90,7 @@ func firstAnswer(ctx context.Context, socket string) error {
 			_ = conn.Close()
 			break
 		}
-		if sleep(ctx, time.Millisecond) != nil {
+		if testkit.Sleep(ctx, time.Millisecond) != nil {
 			return fmt.Errorf("nobody answers on %s: %w", socket, err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // measureRenewal changes the trust domain, so that all volumes are due at once,
@@ -50,7 +51,7 @@ func measureRenewal(ctx context.Context, b *bench, into *result.Scenario) error 
 		}
 		m.Product = append(m.Product, rate)
 		// The requests that were replaced are deleted.
-		if err := sleep(ctx, 2*time.Second); err != nil {
+		if err := testkit.Sleep(ctx, 2*time.Second); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 const (
@@ -30,7 +31,7 @@ func measureSpread(ctx context.Context, b *bench, into *result.Scenario) error {
 		return err
 	}
 	due := slices.Clone(b.live)
-	if err := sleep(ctx, 2*time.Second); err != nil {
+	if err := testkit.Sleep(ctx, 2*time.Second); err != nil {
 		return err
 	}
 	progress("first mounts without renewals, for %s", window)
@@ -92,7 +93,7 @@ func (b *bench) firstMounts(ctx context.Context, window time.Duration) ([]float6
 	var times []float64
 	began := time.Now()
 	for i, request := range requests {
-		if err := sleep(ctx, time.Until(began.Add(time.Duration(i)*mountPause))); err != nil {
+		if err := testkit.Sleep(ctx, time.Until(began.Add(time.Duration(i)*mountPause))); err != nil {
 			return nil, err
 		}
 		took, err := timed(func() error { return b.publish(ctx, request) })

@@ -5,18 +5,15 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"math"
-	"net/http"
 	"slices"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // stageMetric is the driver's histogram that says where the time of an issuance
@@ -47,7 +44,7 @@ func (s stageTimes) since(before stageTimes) stageTimes {
 
 // readStages asks the driver for the times of its publishes.
 func (b *bench) readStages(ctx context.Context) (stageTimes, error) {
-	families, err := b.scrape(ctx)
+	families, err := testkit.Scrape(ctx, b.settings.http)
 	if err != nil {
 		return stageTimes{}, err
 	}
@@ -67,21 +64,6 @@ func publishStages(family *dto.MetricFamily) stageTimes {
 		}
 	}
 	return times
-}
-
-// scrape reads all metrics of the driver.
-func (b *bench) scrape(ctx context.Context) (map[string]*dto.MetricFamily, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.settings.http+"/metrics", http.NoBody)
-	if err != nil {
-		return nil, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, fmt.Errorf("metrics of the driver: %w", err)
-	}
-	defer response.Body.Close()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	return parser.TextToMetricFamilies(response.Body)
 }
 
 // driverBar is where the time of publishes goes, of which each took so many

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // measureStartup starts the driver anew where an earlier process has left many
@@ -72,11 +73,11 @@ func (b *bench) waitForVolumes(ctx context.Context, volumes int) error {
 	ctx, cancel := context.WithTimeout(ctx, starting)
 	defer cancel()
 	for {
-		families, err := b.scrape(ctx)
+		families, err := testkit.Scrape(ctx, b.settings.http)
 		if gauge := families["csi_driver_spiffe_volumes"].GetMetric(); err == nil && len(gauge) == 1 && int(gauge[0].GetGauge().GetValue()) == volumes {
 			return nil
 		}
-		if sleep(ctx, 2*time.Millisecond) != nil {
+		if testkit.Sleep(ctx, 2*time.Millisecond) != nil {
 			return errors.Join(fmt.Errorf("the driver does not know its %d volumes", volumes), err)
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // swapsWithin is the most time that all volumes may take.
@@ -90,7 +92,7 @@ func (s *swaps) waitFor(ctx context.Context, volumes int, after time.Time) (time
 		if last, done := s.last(volumes, after); done {
 			return last, nil
 		}
-		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+		if err := testkit.Sleep(ctx, 5*time.Millisecond); err != nil {
 			return time.Time{}, err
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // work is the CPU time that the daemons use for publishes.
@@ -35,27 +36,27 @@ func newWork(b *bench) *work {
 // during adds what each daemon uses for each of so many publishes, and the least
 // arithmetic that they need.
 func (w *work) during(publishes int, f func() error) error {
-	driver, err := readUsage(w.bench.driver.PID())
+	driver, err := testkit.ReadUsage(w.bench.driver.PID())
 	if err != nil {
 		return err
 	}
-	approver, err := readUsage(w.bench.approver.PID())
+	approver, err := testkit.ReadUsage(w.bench.approver.PID())
 	if err != nil {
 		return err
 	}
 	if err := f(); err != nil {
 		return err
 	}
-	driverAfter, err := readUsage(w.bench.driver.PID())
+	driverAfter, err := testkit.ReadUsage(w.bench.driver.PID())
 	if err != nil {
 		return err
 	}
-	approverAfter, err := readUsage(w.bench.approver.PID())
+	approverAfter, err := testkit.ReadUsage(w.bench.approver.PID())
 	if err != nil {
 		return err
 	}
-	w.driver.Product = append(w.driver.Product, (driverAfter.cpu-driver.cpu).Seconds()/float64(publishes))
-	w.approver.Product = append(w.approver.Product, (approverAfter.cpu-approver.cpu).Seconds()/float64(publishes))
+	w.driver.Product = append(w.driver.Product, (driverAfter.CPU-driver.CPU).Seconds()/float64(publishes))
+	w.approver.Product = append(w.approver.Product, (approverAfter.CPU-approver.CPU).Seconds()/float64(publishes))
 	return w.arithmetic()
 }
 

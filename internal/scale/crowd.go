@@ -50,7 +50,7 @@ func simulateCrowd(ctx context.Context, cluster *testkit.Cluster, s sizes, r *re
 // snapshot is all that is measured, at one moment.
 type snapshot struct {
 	server, approver metrics
-	approverUsage    usage
+	approverUsage    testkit.Usage
 	events, bytes    float64
 	renewals         int
 }
@@ -59,7 +59,7 @@ func (m *simulation) look(ctx context.Context) (s snapshot, err error) {
 	if s.server, err = apiServerMetrics(ctx, m.cluster.Kubernetes); err != nil {
 		return s, err
 	}
-	for ; ; err = sleep(ctx, 100*time.Millisecond) { // it may have just been started
+	for ; ; err = testkit.Sleep(ctx, 100*time.Millisecond) { // it may have just been started
 		if err != nil {
 			return s, err
 		}
@@ -67,7 +67,7 @@ func (m *simulation) look(ctx context.Context) (s snapshot, err error) {
 			break
 		}
 	}
-	s.approverUsage, err = usageOf(m.approver.pid())
+	s.approverUsage, err = testkit.ReadUsage(m.approver.pid())
 	s.events, s.bytes = float64(m.meter.events.Load()), float64(m.meter.bytes.Load())
 	s.renewals = m.events.count(renewed)
 	return s, err
@@ -77,7 +77,7 @@ func (m *simulation) look(ctx context.Context) (s snapshot, err error) {
 func (m *simulation) watch(ctx context.Context, period time.Duration) error {
 	progress("watching renewals for %s", period.Round(time.Second))
 	for end := time.Now().Add(period); time.Now().Before(end); {
-		if err := sleep(ctx, min(15*time.Second, time.Until(end))); err != nil {
+		if err := testkit.Sleep(ctx, min(15*time.Second, time.Until(end))); err != nil {
 			return err
 		}
 		progress("%d renewed, %d failures, %d documents expired, %s left",
@@ -110,9 +110,9 @@ func (m *simulation) reportStart(r *report, before, after snapshot, heap float64
 	r.add("start: growth of etcd per volume, pods included", (after.server.databaseBytes()-before.server.databaseBytes())/volumes/1024, "KiB")
 	r.add("one CertificateRequest in etcd", sizeOfRequest(after.server), "KiB")
 	r.add("memory of all drivers and the simulation per volume", (heapInUse()-heap)/volumes/1024, "KiB")
-	r.add("approver: resident", after.approverUsage.resident, "MiB")
+	r.add("approver: resident", float64(after.approverUsage.Resident)/(1<<20), "MiB")
 	r.add("approver: decisions", decided(after.approver)/took, "1/s")
-	r.add("approver: CPU per decision", (after.approverUsage.cpu-before.approverUsage.cpu).Seconds()*1000/decided(after.approver), "ms")
+	r.add("approver: CPU per decision", (after.approverUsage.CPU-before.approverUsage.CPU).Seconds()*1000/decided(after.approver), "ms")
 }
 
 // sizeOfRequest is that of a CertificateRequest, in KiB, as the API server estimates it.
@@ -151,8 +151,8 @@ func (m *simulation) reportSteady(r *report, before, after snapshot) {
 	r.add("CertificateRequests per volume", after.server.sum("apiserver_storage_objects", "resource", ofResource)/volumes, "")
 	r.add("approver: restarts", float64(m.approver.restarted()), "")
 	r.add("API server: requests turned away (429) since the start", after.server.sum("apiserver_request_total", "resource", resource, "code", "429"), "")
-	r.add("approver: resident at the end", after.approverUsage.resident, "MiB")
-	r.add("approver: CPU", (after.approverUsage.cpu-before.approverUsage.cpu).Seconds()/seconds*100, "% of a core")
+	r.add("approver: resident at the end", float64(after.approverUsage.Resident)/(1<<20), "MiB")
+	r.add("approver: CPU", (after.approverUsage.CPU-before.approverUsage.CPU).Seconds()/seconds*100, "% of a core")
 	r.add("kube-apiserver: CPU per renewal", (after.server.sum("process_cpu_seconds_total")-before.server.sum("process_cpu_seconds_total"))*1000/renewals, "ms")
 	r.add("kube-apiserver: resident", after.server.sum("process_resident_memory_bytes")/(1<<20), "MiB")
 }

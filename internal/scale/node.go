@@ -112,7 +112,7 @@ func (n *node) publish(ctx context.Context) (time.Duration, error) {
 		if _, err = n.kubelet.Node.NodePublishVolume(ctx, request); err == nil {
 			break
 		}
-		if sleep(ctx, wait) != nil {
+		if testkit.Sleep(ctx, wait) != nil {
 			return 0, err
 		}
 	}
@@ -128,7 +128,7 @@ func (n *node) republish(ctx context.Context) {
 		n.mu.Lock()
 		request, every := n.requests[i%len(n.requests)], republishEvery/time.Duration(len(n.requests))
 		n.mu.Unlock()
-		if sleep(ctx, every) != nil {
+		if testkit.Sleep(ctx, every) != nil {
 			return
 		}
 		_, _ = n.kubelet.Node.NodePublishVolume(ctx, request)

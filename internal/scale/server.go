@@ -6,13 +6,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"net/http"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // metrics are those of a process at one moment.
@@ -32,25 +31,12 @@ func apiServerMetrics(ctx context.Context, client kubernetes.Interface) (metrics
 
 // metricsOf asks a daemon for its own.
 func metricsOf(ctx context.Context, address string) (metrics, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", http.NoBody)
-	if err != nil {
-		return metrics{}, err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return metrics{}, err
-	}
-	defer response.Body.Close()
-	var data bytes.Buffer
-	if _, err := data.ReadFrom(response.Body); err != nil {
-		return metrics{}, err
-	}
-	return parseMetrics(data.Bytes())
+	families, err := testkit.Scrape(ctx, address)
+	return metrics{time.Now(), families}, err
 }
 
 func parseMetrics(data []byte) (metrics, error) {
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(data))
+	families, err := testkit.ParseMetrics(bytes.NewReader(data))
 	return metrics{time.Now(), families}, err
 }
 

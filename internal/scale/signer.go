@@ -69,7 +69,7 @@ func createSlowKind(ctx context.Context, cluster *testkit.Cluster) error {
 		if err == nil {
 			return nil
 		}
-		if sleep(ctx, 200*time.Millisecond) != nil {
+		if testkit.Sleep(ctx, 200*time.Millisecond) != nil {
 			return fmt.Errorf("the API server does not know %s: %w", slowKind, err)
 		}
 	}

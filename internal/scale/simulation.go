@@ -85,7 +85,7 @@ func (m *simulation) publish(ctx context.Context, nodes, volumes int, within tim
 		}
 		m.nodes = append(m.nodes, n)
 		group.Go(func() error {
-			if err := sleep(ctx, within*time.Duration(i)/time.Duration(nodes)); err != nil {
+			if err := testkit.Sleep(ctx, within*time.Duration(i)/time.Duration(nodes)); err != nil {
 				return err
 			}
 			return n.start(ctx, volumes)
@@ -164,13 +164,4 @@ func (m *simulation) close() error {
 		errs = append(errs, m.approver.stop())
 	}
 	return errors.Join(append(errs, os.RemoveAll(m.dir))...)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

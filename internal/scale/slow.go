@@ -76,7 +76,7 @@ func (m *simulation) beSlow(ctx context.Context, s sizes, signer *signer, r *rep
 	pods := m.startPods(ctx, s.slowFor)
 	worst, opens := sample{}, []int{}
 	for end := time.Now().Add(s.slowFor); time.Now().Before(end); {
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := testkit.Sleep(ctx, time.Second); err != nil {
 			return err
 		}
 		now := m.sample(signer)
@@ -110,7 +110,7 @@ func (m *simulation) startPods(ctx context.Context, period time.Duration) (wait 
 	var pods sync.WaitGroup
 	pods.Go(func() {
 		for i := range int(period / newPodEvery) {
-			if sleep(ctx, newPodEvery) != nil {
+			if testkit.Sleep(ctx, newPodEvery) != nil {
 				return
 			}
 			pods.Go(func() {
@@ -137,7 +137,7 @@ func (m *simulation) recover(ctx context.Context, signer *signer, r *report) err
 		if now.expired == 0 && now.open <= len(m.nodes) {
 			break
 		}
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := testkit.Sleep(ctx, time.Second); err != nil {
 			return err
 		}
 	}

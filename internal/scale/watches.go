@@ -144,7 +144,7 @@ func drain(ctx context.Context, events watch.Interface) {
 // milliseconds, while each has a watch of its own, of a scope, or none.
 func (w *watches) cost(ctx context.Context, scope issuance.WatchScope) (float64, error) {
 	// What was begun before has ended.
-	if err := sleep(ctx, settle); err != nil {
+	if err := testkit.Sleep(ctx, settle); err != nil {
 		return 0, err
 	}
 	before, err := apiServerMetrics(ctx, w.cluster.Kubernetes)
