@@ -45,7 +45,7 @@ func measureBacklog(ctx context.Context, b *bench, into *result.Scenario) (err e
 // floorBacklog updates the status of as many requests as fast as the server
 // takes it, with as many workers as the approver has, and looks at nothing.
 func (b *bench) floorBacklog(ctx context.Context, count int) (float64, error) {
-	waiting, err := b.create(ctx, b.floorIssuer(), count, b.floor.prepare)
+	waiting, err := b.create(ctx, b.floorIssuer(), count, b.floor.request)
 	if err != nil {
 		return 0, err
 	}
@@ -77,7 +77,7 @@ func (b *bench) productBacklog(ctx context.Context, count int) (rate, first floa
 			err = errors.Join(err, b.startApprover())
 		}
 	}()
-	waiting, err := b.create(ctx, b.name, count, b.floor.prepare)
+	waiting, err := b.create(ctx, b.name, count, b.floor.request)
 	if err != nil {
 		return 0, 0, err
 	}

@@ -47,7 +47,7 @@ func measureDecisions(ctx context.Context, b *bench, into *result.Scenario) erro
 
 // decisionTime is how long one takes, in seconds.
 func (b *bench) decisionTime(ctx context.Context, waiters *decisionWaiters, issuer string) (float64, error) {
-	request, err := b.floor.prepare()
+	request, err := b.floor.request()
 	if err != nil {
 		return 0, err
 	}

@@ -15,19 +15,21 @@ import (
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utilrand "k8s.io/apimachinery/pkg/util/rand"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
 
-// floor does the least that must be done for a certificate: it creates a
-// request, approves it as soon as the watch shows it, and notes when the watch
-// shows the certificate. It judges nothing, checks nothing and writes nothing.
+// floor does the least that any implementation can do for a certificate, once there is
+// a pod: it signs a request with a key that was made before, creates it as the pod,
+// with the owner, labels and stamp that a request must have, approves it as soon as the
+// watch shows it, and notes when the watch shows the certificate. It judges nothing,
+// checks nothing and writes nothing.
 type floor struct {
 	namespace string
 	issuer    string
+	// node is in the labels of its requests. The driver's is another.
+	node      string
 	account   spiffe.ServiceAccount
 	requester cmclient.Interface
 	approver  cmclient.Interface
@@ -39,9 +41,9 @@ type floor struct {
 
 // ticket is a request of the floor that is under way.
 type ticket struct {
-	// created is when the server had answered, approved and signed when the watch
-	// showed it.
-	created, approved, signed time.Time
+	// prepared is when it was ready to be created, created when the server had
+	// answered, approved and signed when the watch showed it.
+	prepared, created, approved, signed time.Time
 	// done is closed when it is signed.
 	done chan struct{}
 }
@@ -66,7 +68,7 @@ func newFloor(ctx context.Context, b *bench) (*floor, error) {
 		return nil, err
 	}
 	f := &floor{
-		namespace: b.workload.Namespace, issuer: b.floorIssuer(), account: account,
+		namespace: b.workload.Namespace, issuer: b.floorIssuer(), node: b.floorIssuer(), account: account,
 		requester: requester, approver: approver, tickets: map[string]*ticket{},
 	}
 	f.follow(b.config.Policy())
@@ -123,44 +125,15 @@ func (f *floor) approve(ctx context.Context, request *cmapi.CertificateRequest) 
 	return err
 }
 
-// prepare makes a request, with its key, that only has to be created.
-func (f *floor) prepare() (*cmapi.CertificateRequest, error) {
-	f.mu.Lock()
-	policy := f.policy
-	f.mu.Unlock()
-	id, err := policy.SPIFFEID(f.account)
+// issue makes a request of a draft and returns when it is signed by the issuer.
+func (f *floor) issue(ctx context.Context, d draft) (*ticket, error) {
+	request, err := d.sign()
 	if err != nil {
 		return nil, err
 	}
-	key, err := policy.Key.Generate()
-	if err != nil {
-		return nil, err
-	}
-	csrPEM, err := csr.Build(id, key)
-	if err != nil {
-		return nil, err
-	}
-	return &cmapi.CertificateRequest{
-		ObjectMeta: metav1.ObjectMeta{Namespace: f.namespace, Name: "floor-" + utilrand.String(10)},
-		Spec:       policy.CertificateRequestSpec(id, csrPEM),
-	}, nil
-}
-
-func (f *floor) prepareMany(count int) ([]*cmapi.CertificateRequest, error) {
-	requests := make([]*cmapi.CertificateRequest, count)
-	for i := range requests {
-		var err error
-		if requests[i], err = f.prepare(); err != nil {
-			return nil, err
-		}
-	}
-	return requests, nil
-}
-
-// issue creates a prepared request and returns when it is signed.
-func (f *floor) issue(ctx context.Context, request *cmapi.CertificateRequest) (*ticket, error) {
 	t := f.expect(request.Name)
-	if _, err := f.requester.CertmanagerV1().CertificateRequests(f.namespace).Create(ctx, request, metav1.CreateOptions{}); err != nil {
+	t.prepared = time.Now()
+	if _, err := d.requester.CertmanagerV1().CertificateRequests(f.namespace).Create(ctx, request, metav1.CreateOptions{}); err != nil {
 		return nil, err
 	}
 	t.created = time.Now()

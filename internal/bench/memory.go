@@ -40,7 +40,7 @@ func measureMemory(ctx context.Context, b *bench, into *result.Scenario) error {
 
 // createForeign makes requests that the approver has nothing to do with.
 func (b *bench) createForeign(ctx context.Context, foreign int) error {
-	example, err := b.floor.prepare()
+	example, err := b.floor.request()
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func (b *bench) approverMemory(ctx context.Context, resident, peak *result.Measu
 		return err
 	}
 	defer func() { err = errors.Join(err, bare.Stop()) }()
-	requests, err := b.create(ctx, b.name, fewDecisions, b.floor.prepare)
+	requests, err := b.create(ctx, b.name, fewDecisions, b.floor.request)
 	if err != nil {
 		return err
 	}

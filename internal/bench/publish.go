@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
@@ -114,14 +113,14 @@ func (b *bench) atOnceRound(ctx context.Context, count, round int, m *result.Mea
 }
 
 // prepare makes ready whatever is not to be measured. The volumes count as live.
-func (b *bench) prepare(ctx context.Context, count int) ([]volumeRequest, []*cmapi.CertificateRequest, error) {
+func (b *bench) prepare(ctx context.Context, count int) ([]volumeRequest, []draft, error) {
 	requests, err := b.requests(ctx, count)
 	if err != nil {
 		return nil, nil, err
 	}
 	b.live = append(b.live, requests...)
-	floors, err := b.floor.prepareMany(count)
-	return requests, floors, err
+	drafts, err := b.drafts(ctx, count)
+	return requests, drafts, err
 }
 
 // timed returns how long f took, in seconds.

@@ -63,7 +63,7 @@ func measureRenewal(ctx context.Context, b *bench, into *result.Scenario) error 
 
 // floorRate is how many documents the bare client gets in a second.
 func (b *bench) floorRate(ctx context.Context, count, concurrency int) (float64, error) {
-	requests, err := b.floor.prepareMany(count)
+	drafts, err := b.drafts(ctx, count)
 	if err != nil {
 		return 0, err
 	}
@@ -71,9 +71,9 @@ func (b *bench) floorRate(ctx context.Context, count, concurrency int) (float64,
 	var ends []time.Time
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(concurrency)
-	for _, request := range requests {
+	for _, draft := range drafts {
 		group.Go(func() error {
-			t, err := b.floor.issue(ctx, request)
+			t, err := b.floor.issue(ctx, draft)
 			if err != nil {
 				return err
 			}

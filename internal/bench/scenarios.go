@@ -30,7 +30,7 @@ type scenario struct {
 func scenarios() []scenario {
 	return []scenario{
 		{"size", "Programs and images, on disk.", "The process of internal/bench/bare: a client of the API with one watch, and a socket.", measureSizes},
-		{"publish", "A pod's wait for its volume, from the kubelet's call to the answer.", "A bare client creates a request, approves it and sees it signed, each on a watch event, with the key made beforehand.", measurePublish},
+		{"publish", "A pod's wait for its volume, from the kubelet's call to the answer.", "A bare client signs a request with a key made beforehand, creates it as a pod that the API server has not seen, approves it and sees it signed, each on a watch event.", measurePublish},
 		{"idle", "What the driver takes while nothing is asked of it.", "A process with the same watch and socket that does nothing.", measureIdle},
 		{"startup", "The driver's start with volumes of an earlier process.", "A process that reads the same files before it answers.", measureStartup},
 		{"renewal", "Renewals of volumes that are all due at once.", "The bare client, as many at a time as the driver has renewals.", measureRenewal},

@@ -106,8 +106,8 @@ func ordered(stages map[string]float64) []string {
 
 // floorStages adds up where the time of the floor goes.
 type floorStages struct {
-	create, approve, sign time.Duration
-	count                 int
+	prepare, create, approve, sign time.Duration
+	count                          int
 }
 
 // add counts a request that was begun at a moment. The watch may show the approval
@@ -117,7 +117,8 @@ func (s *floorStages) add(began time.Time, t *ticket) {
 	if t.approved.Before(created) {
 		created = t.approved
 	}
-	s.create += created.Sub(began)
+	s.prepare += t.prepared.Sub(began)
+	s.create += created.Sub(t.prepared)
 	s.approve += t.approved.Sub(created)
 	s.sign += t.signed.Sub(t.approved)
 	s.count++
@@ -126,7 +127,7 @@ func (s *floorStages) add(began time.Time, t *ticket) {
 func (s *floorStages) bar() result.StageBar {
 	each := func(d time.Duration) result.Seconds { return result.Seconds(d.Seconds() / float64(max(s.count, 1))) }
 	return result.StageBar{Name: "floor", Stages: []result.Stage{
-		{Name: "create", Seconds: each(s.create)}, {Name: "approve", Seconds: each(s.approve)}, {Name: "sign", Seconds: each(s.sign)},
+		{Name: "prepare", Seconds: each(s.prepare)}, {Name: "create", Seconds: each(s.create)}, {Name: "approve", Seconds: each(s.approve)}, {Name: "sign", Seconds: each(s.sign)},
 	}}
 }
 

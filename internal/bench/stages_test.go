@@ -84,11 +84,11 @@ func TestFloorStagesAddUp(t *testing.T) {
 	began := time.Now()
 	after := func(ms int) time.Time { return began.Add(time.Duration(ms) * time.Millisecond) }
 	stages := &floorStages{}
-	stages.add(began, &ticket{created: after(10), approved: after(30), signed: after(60)})
+	stages.add(began, &ticket{prepared: after(4), created: after(14), approved: after(30), signed: after(60)})
 	// The watch was quicker than the answer to the creation.
-	stages.add(began, &ticket{created: after(25), approved: after(20), signed: after(40)})
+	stages.add(began, &ticket{prepared: after(2), created: after(25), approved: after(20), signed: after(40)})
 	bar := stages.bar()
-	for name, want := range map[string]float64{"create": 0.015, "approve": 0.01, "sign": 0.025} {
+	for name, want := range map[string]float64{"prepare": 0.003, "create": 0.014, "approve": 0.008, "sign": 0.025} {
 		if got := float64(bar.Of(name)); math.Abs(got-want) > 1e-9 {
 			t.Errorf("%s: got %v s, want %v s", name, got, want)
 		}

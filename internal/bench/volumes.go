@@ -8,6 +8,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
@@ -22,20 +23,38 @@ type volumeRequest = *csi.NodePublishVolumeRequest
 // requests prepares what the kubelet has ready before it calls the driver: the
 // pods, their tokens and their directories.
 func (b *bench) requests(ctx context.Context, count int) ([]volumeRequest, error) {
-	requests := make([]volumeRequest, count)
+	return withPods(ctx, b, count, func(ctx context.Context, pod *corev1.Pod) (volumeRequest, error) {
+		return b.kubelet.PublishRequest(ctx, pod, testkit.VolumeName)
+	})
+}
+
+// drafts prepares what the floor has ready: the pods, their tokens and keys.
+func (b *bench) drafts(ctx context.Context, count int) ([]draft, error) {
+	return withPods(ctx, b, count, func(ctx context.Context, pod *corev1.Pod) (draft, error) {
+		access, err := b.cluster.PodConfig(ctx, pod)
+		if err != nil {
+			return draft{}, err
+		}
+		return b.floor.draft(pod, access)
+	})
+}
+
+// withPods makes pods, and something for each.
+func withPods[T any](ctx context.Context, b *bench, count int, prepare func(context.Context, *corev1.Pod) (T, error)) ([]T, error) {
+	prepared := make([]T, count)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(hands)
-	for i := range requests {
+	for i := range prepared {
 		name := b.podName()
 		group.Go(func() error {
 			pod, err := b.cluster.CreatePod(ctx, b.workload, name, b.name)
 			if err == nil {
-				requests[i], err = b.kubelet.PublishRequest(ctx, pod, testkit.VolumeName)
+				prepared[i], err = prepare(ctx, pod)
 			}
 			return err
 		})
 	}
-	return requests, group.Wait()
+	return prepared, group.Wait()
 }
 
 // publish gives one pod its volume.

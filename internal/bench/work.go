@@ -63,11 +63,11 @@ func (w *work) during(publishes int, f func() error) error {
 // arithmetic measures the floors.
 func (w *work) arithmetic() error {
 	const times = 10
-	request, err := w.bench.floor.prepare()
+	request, err := w.bench.floor.request()
 	if err != nil {
 		return err
 	}
-	making, err := threadTime(times, func() error { _, err := w.bench.floor.prepare(); return err })
+	making, err := threadTime(times, func() error { _, err := w.bench.floor.request(); return err })
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -87,6 +88,16 @@ func (c *Cluster) As(token string) *rest.Config {
 // ServiceAccountConfig returns how the API is reached as a ServiceAccount.
 func (c *Cluster) ServiceAccountConfig(ctx context.Context, namespace, name string) (*rest.Config, error) {
 	token, err := c.token(ctx, namespace, name, "", nil, 24*3600)
+	if err != nil {
+		return nil, err
+	}
+	return c.As(token.Token), nil
+}
+
+// PodConfig returns how the API is reached as a pod, with a token that is bound to
+// it and that nobody has used yet.
+func (c *Cluster) PodConfig(ctx context.Context, pod *corev1.Pod) (*rest.Config, error) {
+	token, err := c.token(ctx, pod.Namespace, pod.Spec.ServiceAccountName, "", pod, 3600)
 	if err != nil {
 		return nil, err
 	}
