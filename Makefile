@@ -118,7 +118,7 @@ clean: ## Remove ./bin, with all that was built and cached in this clone
 
 .PHONY: test
 # Of the packages that have a kubelet in them none has a test, and compiling them would take minutes.
-test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/kustomize bin/tools/jsonnet bin/tools/helm bin/prometheus-crds ## Every test, with the race detector, on a real cluster
+test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/kustomize bin/tools/jsonnet bin/tools/helm bin/tools/promtool bin/prometheus-crds ## Every test, with the race detector, on a real cluster
 	@command -v gcc >/dev/null || command -v cc >/dev/null || { echo 'The race detector needs a C compiler: install gcc.' >&2; exit 1; }
 	@status=0; \
 	echo '== $(MODULE)'; \
@@ -234,6 +234,9 @@ generate: ## Write what is generated from the code: the config reference, config
 bin/tools/%: internal/tools/%/go.mod internal/tools/%/go.sum
 	@echo 'Building $@, pinned in $<: at most two minutes, once'
 	@cd internal/tools/$* && $(PROGRESS) '$@' $(STATIC) -v -o $(CURDIR)/$@ tool
+
+# Without the service discoveries of all clouds.
+bin/tools/promtool: export GOFLAGS := -tags=remove_all_sd
 
 # The kinds of the Prometheus operator, for the API server to check them: files of its Go module, of which nothing is built.
 PROMETHEUS_OPERATOR := github.com/prometheus-operator/prometheus-operator

@@ -27,12 +27,14 @@ type metrics struct {
 	sources *sources
 	// eventsDropped counts denials without an Event.
 	eventsDropped prometheus.Counter
-	decisions     *prometheus.CounterVec
-	denials       *prometheus.CounterVec
-	failures      *prometheus.CounterVec
-	duration      prometheus.Histogram
-	age           prometheus.Histogram
-	leader        prometheus.Gauge
+	// foreignApprovals counts requests for SVIDs that others have approved.
+	foreignApprovals prometheus.Counter
+	decisions        *prometheus.CounterVec
+	denials          *prometheus.CounterVec
+	failures         *prometheus.CounterVec
+	duration         prometheus.Histogram
+	age              prometheus.Histogram
+	leader           prometheus.Gauge
 }
 
 func newMetrics(box *inbox, watches *sources) *metrics {
@@ -51,6 +53,10 @@ func newMetrics(box *inbox, watches *sources) *metrics {
 		inbox: box, sources: watches,
 		eventsDropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: prefix + "events_dropped_total", Help: "Denials that got no Event because there were too many at a time.",
+		}),
+		foreignApprovals: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: prefix + "foreign_approvals_total",
+			Help: "Requests for SVIDs that waited here and that another approver has approved, most likely without looking at them.",
 		}),
 		decisions: counter("decisions_total", "Decisions by outcome. What was deferred is decided again; what was left alone is not decided here.",
 			"outcome", outcomeApproved, outcomeDenied, outcomeApprovedOther, outcomeDeferred, outcomeLeftAlone),
@@ -73,7 +79,7 @@ func (m *metrics) collectors() []prometheus.Collector {
 			func() float64 { return float64(value()) })
 	}
 	return []prometheus.Collector{
-		m.decisions, m.denials, m.failures, m.duration, m.age, m.leader, m.eventsDropped,
+		m.decisions, m.denials, m.failures, m.duration, m.age, m.leader, m.eventsDropped, m.foreignApprovals,
 		gauge("watching", "Whether CertificateRequests are watched (1), or the API server does not let it (0).", func() int {
 			if m.sources.ready() != nil {
 				return 0

@@ -73,6 +73,7 @@ func (a *Approver) complain(request *cmapi.CertificateRequest, err error) {
 // warnOfOther tells of a request for an SVID that somebody else has approved, most
 // likely without looking at it: an issuer then signs whatever is asked for.
 func (a *Approver) warnOfOther(request *cmapi.CertificateRequest) {
+	a.metrics.foreignApprovals.Inc()
 	if !a.complaints.due("approved by another", time.Now()) {
 		return
 	}

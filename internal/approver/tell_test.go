@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
@@ -85,6 +88,28 @@ func TestComplaints(t *testing.T) {
 		if got := c.due(row.class, start.Add(row.after)); got != row.want {
 			t.Errorf("%s: %t, want %t", row.name, got, row.want)
 		}
+	}
+}
+
+// Of many requests that another approver lets pass the log tells now and then, and
+// the metrics tell of each.
+func TestForeignApprovalsAreCounted(t *testing.T) {
+	t.Parallel()
+	approver := newApprover(t, &api{})
+	var log bytes.Buffer
+	approver.log = slog.New(slog.NewTextHandler(&log, nil))
+	for i := range 3 {
+		request := named(fmt.Sprintf("passed-%d", i), "ca")
+		approver.see(t, request)
+		request = request.DeepCopy()
+		apiutil.SetCertificateRequestCondition(request, cmapi.CertificateRequestConditionApproved, cmmeta.ConditionTrue, "cert-manager.io", "")
+		approver.see(t, request)
+	}
+	if got := testutil.ToFloat64(approver.metrics.foreignApprovals); got != 3 {
+		t.Errorf("counted %v", got)
+	}
+	if got := strings.Count(log.String(), "approved by another approver"); got != 1 {
+		t.Errorf("told %d times:\n%s", got, log.String())
 	}
 }
 
