@@ -73,7 +73,11 @@ func (b *bench) install(ctx context.Context) error {
 	if err := b.cluster.CreateNamespace(ctx, b.workload); err != nil {
 		return err
 	}
-	if err := b.configure(b.ordinary()); err != nil {
+	settings, err := ordinary()
+	if err != nil {
+		return err
+	}
+	if err := b.configure(settings); err != nil {
 		return err
 	}
 	if b.access, err = b.cluster.Install(ctx, ".", "-"+b.name, signers...); err != nil {

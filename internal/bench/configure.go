@@ -5,11 +5,11 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // settings are what scenarios change of the configuration.
@@ -22,19 +22,9 @@ type settings struct {
 	http string
 }
 
-func (b *bench) ordinary() settings {
-	return settings{trustDomain: "bench.example.org", reissueWindow: time.Minute, files: "{}", http: freeAddress()}
-}
-
-// freeAddress is one that nobody listens on now. If there is none, the driver will
-// say so.
-func freeAddress() string {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "127.0.0.1:9402"
-	}
-	defer listener.Close()
-	return listener.Addr().String()
+func ordinary() (settings, error) {
+	http, err := testkit.FreeAddress()
+	return settings{trustDomain: "bench.example.org", reissueWindow: time.Minute, files: "{}", http: http}, err
 }
 
 // configure writes the configuration file, which both daemons follow.

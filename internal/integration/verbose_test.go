@@ -6,7 +6,6 @@ package integration_test
 import (
 	"context"
 	"flag"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -123,10 +122,9 @@ func (w *world) startVerboseDriver() *verboseDriver {
 // freeAddress is one that nobody listens on at the moment.
 func (w *world) freeAddress() string {
 	w.t.Helper()
-	listener, err := new(net.ListenConfig).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
+	address, err := testkit.FreeAddress()
 	w.check(err)
-	w.check(listener.Close())
-	return listener.Addr().String()
+	return address
 }
 
 // log is all that the process has written.

@@ -8,7 +8,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 
@@ -21,7 +20,7 @@ import (
 // install makes an issuer, unless there is one, installs the product for it and starts
 // the approver.
 func (m *simulation) install(ctx context.Context, s sizes) (err error) {
-	if m.approverAddress, err = freeAddress(ctx); err != nil {
+	if m.approverAddress, err = testkit.FreeAddress(); err != nil {
 		return err
 	}
 	if m.signer == "" {
@@ -73,17 +72,6 @@ func (m *simulation) applyFlowSchema(ctx context.Context, s sizes) error {
 		}
 	}
 	return m.cluster.Apply(ctx, "", objects)
-}
-
-// freeAddress is one that nobody listened on a moment ago.
-func freeAddress(ctx context.Context) (string, error) {
-	var config net.ListenConfig
-	listener, err := config.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
 }
 
 func (m *simulation) writeConfig() (err error) {
