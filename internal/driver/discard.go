@@ -97,7 +97,7 @@ func (d *Driver) wanted(state *volumeState, history []issuance.Known) []types.Na
 		if len(wanted) > limit {
 			break
 		}
-		if known.Issued && !slices.Contains(wanted, known.Request) {
+		if known.Issued && known.Request.Namespace == present.Namespace && !slices.Contains(wanted, known.Request) {
 			wanted = append(wanted, known.Request)
 		}
 	}

@@ -80,10 +80,14 @@ func (r *Requester) look(ctx context.Context, name types.NamespacedName) (event,
 	return event{request: request}, r.tracker.learn(request)
 }
 
-// Delete deletes requests. One that is gone already is not an error.
+// Delete deletes requests. One that is gone already is not an error, nor is one that
+// has been deleted and that somebody's finalizer keeps.
 func (r *Requester) Delete(ctx context.Context, requests []types.NamespacedName) error {
 	var errs []error
 	for _, name := range requests {
+		if r.tracker.leaves(name) {
+			continue
+		}
 		err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Delete(ctx, name.Name, metav1.DeleteOptions{})
 		if err == nil || apierrors.IsNotFound(err) {
 			err = r.tracker.forget(name)

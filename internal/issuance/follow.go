@@ -57,7 +57,7 @@ func (t *tracker) learn(request *cmapi.CertificateRequest) error {
 	if t.scope != WatchRequest {
 		return nil
 	}
-	return t.take(request.DeepCopy(), false)
+	return t.take(request, false)
 }
 
 // forget drops a request that has just been deleted, where no watch would tell.

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -24,20 +23,13 @@ type Known struct {
 // OfVolume returns the requests of a volume that the watch knows of, the latest
 // first; those of the same second by their names.
 func (r *Requester) OfVolume(volumeID string) []Known {
-	// It fails for want of the index alone, which is there.
-	objects, _ := r.tracker.known.ByIndex(LabelVolume, labelValue(volumeID))
-	known := make([]Known, len(objects))
-	for i, object := range objects {
-		known[i] = knownOf(object)
+	requests := r.tracker.ofVolume(volumeID)
+	known := make([]Known, len(requests))
+	for i, request := range requests {
+		known[i] = Known{nameOf(request), request.CreationTimestamp.Time, request.issued}
 	}
 	slices.SortFunc(known, func(a, b Known) int {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Request.String(), b.Request.String()))
 	})
 	return known
-}
-
-func knownOf(object any) Known {
-	request := object.(metav1.Object)
-	done, _ := object.(*doneRequest) // else it is open, and whole
-	return Known{nameOf(request), request.GetCreationTimestamp().Time, done != nil && done.issued}
 }

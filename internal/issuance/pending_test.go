@@ -111,7 +111,7 @@ func TestIssueGoesOnWithARequestThatIsThere(t *testing.T) {
 	requester := a.requester(t)
 	check(t, requester.tracker.waitForSync(t.Context()))
 	a.send("ADDED", signWith(t, issuer, order.certificateRequest(pending)))
-	for !knows(requester, pending.Request) {
+	for !requester.tracker.knows(pending.Request) {
 		check(t, t.Context().Err())
 	}
 	document, err := requester.Issue(t.Context(), order, pending, new(Progress))
@@ -134,7 +134,7 @@ func TestIssueTakesNoRequestOfSomebodyElse(t *testing.T) {
 	requester := a.requester(t)
 	check(t, requester.tracker.waitForSync(t.Context()))
 	a.send("ADDED", signWith(t, issuer, order.certificateRequest(other)))
-	for !knows(requester, pending.Request) {
+	for !requester.tracker.knows(pending.Request) {
 		check(t, t.Context().Err())
 	}
 	if _, err := requester.Issue(t.Context(), order, pending, new(Progress)); !errors.Is(err, ErrNotOurs) || IsTransient(err) {
@@ -155,7 +155,7 @@ func TestIssueDeletesOtherOpenRequestsFirst(t *testing.T) {
 	requester := a.requester(t)
 	check(t, requester.tracker.waitForSync(t.Context()))
 	a.send("ADDED", order.certificateRequest(left))
-	for !knows(requester, left.Request) {
+	for !requester.tracker.knows(left.Request) {
 		check(t, t.Context().Err())
 	}
 	_, err = issue(t.Context(), requester, order, new(Progress))

@@ -101,7 +101,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 	if err := r.tracker.waitForSync(ctx); err != nil {
 		return nil, &Error{Stage: StagePrepare, Err: err}
 	}
-	if err := r.clear(ctx, order.VolumeID, pending.Request, progress); err != nil {
+	if err := r.clear(ctx, order, pending.Request, progress); err != nil {
 		return nil, err
 	}
 	// Subscribed before the request exists, so that no change can be missed.
@@ -122,8 +122,8 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 
 // clear deletes the volume's other requests that are still open, of which there
 // may be one if a process was killed in a bad moment. A volume never has two.
-func (r *Requester) clear(ctx context.Context, volumeID string, keep types.NamespacedName, progress *Progress) error {
-	for _, name := range r.tracker.openOf(volumeID) {
+func (r *Requester) clear(ctx context.Context, order Order, keep types.NamespacedName, progress *Progress) error {
+	for _, name := range r.tracker.openOf(order.Pod.ServiceAccount.Namespace(), order.VolumeID) {
 		if name == keep {
 			continue
 		}
@@ -177,13 +177,12 @@ func because(ctx context.Context, err error) error {
 	return err
 }
 
-// present returns the request if it is there already, whole, or nil. What the
-// tracker knows may be no more than that it was there once: it is done, or each is
-// watched by itself, and nobody has waited for this one since the list.
+// present returns the request if it is there already, or nil. The tracker knows no
+// more than that it is, or was: each may be watched by itself, and nobody has waited
+// for this one since the list.
 func (r *Requester) present(ctx context.Context, name types.NamespacedName) (*cmapi.CertificateRequest, error) {
-	request, known := r.tracker.get(name)
-	if !known || request != nil && r.tracker.scope == WatchNode {
-		return request, nil
+	if !r.tracker.knows(name) {
+		return nil, nil
 	}
 	latest, err := r.look(ctx, name)
 	return latest.request, err

@@ -83,23 +83,22 @@ func (t *tracker) take(obj any, deleted bool) error {
 	return nil
 }
 
-// doneRequest is what is kept of a request that is done.
-type doneRequest struct {
+// knownRequest is what is kept of a request. A node has some for each volume, and
+// whoever may create requests can have the driver know of any number, of any size.
+type knownRequest struct {
 	metav1.PartialObjectMetadata
-	// issued is whether it has brought a certificate.
-	issued bool
+	// open is whether it may still bring a certificate, issued whether it has.
+	open, issued bool
 }
 
-// shorten returns what is kept of a request. A node has some that are done for each
-// volume, and of what they have brought nothing is needed any more.
-func shorten(request *cmapi.CertificateRequest) metav1.Object {
-	request.ManagedFields = nil // long, and read by nobody
+func shorten(request *cmapi.CertificateRequest) *knownRequest {
 	_, done, failure := outcome(request)
-	if !done {
-		return request
+	return &knownRequest{
+		PartialObjectMetadata: metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
+			Namespace: request.Namespace, Name: request.Name, CreationTimestamp: request.CreationTimestamp,
+			Labels: map[string]string{LabelVolume: request.Labels[LabelVolume]}, DeletionTimestamp: request.DeletionTimestamp,
+		}},
+		open:   !done,
+		issued: done && failure == nil,
 	}
-	return &doneRequest{metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-		Namespace: request.Namespace, Name: request.Name, CreationTimestamp: request.CreationTimestamp,
-		Labels: map[string]string{LabelVolume: request.Labels[LabelVolume]},
-	}}, failure == nil}
 }

@@ -36,8 +36,7 @@ type tracker struct {
 	log      *slog.Logger
 	// onNew is called for each request that appears; it may be nil.
 	onNew func(name types.NamespacedName, volumeLabel string)
-	// known are the requests that there are: whole while they are open, of those
-	// that are done only the metadata.
+	// known are the requests that there are, in their short form.
 	known cache.Indexer
 	// synced is closed when the API server has told what is there.
 	synced chan struct{}
@@ -184,23 +183,37 @@ func (t *tracker) deliver(name types.NamespacedName, latest event) {
 	events <- latest
 }
 
-// get returns what the watch knows of a request, which is nothing, or that it
-// is there, or the whole of it while it is open.
-func (t *tracker) get(name types.NamespacedName) (request *cmapi.CertificateRequest, known bool) {
-	object, known, err := t.known.GetByKey(name.String())
-	if err != nil || !known {
-		return nil, false
-	}
-	request, _ = object.(*cmapi.CertificateRequest)
-	return request, true
+// knows reports whether a request is there, as far as the watch knows.
+func (t *tracker) knows(name types.NamespacedName) bool {
+	_, known, err := t.known.GetByKey(name.String())
+	return err == nil && known
 }
 
-// openOf returns the requests of a volume that are open, as far as the watch knows.
-func (t *tracker) openOf(id string) (open []types.NamespacedName) {
+// leaves reports whether a request has been deleted and is kept by somebody's
+// finalizer.
+func (t *tracker) leaves(name types.NamespacedName) bool {
+	object, known, err := t.known.GetByKey(name.String())
+	return err == nil && known && object.(*knownRequest).DeletionTimestamp != nil
+}
+
+// ofVolume returns the requests of a volume that the watch knows of, but for those
+// that have been deleted and that somebody's finalizer keeps.
+func (t *tracker) ofVolume(id string) (requests []*knownRequest) {
 	// It fails for want of the index alone, which is there.
 	objects, _ := t.known.ByIndex(LabelVolume, labelValue(id))
 	for _, object := range objects {
-		if request, whole := object.(*cmapi.CertificateRequest); whole {
+		if request := object.(*knownRequest); request.DeletionTimestamp == nil {
+			requests = append(requests, request)
+		}
+	}
+	return requests
+}
+
+// openOf returns the requests of a volume that are open, as far as the watch knows:
+// those in the namespace of its pod, for others may say that they are for any volume.
+func (t *tracker) openOf(namespace, id string) (open []types.NamespacedName) {
+	for _, request := range t.ofVolume(id) {
+		if request.open && request.Namespace == namespace {
 			open = append(open, nameOf(request))
 		}
 	}

@@ -5,8 +5,11 @@ package issuance
 
 import (
 	"log/slog"
+	"reflect"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
@@ -61,16 +64,20 @@ func TestTrackerHandsOverTheLatestState(t *testing.T) {
 	}
 }
 
-// Of a request that is done the tracker keeps that it is there. Its waiter gets
+// Of a request the tracker keeps that it is there, whatever is in it. Its waiter gets
 // the whole, even if it is deleted before the waiter has looked.
-func TestTrackerKeepsLittleOfARequestThatIsDone(t *testing.T) {
+func TestTrackerKeepsLittleOfARequest(t *testing.T) {
 	t.Parallel()
 	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
 	request := requestNamed("one", "v")
-	request.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	request.Annotations = map[string]string{"any": strings.Repeat("x", 1<<20)}
+	request.Labels["other"] = "label"
 	check(t, tracker.Add(request))
-	if got, known := tracker.get(nameOf(request)); !known || got != request || got.ManagedFields != nil {
-		t.Errorf("kept %v of an open request", got)
+	want := &knownRequest{open: true, PartialObjectMetadata: metav1.PartialObjectMetadata{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "sandbox", Name: "one", Labels: map[string]string{LabelVolume: "v"}},
+	}}
+	if got := tracker.ofVolume("v"); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("kept %+v of an open request", got)
 	}
 	events, unsubscribe := tracker.subscribe(t.Context(), nameOf(request))
 	defer unsubscribe()
@@ -80,19 +87,33 @@ func TestTrackerKeepsLittleOfARequestThatIsDone(t *testing.T) {
 		set(cmapi.CertificateRequestConditionReady, cmmeta.ConditionTrue, cmapi.CertificateRequestReasonIssued, ""),
 	}
 	check(t, tracker.Update(done))
-	if got, known := tracker.get(nameOf(request)); !known || got != nil {
-		t.Errorf("kept %v of one that is done", got)
-	}
-	if open := tracker.openOf("v"); len(open) != 0 {
-		t.Errorf("the volume has %v open", open)
+	want.open, want.issued = false, true
+	if got := tracker.ofVolume("v"); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+		t.Errorf("kept %+v of one that is done", got)
 	}
 	check(t, tracker.Replace(nil, ""))
 	if got := <-events; got.request != done || !got.deleted {
 		t.Errorf("got %+v, want the whole of it, and that it is gone", got)
 	}
 	check(t, tracker.ready())
-	if _, known := tracker.get(nameOf(request)); known {
+	if tracker.knows(nameOf(request)) {
 		t.Error("it is known still")
+	}
+}
+
+// Only what the pod can have asked for has to go before its volume asks anew: any
+// namespace may have requests with any labels, and keep them by a finalizer.
+func TestOpenRequestsAreThoseOfThePod(t *testing.T) {
+	t.Parallel()
+	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
+	kept, foreign := requestNamed("kept", "v"), requestNamed("foreign", "v")
+	kept.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	foreign.Namespace = "other"
+	for _, request := range []*cmapi.CertificateRequest{requestNamed("open", "v"), requestNamed("of-another", "w"), kept, foreign} {
+		check(t, tracker.Add(request))
+	}
+	if got := tracker.openOf("sandbox", "v"); !slices.Equal(got, []types.NamespacedName{{Namespace: "sandbox", Name: "open"}}) {
+		t.Errorf("got %v", got)
 	}
 }
 
@@ -110,9 +131,4 @@ func TestTrackerTellsOfNewRequestsOnce(t *testing.T) {
 	if want := []string{"one of v", "two of w"}; !slices.Equal(told, want) {
 		t.Errorf("told of %q, want %q", told, want)
 	}
-}
-
-func knows(r *Requester, name types.NamespacedName) bool {
-	_, known := r.tracker.get(name)
-	return known
 }
