@@ -48,7 +48,7 @@ func TestPendingRequestOfAnEarlierProcessIsClaimed(t *testing.T) {
 	state.mu.Lock()
 	state.askedAt = time.Now().Add(-unaskedAge)
 	state.mu.Unlock()
-	d.renew(t.Context(), testVolume)
+	d.renew(t.Context(), testVolume, func() {})
 	d.volumes.release(state)
 	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
 		t.Errorf("left in the store: %q, %v", ids, err)
