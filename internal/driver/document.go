@@ -27,6 +27,7 @@ var errReplaced = errors.New("another request has taken its place")
 // that began it: the kubelet gives up after two minutes and asks again, and
 // then collects what has been signed meanwhile instead of asking anew.
 type flight struct {
+	began    time.Time
 	policy   policy.Policy
 	pod      spiffe.PodToken
 	cancel   context.CancelCauseFunc
@@ -41,31 +42,10 @@ type flight struct {
 	err             error
 }
 
-// keepError is for how long a request that failed speaks for the next attempt.
-const keepError = time.Minute
-
 // isFor reports whether the request is what would be asked for now. A volume ID
 // belongs to one pod, but a document must not go to another even if it did not.
 func (f *flight) isFor(order issuance.Order) bool {
 	return f.policy == order.Policy && f.pod.PodUID == order.Pod.PodUID && f.pod.ServiceAccount == order.Pod.ServiceAccount
-}
-
-// isStale reports whether what the request brought is of no use any more,
-// because nobody has collected it for long.
-func (f *flight) isStale(now time.Time) bool {
-	select {
-	case <-f.landed:
-	default:
-		return false
-	}
-	if errors.Is(f.err, errReplaced) {
-		return true
-	}
-	if f.err != nil {
-		return now.Sub(f.landedAt) > keepError
-	}
-	lifetime := f.document.NotAfter().Sub(f.document.NotBefore())
-	return f.document.NotAfter().Sub(now) < lifetime/2
 }
 
 // abandon ends the request because of why, and if it has brought a document
@@ -121,7 +101,7 @@ func (d *Driver) collect(ctx context.Context, state *volumeState, order issuance
 func (d *Driver) flight(state *volumeState, order issuance.Order, whose whose, began time.Time) *flight {
 	ctx, cancel := context.WithCancelCause(d.life)
 	f := &flight{
-		policy: order.Policy, pod: order.Pod, cancel: cancel, attempt: d.issuances.begin(whose.operation(), began),
+		began: time.Now(), policy: order.Policy, pod: order.Pod, cancel: cancel, attempt: d.issuances.begin(whose.operation(), began),
 		asking: newMilestone(), created: newMilestone(), landed: make(chan struct{}),
 	}
 	f.progress.Step = func(stage issuance.Stage) { f.reach(stage); d.step(string(stage)) }
