@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -38,7 +40,7 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 	}
 	d.log.Info("the request that was under way was signed long ago, and a new one is made",
 		"volume", state.id, "request", pending.Request, "notAfter", document.NotAfter())
-	d.letGo(state, pending)
+	d.letGo(state, pending.Request)
 	if pending, err = d.prepare(state.id, order); err != nil {
 		return nil, err
 	}
@@ -62,7 +64,7 @@ func (d *Driver) pursue(ctx context.Context, state *volumeState, f *flight, orde
 	case errors.Is(err, issuance.ErrNotOurs):
 		d.dropPending(state) // and not somebody else's request
 	default:
-		d.letGo(state, pending)
+		d.letGo(state, pending.Request)
 	}
 	return document, err
 }
@@ -136,12 +138,16 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 	}
 }
 
-// letGo forgets a request that no document will come from.
-func (d *Driver) letGo(state *volumeState, pending *issuance.Pending) {
+// letGo forgets a request that no document will come from, and what is kept of it. If
+// there is none, that there is none.
+func (d *Driver) letGo(state *volumeState, request types.NamespacedName) {
 	d.dropPending(state)
-	d.discards.add(pending.Request, state.id)
+	if request == noRequest {
+		return
+	}
+	d.discards.add(request, state.id)
 	// Its creation may have been cut off, and come about after the deletion.
-	d.discards.addLater(pending.Request, state.id)
+	d.discards.addLater(request, state.id)
 }
 
 // dropPending forgets the request that was under way for a volume, with its key:
