@@ -29,6 +29,10 @@ type Driver struct {
 	PublishTimeout Duration `json:"publishTimeout" validate:"min=1s,max=2m" change:"hot"`
 	// MaxConcurrentRenewals is how many SVIDs may be in renewal at the same
 	// time, from 1 to 1000. The first SVIDs of new pods do not wait for these.
+	// Not counted is a renewal whose request has waited for approver or issuer
+	// for a sixtieth of the SVID's lifetime, but at least 1 s and at most 10 s,
+	// or which waits after an attempt that failed: while the issuer of one
+	// namespace does not sign, the pods of others have their turn.
 	MaxConcurrentRenewals int `json:"maxConcurrentRenewals" validate:"min=1,max=1000" change:"restart,driver"`
 	// KubeAPIQPS limits the requests to the Kubernetes API per second, up to
 	// 10000. 0: no limit but the API server's own, API Priority and Fairness.

@@ -62,7 +62,7 @@ const rewriteLock = 50 * time.Millisecond
 
 // rewrite writes the files of a live volume anew, with the document that is there.
 // The schedule of rewrites calls it.
-func (d *Driver) rewrite(ctx context.Context, id string) {
+func (d *Driver) rewrite(ctx context.Context, id string, _ func()) {
 	state := d.volumes.acquire(id)
 	defer d.volumes.release(state)
 	locking, cancel := context.WithTimeout(ctx, rewriteLock)

@@ -27,42 +27,25 @@ var errReplaced = errors.New("another request has taken its place")
 // that began it: the kubelet gives up after two minutes and asks again, and
 // then collects what has been signed meanwhile instead of asking anew.
 type flight struct {
+	began    time.Time
 	policy   policy.Policy
 	pod      spiffe.PodToken
 	cancel   context.CancelCauseFunc
 	progress issuance.Progress
 	attempt  *attempt
-	landed   chan struct{}
-	landedAt time.Time
-	document *issuance.Document
-	err      error
+	// asking is reached when the API server is asked for something, and created
+	// when the request is known to be there.
+	asking, created milestone
+	landed          chan struct{}
+	landedAt        time.Time
+	document        *issuance.Document
+	err             error
 }
-
-// keepError is for how long a request that failed speaks for the next attempt.
-const keepError = time.Minute
 
 // isFor reports whether the request is what would be asked for now. A volume ID
 // belongs to one pod, but a document must not go to another even if it did not.
 func (f *flight) isFor(order issuance.Order) bool {
 	return f.policy == order.Policy && f.pod.PodUID == order.Pod.PodUID && f.pod.ServiceAccount == order.Pod.ServiceAccount
-}
-
-// isStale reports whether what the request brought is of no use any more,
-// because nobody has collected it for long.
-func (f *flight) isStale(now time.Time) bool {
-	select {
-	case <-f.landed:
-	default:
-		return false
-	}
-	if errors.Is(f.err, errReplaced) {
-		return true
-	}
-	if f.err != nil {
-		return now.Sub(f.landedAt) > keepError
-	}
-	lifetime := f.document.NotAfter().Sub(f.document.NotBefore())
-	return f.document.NotAfter().Sub(now) < lifetime/2
 }
 
 // abandon ends the request because of why, and if it has brought a document
@@ -102,22 +85,13 @@ func (w whose) operation() operation {
 	return publishing
 }
 
-// collect returns a request that has brought a document for the volume: the one
-// that is under way if there is one, else a new one, which the volume has been in
-// want of since began. If ctx ends first the request goes on, and the error says
-// what it waits for. Whoever collects a document ends the attempt.
-func (d *Driver) collect(ctx context.Context, state *volumeState, order issuance.Order, whose whose, began time.Time) (*flight, error) {
-	f := d.flight(state, order, whose, began)
-	if f == nil {
-		return nil, errNotLive
-	}
-	select {
-	case <-f.landed:
-		state.collected(f)
-		return f, f.err
-	case <-ctx.Done():
-		return nil, f.progress.Err(context.Cause(ctx))
-	}
+// collect returns a request that has brought a document for a volume that is about
+// to be published: the one that is under way if there is one, else a new one, which
+// the volume has been in want of since began. The error is that of await. Whoever
+// collects a document ends the attempt.
+func (d *Driver) collect(ctx context.Context, state *volumeState, order issuance.Order, began time.Time) (*flight, error) {
+	f := d.flight(state, order, ofAny, began)
+	return f, state.await(ctx, f, slot{})
 }
 
 // flight returns the request that is under way for the volume, beginning one if
@@ -126,8 +100,11 @@ func (d *Driver) collect(ctx context.Context, state *volumeState, order issuance
 // returns nil if none may be begun.
 func (d *Driver) flight(state *volumeState, order issuance.Order, whose whose, began time.Time) *flight {
 	ctx, cancel := context.WithCancelCause(d.life)
-	f := &flight{policy: order.Policy, pod: order.Pod, cancel: cancel, landed: make(chan struct{}), attempt: d.issuances.begin(whose.operation(), began)}
-	f.progress.Step = func(stage issuance.Stage) { f.attempt.enter(stage); d.step(string(stage)) }
+	f := &flight{
+		began: time.Now(), policy: order.Policy, pod: order.Pod, cancel: cancel, attempt: d.issuances.begin(whose.operation(), began),
+		asking: newMilestone(), created: newMilestone(), landed: make(chan struct{}),
+	}
+	f.progress.Step = func(stage issuance.Stage) { f.reach(stage); d.step(string(stage)) }
 	present, before := state.begin(f, order, whose)
 	if present != f {
 		cancel(nil)

@@ -110,15 +110,13 @@ func (d *Driver) forgetUnasked(ctx context.Context, state *volumeState) {
 		d.schedule.ScheduleAfter(state.id, left)
 		return
 	}
+	// By its name, which is known whatever has become of the file.
+	request, _ := state.requests()
 	if wait(ctx, state.abandon()) != nil {
 		return
 	}
-	pending, err := d.readPending(state.id)
-	if err != nil {
-		return
-	}
-	d.log.Info("nobody asks for a volume any more; its request is given up", "volume", state.id, "request", pending.Request)
-	d.letGo(state, pending)
+	d.log.Info("nobody asks for a volume any more; its request is given up", "volume", state.id, "request", request)
+	d.letGo(state, request)
 }
 
 // hasRequest reports whether the volume is not published, and is to be by a

@@ -99,7 +99,7 @@ func TestLinesOfRenewalsThatFail(t *testing.T) {
 	d.config.Set(&c)
 	for i := range 2 {
 		d.letMountsGoFirst(t.Context(), testVolume, time.Hour) // so late it was
-		d.renew(t.Context(), testVolume)
+		d.renew(t.Context(), testVolume, func() {})
 		line := only(t, out, "ERROR", "volume", "pod", "spiffeID", "notAfter", "duration", "stage", "error", "failures", "retryIn")
 		if line["msg"] != "renewal failed" || line["stage"] != "prepare" || line["failures"] != float64(i+1) ||
 			line["duration"].(float64) < float64(time.Hour) {

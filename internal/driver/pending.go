@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -18,18 +20,38 @@ import (
 const longestRetry = 10 * time.Second
 
 // obtain brings a document by the request that an earlier attempt, or an earlier
-// process, has left pending, else by a new one. The request and its key are kept
-// in the volume's directory until the document is in the volume, or it is known
-// that there will be none: whenever the process is killed, the next one goes on
-// with them, and asks for nothing twice.
+// process, has left pending, else by a new one. So it does, once, if the document
+// comes too late.
 func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, order issuance.Order) (*issuance.Document, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	pending, err := d.pending(state.id, order)
+	pending, found, err := d.pending(state.id, order)
 	if err != nil {
 		return nil, err
 	}
+	asked := f.began
+	if found {
+		asked = time.Time{} // nobody knows
+	}
+	document, err := d.pursue(ctx, state, f, order, pending)
+	if err != nil || !isLate(document, asked, time.Now()) {
+		return document, err
+	}
+	d.log.Info("the request that was under way was signed long ago, and a new one is made",
+		"volume", state.id, "request", pending.Request, "notAfter", document.NotAfter())
+	d.letGo(state, pending.Request)
+	if pending, err = d.prepare(state.id, order); err != nil {
+		return nil, err
+	}
+	return d.pursue(ctx, state, f, order, pending)
+}
+
+// pursue brings a document by a request. The request and its key are kept in the
+// volume's directory until the document is in the volume, or it is known that there
+// will be none: whenever the process is killed, the next one goes on with them, and
+// asks for nothing twice.
+func (d *Driver) pursue(ctx context.Context, state *volumeState, f *flight, order issuance.Order, pending *issuance.Pending) (*issuance.Document, error) {
 	state.claim(pending.Request)
 	d.discardOthers(state)
 	document, err := d.issue(ctx, state, f, order, pending)
@@ -42,23 +64,28 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 	case errors.Is(err, issuance.ErrNotOurs):
 		d.dropPending(state) // and not somebody else's request
 	default:
-		d.letGo(state, pending)
+		d.letGo(state, pending.Request)
 	}
 	return document, err
 }
 
-// pending returns the request that is pending for an order, making one if there
-// is none.
-func (d *Driver) pending(id string, order issuance.Order) (*issuance.Pending, error) {
+// pending returns the request that is pending for an order and true, or makes one.
+func (d *Driver) pending(id string, order issuance.Order) (pending *issuance.Pending, found bool, err error) {
 	if before, err := d.readPending(id); err == nil {
 		if before.IsFor(order) {
 			d.log.Info("going on with a request that was under way", "volume", id, "request", before.Request)
-			return before, nil
+			return before, true, nil
 		}
 		d.discards.add(before.Request, id)
 	} else if !errors.Is(err, volume.ErrNotFound) {
 		d.log.Warn("the request that was under way is lost, and a new one is made", "volume", id, "error", err)
 	}
+	pending, err = d.prepare(id, order)
+	return pending, false, err
+}
+
+// prepare makes a request for an order, and keeps it.
+func (d *Driver) prepare(id string, order issuance.Order) (*issuance.Pending, error) {
 	made, err := order.Prepare()
 	if err != nil {
 		return nil, err
@@ -111,12 +138,16 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 	}
 }
 
-// letGo forgets a request that no document will come from.
-func (d *Driver) letGo(state *volumeState, pending *issuance.Pending) {
+// letGo forgets a request that no document will come from, and what is kept of it. If
+// there is none, that there is none.
+func (d *Driver) letGo(state *volumeState, request types.NamespacedName) {
 	d.dropPending(state)
-	d.discards.add(pending.Request, state.id)
+	if request == noRequest {
+		return
+	}
+	d.discards.add(request, state.id)
 	// Its creation may have been cut off, and come about after the deletion.
-	d.discards.addLater(pending.Request, state.id)
+	d.discards.addLater(request, state.id)
 }
 
 // dropPending forgets the request that was under way for a volume, with its key:

@@ -48,13 +48,47 @@ func TestPendingRequestOfAnEarlierProcessIsClaimed(t *testing.T) {
 	state.mu.Lock()
 	state.askedAt = time.Now().Add(-unaskedAge)
 	state.mu.Unlock()
-	d.renew(t.Context(), testVolume)
+	d.renew(t.Context(), testVolume, func() {})
 	d.volumes.release(state)
 	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
 		t.Errorf("left in the store: %q, %v", ids, err)
 	}
 	if d.isWanted(discarded{pending.Request, issuance.VolumeLabel(testVolume)}) || len(d.volumes.all) != 0 {
 		t.Error("the request is kept, or its volume is")
+	}
+}
+
+// That nobody asks for a volume is noticed even if what was kept of its request
+// cannot be read any more.
+func TestPendingRequestThatIsDamagedIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, damage := range map[string]func(n node) error{
+		"damaged": func(n node) error { return n.store.WritePending(testVolume, []byte("{")) },
+		"gone":    func(n node) error { return n.store.RemovePending(testVolume) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			pending := n.leavePending(t, newTestDriver(t, nil))
+			d, _, err := n.start(t)
+			check(t, err)
+			check(t, damage(n))
+			state := d.volumes.acquire(testVolume)
+			state.mu.Lock()
+			state.askedAt = time.Now().Add(-unaskedAge)
+			state.mu.Unlock()
+			d.renew(t.Context(), testVolume, func() {})
+			d.volumes.release(state)
+			if ids, err := n.store.List(); err != nil || len(ids) != 0 || len(d.volumes.all) != 0 {
+				t.Errorf("left in the store: %q, %v; %d volumes are known", ids, err, len(d.volumes.all))
+			}
+			if d.discards.queue.Len() == 0 {
+				t.Fatal("no request is deleted")
+			}
+			if item, _ := d.discards.queue.Get(); item.request != pending.Request {
+				t.Errorf("%s is deleted, want %s", item.request, pending.Request)
+			}
+		})
 	}
 }
 

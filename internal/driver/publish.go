@@ -79,10 +79,10 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		d.issuances.begin(publishing, request.received).fail(err)
 		return err
 	}
-	f, err := d.collect(ctx, state, d.order(c, state.id, request.token), ofAny, request.received)
+	f, err := d.collect(ctx, state, d.order(c, state.id, request.token), request.received)
 	for errors.Is(err, errReplaced) && ctx.Err() == nil { // the configuration has changed meanwhile
 		c = d.config.Current()
-		f, err = d.collect(ctx, state, d.order(c, state.id, request.token), ofAny, request.received)
+		f, err = d.collect(ctx, state, d.order(c, state.id, request.token), request.received)
 	}
 	if err != nil {
 		return err

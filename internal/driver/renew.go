@@ -21,9 +21,9 @@ var errNotLive = errors.New("the volume is not published any more")
 var errNoUsableToken = errors.New("no valid token of the pod is known")
 
 // renew gives a volume that is due a new key and certificate. The scheduler
-// calls it. Whatever happens, the volume keeps a whole document, and it is due
-// again, later.
-func (d *Driver) renew(ctx context.Context, id string) {
+// calls it, and has the slot back when the renewal has begun to wait for others.
+// Whatever happens, the volume keeps a whole document, and it is due again, later.
+func (d *Driver) renew(ctx context.Context, id string, giveBack func()) {
 	state := d.volumes.acquire(id)
 	defer d.volumes.release(state)
 	if !state.renewing.CompareAndSwap(false, true) {
@@ -37,6 +37,7 @@ func (d *Driver) renew(ctx context.Context, id string) {
 	switch {
 	case errors.Is(err, errNotLive):
 		d.reissued(id)
+		giveBack() // whoever publishes the volume at this moment may take long
 		d.forgetUnasked(ctx, state)
 		return
 	case err != nil:
@@ -44,14 +45,16 @@ func (d *Driver) renew(ctx context.Context, id string) {
 		return
 	}
 	began, snapshot := state.becameDue(), d.config.Current()
-	if live := state.metadata(); live != nil && !d.isDue(snapshot, id, live, time.Now()) {
+	live := state.metadata()
+	if live != nil && !d.isDue(snapshot, id, live, time.Now()) {
 		d.plan(snapshot, state, live)
 		return
 	}
-	if state.hasFailed() {
+	failed := state.hasFailed()
+	if failed {
 		d.issuances.retries[renewing].Inc()
 	}
-	err = d.renewWith(ctx, snapshot, state, token, began)
+	err = d.renewWith(ctx, snapshot, state, token, slot{giveBack, patience(live, failed)}, began)
 	switch {
 	case err == nil: // which it has told of
 	case errors.Is(err, errNotLive), errors.Is(err, errUnpublished), d.life.Err() != nil:
@@ -71,13 +74,16 @@ func (d *Driver) isDue(c *config.Config, id string, live *volume.Metadata, now t
 	return isOutdated(c, live, now) || !renewalTime(c, id, live).After(now.Add(margin))
 }
 
-func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeState, token podToken, began time.Time) error {
-	// A request that takes longer is collected by the next attempt. Without a
-	// bound, a few that are never signed would hold up the renewals of all.
+func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeState, token podToken, slot slot, began time.Time) error {
+	// A request that takes longer is collected by the next attempt, and people are
+	// told meanwhile.
 	ctx, cancel := context.WithTimeout(ctx, c.Driver.PublishTimeout)
 	defer cancel()
-	f, err := d.collect(ctx, state, d.order(c, state.id, token), ofLive, began)
-	if err != nil {
+	f := d.flight(state, d.order(c, state.id, token), ofLive, began)
+	if f == nil {
+		return errNotLive
+	}
+	if err := state.await(ctx, f, slot); err != nil {
 		return err
 	}
 	if err := state.lock(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -40,8 +41,11 @@ func TestFlightBecomesStale(t *testing.T) {
 	now := time.Now()
 	document := func(left time.Duration) *issuance.Document {
 		leaf := &x509.Certificate{NotBefore: now.Add(left - time.Hour), NotAfter: now.Add(left)}
-		return &issuance.Document{SVID: &x509svid.SVID{Certificates: []*x509.Certificate{leaf}}}
+		return &issuance.Document{SVID: &x509svid.SVID{Certificates: []*x509.Certificate{leaf}}, Policy: policy.Policy{Duration: time.Hour}}
 	}
+	datedBack, short := document(59*time.Minute), document(29*time.Minute)
+	datedBack.SVID.Certificates[0].NotBefore = now.Add(-2 * time.Hour)
+	short.SVID.Certificates[0].NotBefore = now.Add(-time.Minute)
 	landed := make(chan struct{})
 	close(landed)
 	failed := errors.New("denied")
@@ -51,7 +55,10 @@ func TestFlightBecomesStale(t *testing.T) {
 	}{
 		"under way":           {&flight{landed: make(chan struct{})}, false},
 		"new document":        {&flight{landed: landed, document: document(59 * time.Minute)}, false},
+		"dated back":          {&flight{landed: landed, document: datedBack}, false},
+		"shorter than asked":  {&flight{landed: landed, document: short}, false},
 		"half-spent document": {&flight{landed: landed, document: document(29 * time.Minute)}, true},
+		"clocks differ":       {&flight{landed: landed, began: now.Add(-time.Minute), document: document(-time.Hour)}, false},
 		"fresh error":         {&flight{landed: landed, landedAt: now.Add(-time.Second), err: failed}, false},
 		"old error":           {&flight{landed: landed, landedAt: now.Add(-time.Hour), err: failed}, true},
 	} {

@@ -78,7 +78,7 @@ func TestRenewalBesideABundleThatHasNoRoom(t *testing.T) {
 	check(t, os.WriteFile(filler, make([]byte, 400<<10), 0o600))
 	check(t, os.WriteFile(path, large, 0o600))
 	d.bundleSeen(d.bundles.Take(path, filewatch.Read(path, trustbundle.MaxSize)))
-	d.rewrite(t.Context(), testVolume)
+	d.rewrite(t.Context(), testVolume, nil)
 	mustRead("ca.crt", small)
 	if d.VolumesBehind() != 1 || d.behind.failures.Load() != 1 {
 		t.Errorf("%d are behind, %d failures", d.VolumesBehind(), d.behind.failures.Load())
@@ -97,7 +97,7 @@ func TestRenewalBesideABundleThatHasNoRoom(t *testing.T) {
 	}
 
 	check(t, os.Remove(filler))
-	d.rewrite(t.Context(), testVolume)
+	d.rewrite(t.Context(), testVolume, nil)
 	mustRead("ca.crt", large)
 	mustRead("tls.key", key)
 	if d.VolumesBehind() != 0 {

@@ -22,7 +22,7 @@ func (d *Driver) openStore() error {
 		return nil
 	}
 	if d.store.Swappable() {
-		d.log.Warn("the tmpfs could not be mounted with noswap (Linux 6.4 and later, and not in a user namespace): keys may be swapped out", "tmpfs", d.store.Root())
+		d.log.Warn("the tmpfs is not mounted with noswap (Linux 6.4 and later, and not in a user namespace): keys may be swapped out", "tmpfs", d.store.Root())
 	}
 	if shared, err := d.store.IsShared(); err == nil && !shared {
 		d.log.Warn("the tmpfs is not shared with other mount namespaces: if this is a container, running pods get no new documents after its end; "+

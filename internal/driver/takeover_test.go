@@ -210,7 +210,7 @@ func TestRenewalWaitsForAToken(t *testing.T) {
 	n.publish(t, time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour))
 	d, out, err := n.start(t)
 	check(t, err)
-	d.renew(t.Context(), testVolume)
+	d.renew(t.Context(), testVolume, func() {})
 	if !strings.Contains(out.String(), "renewal waits for the kubelet to publish again") {
 		t.Errorf("the log says %s", out)
 	}
@@ -278,7 +278,7 @@ func TestNewWithoutAGoodTrustBundleServesLiveVolumes(t *testing.T) {
 	next := newRoot(t, time.Now().Add(time.Hour))
 	check(t, os.WriteFile(path, next, 0o600))
 	d.bundleSeen(d.bundles.Take(path, filewatch.Read(path, trustbundle.MaxSize)))
-	d.rewrite(t.Context(), testVolume)
+	d.rewrite(t.Context(), testVolume, nil)
 	if got, err := os.ReadFile(filepath.Join(n.target, "ca.crt")); err != nil || !bytes.Equal(got, next) || errors.Is(d.Ready(), errNoBundle) {
 		t.Errorf("with the good bundle ca.crt reads %q, %v; ready: %v", got, err, d.Ready())
 	}

@@ -37,7 +37,7 @@ func TestRenewalOfAVolumeThatIsGone(t *testing.T) {
 	t.Parallel()
 	n, d, state, token := liveVolume(t, -time.Minute)
 	check(t, d.unpublish(t.Context(), testVolume, n.target))
-	if err := d.renewWith(t.Context(), d.config.Current(), state, token, time.Now()); !errors.Is(err, errNotLive) {
+	if err := d.renewWith(t.Context(), d.config.Current(), state, token, slot{}, time.Now()); !errors.Is(err, errNotLive) {
 		t.Errorf("got %v, want %v", err, errNotLive)
 	}
 	d.background.Wait()
@@ -91,7 +91,7 @@ func TestRenewalOfANewDocumentIsPutOff(t *testing.T) {
 	_, d, state, _ := liveVolume(t, time.Hour)
 	want, _ := d.schedule.Due(testVolume)
 	d.schedule.Cancel(testVolume)
-	d.renew(t.Context(), testVolume)
+	d.renew(t.Context(), testVolume, func() {})
 	if due, planned := d.schedule.Due(testVolume); !planned || !due.Equal(want) {
 		t.Errorf("due at %s, %t, want %s", due, planned, want)
 	}

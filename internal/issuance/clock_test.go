@@ -68,7 +68,7 @@ func TestSchedulerFollowsTheWallClock(t *testing.T) {
 				clock := &settableClock{began: time.Now()}
 				var mu sync.Mutex
 				called := map[string]time.Duration{}
-				s := issuance.NewSchedulerWithClock(1, func(_ context.Context, id string) {
+				s := issuance.NewSchedulerWithClock(1, func(_ context.Context, id string, _ func()) {
 					mu.Lock()
 					defer mu.Unlock()
 					called[id] = time.Since(clock.began)
@@ -131,7 +131,7 @@ func TestFollowClockHearsThatTheClockWasSet(t *testing.T) {
 	var mu sync.Mutex
 	var called []string
 	clock := &settableClock{began: time.Now()}
-	s := issuance.NewSchedulerWithClock(1, func(_ context.Context, id string) {
+	s := issuance.NewSchedulerWithClock(1, func(_ context.Context, id string, _ func()) {
 		mu.Lock()
 		defer mu.Unlock()
 		called = append(called, id)

@@ -19,6 +19,12 @@ const (
 	jump = 100 * time.Millisecond
 )
 
+// Call is what a [Scheduler] calls for a volume. It has one of the slots of which
+// there are as many as there may be calls at a time, until it returns or calls
+// giveBack, whichever comes first: a call that only waits for somebody else must not
+// keep others from their work. It may call giveBack any number of times.
+type Call func(ctx context.Context, id string, giveBack func())
+
 // Scheduler calls a function for each volume at its time. All volumes share one
 // heap and one timer. Make one with [NewScheduler].
 type Scheduler struct {
@@ -27,7 +33,7 @@ type Scheduler struct {
 	// returns. Set it before [Scheduler.Run].
 	Before func(ctx context.Context, id string, late time.Duration)
 
-	run   func(ctx context.Context, id string)
+	run   Call
 	clock Clock
 	slots chan struct{}
 	wake  chan struct{}
@@ -43,13 +49,13 @@ type Scheduler struct {
 }
 
 // NewScheduler returns a Scheduler that calls run for each volume that is due,
-// for at most limit volumes at a time.
-func NewScheduler(limit int, run func(ctx context.Context, id string)) *Scheduler {
+// for at most limit volumes at a time that have not given their slot back.
+func NewScheduler(limit int, run Call) *Scheduler {
 	return NewSchedulerWithClock(limit, run, SystemClock())
 }
 
 // NewSchedulerWithClock is NewScheduler for a clock other than the machine's.
-func NewSchedulerWithClock(limit int, run func(ctx context.Context, id string), clock Clock) *Scheduler {
+func NewSchedulerWithClock(limit int, run Call, clock Clock) *Scheduler {
 	s := &Scheduler{
 		run:   run,
 		clock: clock,
@@ -121,7 +127,8 @@ func (s *Scheduler) Due(id string) (time.Time, bool) {
 	return s.clock.Wall().Add(it.due - s.clock.Running()), true
 }
 
-// Run keeps the schedule until ctx ends, and returns when all calls have.
+// Run keeps the schedule until ctx ends, and returns when all calls have, those
+// without a slot among them.
 func (s *Scheduler) Run(ctx context.Context) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
@@ -143,8 +150,9 @@ func (s *Scheduler) Run(ctx context.Context) {
 		id, wait := s.next()
 		if wait == 0 {
 			calls.Go(func() {
-				defer func() { <-s.slots }()
-				s.run(ctx, id)
+				giveBack := sync.OnceFunc(func() { <-s.slots })
+				defer giveBack()
+				s.run(ctx, id, giveBack)
 			})
 			continue
 		}

@@ -31,7 +31,7 @@ type recorder struct {
 func record(t *testing.T, limit int, duration time.Duration) *recorder {
 	t.Helper()
 	r := &recorder{began: time.Now()}
-	r.Scheduler = issuance.NewScheduler(limit, func(_ context.Context, id string) {
+	r.Scheduler = issuance.NewScheduler(limit, func(_ context.Context, id string, _ func()) {
 		r.mu.Lock()
 		r.calls = append(r.calls, fmt.Sprintf("%s at %s", id, time.Since(r.began)))
 		r.mu.Unlock()
@@ -144,6 +144,41 @@ func TestSchedulerLimitsConcurrentCalls(t *testing.T) {
 	})
 }
 
+// A call that only waits makes room for another, once, and is waited for in the end.
+func TestSchedulerCallGivesItsSlotBack(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		var mu sync.Mutex
+		var told []string
+		tell := func(what, id string) {
+			mu.Lock()
+			defer mu.Unlock()
+			told = append(told, fmt.Sprintf("%s %s at %s", id, what, time.Since(began)))
+		}
+		s := issuance.NewScheduler(1, func(ctx context.Context, id string, giveBack func()) {
+			tell("began", id)
+			defer tell("ended", id)
+			time.Sleep(time.Second)
+			if id == "waits" {
+				giveBack()
+				giveBack() // and not that of another
+				<-ctx.Done()
+			}
+		})
+		for i, id := range []string{"waits", "a", "b"} {
+			s.Schedule(id, began.Add(time.Duration(i)*time.Millisecond))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		s.Run(ctx)
+		want := []string{"waits began at 0s", "a began at 1s", "a ended at 2s", "b began at 2s", "b ended at 3s", "waits ended at 1m0s"}
+		if !slices.Equal(told, want) {
+			t.Errorf("got  %q\nwant %q", told, want)
+		}
+	})
+}
+
 // What waits for its turn has not begun: it can still be cancelled or put off.
 func TestSchedulerForgetsWhatWaitsForASlot(t *testing.T) {
 	t.Parallel()
@@ -166,7 +201,7 @@ func TestSchedulerMayBeChangedByItsCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s *issuance.Scheduler
 		calls := 0
-		s = issuance.NewScheduler(1, func(_ context.Context, id string) {
+		s = issuance.NewScheduler(1, func(_ context.Context, id string, _ func()) {
 			calls++
 			if calls < 5 {
 				s.Schedule(id, time.Now().Add(time.Hour))
@@ -186,7 +221,7 @@ func TestSchedulerEndsAfterItsCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began, ended := 0, 0
-		s := issuance.NewScheduler(1, func(ctx context.Context, _ string) {
+		s := issuance.NewScheduler(1, func(ctx context.Context, _ string, _ func()) {
 			began++
 			<-ctx.Done()
 			time.Sleep(time.Minute) // clearing up
@@ -252,7 +287,7 @@ func TestSchedulerAsksBefore(t *testing.T) {
 		var asked []string
 		began := time.Now()
 		var calls []string
-		s := issuance.NewScheduler(1, func(_ context.Context, id string) {
+		s := issuance.NewScheduler(1, func(_ context.Context, id string, _ func()) {
 			calls = append(calls, fmt.Sprintf("%s at %s", id, time.Since(began)))
 		})
 		s.Before = func(_ context.Context, id string, late time.Duration) {

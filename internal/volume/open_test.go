@@ -77,6 +77,40 @@ func TestOpenTakesOverTheTmpfsOfAnEarlierProcess(t *testing.T) {
 	}
 }
 
+// What an earlier process has mounted may be swapped out or not, whatever this one
+// would mount.
+func TestOpenKnowsWhetherWhatItTakesOverMayBeSwappedOut(t *testing.T) {
+	t.Parallel()
+	requireRoot(t)
+	for _, row := range []struct {
+		name, options string
+		want          bool
+	}{
+		{"may be", "", true},
+		{"may not be", "noswap", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			if !row.want && !canNoSwap(t) {
+				t.Skip("the kernel has no noswap, or not for us")
+			}
+			root := t.TempDir()
+			check(t, unix.Mount("csi-driver-spiffe", root, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, row.options))
+			t.Cleanup(func() { check(t, unix.Unmount(root, 0)) })
+			store, err := volume.Open(root)
+			check(t, err)
+			if n := len(mountsAt(t, root)); n != 1 {
+				t.Fatalf("%d mounts, want the 1 that was there", n)
+			}
+			// As a driver does, which must not change it.
+			check(t, store.Resize())
+			if got := store.Swappable(); got != row.want {
+				t.Errorf("may be swapped out: %t, want %t", got, row.want)
+			}
+		})
+	}
+}
+
 // A root that lies on somebody else's tmpfs, or is one, gets a tmpfs of the
 // store's own: options and lifetime of the other are not known.
 func TestOpenMountsOverAForeignTmpfs(t *testing.T) {

@@ -96,8 +96,8 @@ func WithSteps(step func(name string)) Setting {
 	}
 }
 
-// Swappable reports whether the kernel may swap out what is in the store: if
-// this process has mounted it, and the kernel does not know tmpfs without swap.
+// Swappable reports whether the kernel may swap out what is in the store: it did not
+// know tmpfs without swap when this process, or an earlier one, mounted it.
 func (s *Store) Swappable() bool {
 	s.mounting.Lock()
 	defer s.mounting.Unlock()

@@ -29,6 +29,9 @@ const tmpfsOptions = "nosuid,nodev,noexec,mode=0700"
 // has opened the directory behind ..data reads both halves of the pair from it.
 const timeForReaders = 5 * time.Second
 
+// noSwap keeps documents out of swap (Linux 6.4 and later).
+const noSwap = "noswap"
+
 // ErrNotMounted is returned while the store has no tmpfs: keys are written to
 // one, or nowhere.
 var ErrNotMounted = errors.New("the tmpfs for keys and certificates is not there")
@@ -105,11 +108,12 @@ func (s *Store) mount() error {
 	if err != nil {
 		return fmt.Errorf("resolving volume.tmpfsPath: %w", err)
 	}
-	mounted, err := hasOwnTmpfs(resolved)
+	own, err := ownTmpfs(resolved)
 	if err != nil {
 		return fmt.Errorf("reading the mount table: %w", err)
 	}
-	if mounted {
+	if own != nil {
+		s.swappable = !slices.Contains(strings.Split(own.VFSOptions, ","), noSwap)
 		return nil
 	}
 	options := tmpfsOptions + "," + s.sizeOption()
@@ -120,29 +124,32 @@ func (s *Store) mount() error {
 	return nil
 }
 
-// hasOwnTmpfs reports whether what is seen at root is a tmpfs of ours. The mount
+// ownTmpfs returns what is seen at root if it is a tmpfs of ours, else nil. The mount
 // table lists mounts in the order in which they were made, so the last one at a
 // path is the one on top; but one over a parent directory may hide it.
-func hasOwnTmpfs(root string) (bool, error) {
+func ownTmpfs(root string) (*mountinfo.Info, error) {
 	var seen unix.Stat_t
 	if err := unix.Stat(root, &seen); err != nil {
-		return false, err
+		return nil, err
 	}
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		return m.Mountpoint != root, false
 	})
 	if err != nil || len(mounts) == 0 {
-		return false, err
+		return nil, err
 	}
 	top := mounts[len(mounts)-1]
 	hidden := unix.Mkdev(uint32(top.Major), uint32(top.Minor)) != seen.Dev //nolint:gosec // The kernel's own numbers, which have 32 bits.
-	return top.FSType == "tmpfs" && top.Source == tmpfsSource && !hidden, nil
+	if top.FSType != "tmpfs" || top.Source != tmpfsSource || hidden {
+		return nil, nil //nolint:nilnil // That there is none is no error.
+	}
+	return top, nil
 }
 
 // HoldsVolumes reports whether an earlier process has left volumes of pods, damaged
 // ones too. It mounts nothing.
 func (s *Store) HoldsVolumes() bool {
-	if mounted, err := hasOwnTmpfs(s.root); err != nil || !mounted {
+	if own, err := ownTmpfs(s.root); err != nil || own == nil {
 		return false
 	}
 	ids, err := s.List()
@@ -153,7 +160,7 @@ func (s *Store) HoldsVolumes() bool {
 }
 
 func mountTmpfs(root, options string) (swappable bool, err error) {
-	err = mount.Mount(tmpfsSource, root, "tmpfs", options+",noswap")
+	err = mount.Mount(tmpfsSource, root, "tmpfs", options+","+noSwap)
 	// Older kernels do not know the option, and user namespaces may not use it.
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EPERM) {
 		return true, mount.Mount(tmpfsSource, root, "tmpfs", options)
