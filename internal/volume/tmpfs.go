@@ -191,7 +191,12 @@ func (s *Store) Resize() error {
 		return nil
 	}
 	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("", s.root, "", flags, s.sizeOption()); err != nil {
+	options := s.sizeOption()
+	if !s.Swappable() {
+		// Many kernels take a remount without it for the wish to swap, and refuse.
+		options += "," + noSwap
+	}
+	if err := unix.Mount("", s.root, "", flags, options); err != nil {
 		return fmt.Errorf("setting the size of the tmpfs at volume.tmpfsPath %s: %w", s.root, err)
 	}
 	return nil
