@@ -33,6 +33,10 @@ type floor struct {
 	account   spiffe.ServiceAccount
 	requester cmclient.Interface
 	approver  cmclient.Interface
+	// workers bounds how many it approves at a time, as the approver's workers do:
+	// cert-manager's webhook asks the API server about rights 5 times a second at most,
+	// and what it keeps waiting for too long it refuses.
+	workers chan struct{}
 
 	mu      sync.Mutex
 	policy  policy.Policy
@@ -69,7 +73,7 @@ func newFloor(ctx context.Context, b *bench) (*floor, error) {
 	}
 	f := &floor{
 		namespace: b.workload.Namespace, issuer: b.floorIssuer(), node: b.floorIssuer(), account: account,
-		requester: requester, approver: approver, tickets: map[string]*ticket{},
+		requester: requester, approver: approver, workers: make(chan struct{}, b.config.Approver.Workers), tickets: map[string]*ticket{},
 	}
 	f.follow(b.config.Policy())
 	see := func(request *cmapi.CertificateRequest) { f.see(ctx, request) }
@@ -107,9 +111,10 @@ func (f *floor) see(ctx context.Context, request *cmapi.CertificateRequest) {
 	}
 }
 
-// approveInTheEnd tries until it is done: cert-manager's webhook may be too slow,
-// as it asks the API server about rights no more than 5 times a second.
+// approveInTheEnd tries until it is done: cert-manager's webhook may be too slow.
 func (f *floor) approveInTheEnd(ctx context.Context, request *cmapi.CertificateRequest) {
+	f.workers <- struct{}{}
+	defer func() { <-f.workers }()
 	for ctx.Err() == nil {
 		// Two states of one request may be seen before the approval.
 		if err := f.approve(ctx, request); err == nil || apierrors.IsConflict(err) {

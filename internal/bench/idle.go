@@ -56,7 +56,8 @@ func measureIdle(ctx context.Context, b *bench, into *result.Scenario) (err erro
 	}
 	if last := len(resident) - 1; last > 0 {
 		each := (resident[last] - resident[0]) / float64(b.sizes.volumes[last]-b.sizes.volumes[0])
-		into.Notes = append(into.Notes, "Memory grows by "+result.Byte.String(each)+" a volume.")
+		into.Notes = append(into.Notes, "Memory grows by "+result.Byte.String(each)+" a volume.",
+			"Reads are those of sockets and of events, too, of which there are some in any process that has a watch.")
 	}
 	return nil
 }

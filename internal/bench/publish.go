@@ -40,32 +40,23 @@ func measurePublish(ctx context.Context, b *bench, into *result.Scenario) error 
 // oneByOne takes the two in turns, so that both see the same minute.
 func (b *bench) oneByOne(ctx context.Context, into *result.Scenario) error {
 	m := result.Measurement{Name: "one by one", Unit: result.Second, Shape: result.Distribution}
-	// The first of each opens connections, and is not counted.
 	count := b.sizes.publishes + 1
 	progress("%d one by one", b.sizes.publishes)
 	publishes, floors, err := b.prepare(ctx, count)
 	if err != nil {
 		return err
 	}
+	// The first of each opens connections, and is not counted.
+	if err := b.oneOfEach(ctx, 0, publishes[0], floors[0], &result.Measurement{}, &floorStages{}); err != nil {
+		return err
+	}
+	before, err := b.readStages(ctx)
+	if err != nil {
+		return err
+	}
 	floorStages := &floorStages{}
-	var before stageTimes
-	for i := range count {
-		began := time.Now()
-		t, err := b.floor.issue(ctx, floors[i])
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			m.Floor = append(m.Floor, time.Since(began).Seconds())
-			floorStages.add(began, t)
-		}
-		took, err := timed(func() error { return b.publish(ctx, publishes[i]) })
-		if err != nil {
-			return err
-		}
-		if i > 0 {
-			m.Product = append(m.Product, took)
-		} else if before, err = b.readStages(ctx); err != nil {
+	for i := 1; i < count; i++ {
+		if err := b.oneOfEach(ctx, i, publishes[i], floors[i], &m, floorStages); err != nil {
 			return err
 		}
 	}
@@ -82,6 +73,32 @@ func (b *bench) oneByOne(ctx context.Context, into *result.Scenario) error {
 	return b.have(ctx, 0)
 }
 
+func (b *bench) oneOfEach(ctx context.Context, round int, publish volumeRequest, floor draft, m *result.Measurement, stages *floorStages) error {
+	return inTurns(round, func() error {
+		began := time.Now()
+		t, err := b.floor.issue(ctx, floor)
+		if err == nil {
+			m.Floor = append(m.Floor, time.Since(began).Seconds())
+			stages.add(began, t)
+		}
+		return err
+	}, func() error {
+		took, err := timed(func() error { return b.publish(ctx, publish) })
+		m.Product = append(m.Product, took)
+		return err
+	})
+}
+
+// inTurns calls each, beginning with another one in each round.
+func inTurns(round int, each ...func() error) error {
+	for i := range each {
+		if err := each[(i+round)%len(each)](); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // atOnceRound begins with the floor in one round and with the product in the
 // next. Each time is from the common start, as pods that start together wait
 // together.
@@ -90,24 +107,19 @@ func (b *bench) atOnceRound(ctx context.Context, count, round int, m *result.Mea
 	if err != nil {
 		return err
 	}
-	halves := []func() error{
-		func() error {
-			times, err := together(count, func(i int) error { _, err := b.floor.issue(ctx, floors[i]); return err })
-			m.Floor = append(m.Floor, times...)
+	err = inTurns(round, func() error {
+		times, err := together(count, func(i int) error { _, err := b.floor.issue(ctx, floors[i]); return err })
+		m.Floor = append(m.Floor, times...)
+		return err
+	}, func() error {
+		return work.during(count, func() error {
+			times, err := together(count, func(i int) error { return b.publish(ctx, publishes[i]) })
+			m.Product = append(m.Product, times...)
 			return err
-		},
-		func() error {
-			return work.during(count, func() error {
-				times, err := together(count, func(i int) error { return b.publish(ctx, publishes[i]) })
-				m.Product = append(m.Product, times...)
-				return err
-			})
-		},
-	}
-	for i := range halves {
-		if err := halves[(i+round)%len(halves)](); err != nil {
-			return err
-		}
+		})
+	})
+	if err != nil {
+		return err
 	}
 	return b.have(ctx, 0)
 }
