@@ -121,10 +121,12 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 }
 
 // clear deletes the volume's other requests that are still open, of which there
-// may be one if a process was killed in a bad moment. A volume never has two.
+// may be one if a process was killed in a bad moment. A volume never has two. What
+// has its label in another namespace than its pod's is somebody else's, who may have
+// made thousands: the volume does not wait for the end of those.
 func (r *Requester) clear(ctx context.Context, volumeID string, keep types.NamespacedName, progress *Progress) error {
 	for _, name := range r.tracker.openOf(volumeID) {
-		if name == keep {
+		if name == keep || name.Namespace != keep.Namespace {
 			continue
 		}
 		progress.set(name, StageClear, nil)

@@ -93,7 +93,8 @@ type doneRequest struct {
 // shorten returns what is kept of a request. A node has some that are done for each
 // volume, and of what they have brought nothing is needed any more.
 func shorten(request *cmapi.CertificateRequest) metav1.Object {
-	request.ManagedFields = nil // long, and read by nobody
+	// Long, or as long as whoever made the request likes, and read by nobody.
+	request.ManagedFields, request.Annotations = nil, nil
 	_, done, failure := outcome(request)
 	if !done {
 		return request

@@ -68,8 +68,9 @@ func TestTrackerKeepsLittleOfARequestThatIsDone(t *testing.T) {
 	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
 	request := requestNamed("one", "v")
 	request.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "kubectl"}}
+	request.Annotations = map[string]string{"example.com/team": "blue"}
 	check(t, tracker.Add(request))
-	if got, known := tracker.get(nameOf(request)); !known || got != request || got.ManagedFields != nil {
+	if got, known := tracker.get(nameOf(request)); !known || got != request || got.ManagedFields != nil || got.Annotations != nil {
 		t.Errorf("kept %v of an open request", got)
 	}
 	events, unsubscribe := tracker.subscribe(t.Context(), nameOf(request))
