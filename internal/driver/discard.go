@@ -29,7 +29,8 @@ const (
 // noRequest is the name of none.
 var noRequest types.NamespacedName
 
-// discarded is a request that is to be deleted, unless its volume wants it.
+// discarded is a request that is to be deleted, unless its volume wants it; or, if
+// it is none, those of the volume that it does not want.
 type discarded struct {
 	request types.NamespacedName
 	// volumeLabel is the value of its label for the volume.
@@ -69,7 +70,7 @@ func (d *Driver) discardOthers(state *volumeState) {
 // unwanted are the requests of a volume that are there and that it does not want.
 func (d *Driver) unwanted(state *volumeState) (unwanted []types.NamespacedName) {
 	there := d.requester.OfVolume(state.id)
-	wanted := d.wanted(state, there)
+	wanted := d.wanted(state, func() []issuance.Known { return there })
 	for _, known := range there {
 		if !slices.Contains(wanted, known.Request) {
 			unwanted = append(unwanted, known.Request)
@@ -81,19 +82,24 @@ func (d *Driver) unwanted(state *volumeState) (unwanted []types.NamespacedName) 
 // wanted are the requests that a volume wants: the one that its next document is
 // to come from, and while it is live the latest issued ones, as many as are to be
 // kept (certificateRequests.historyLimit), that of its document first. The history
-// are those that are there, the latest first.
-func (d *Driver) wanted(state *volumeState, history []issuance.Known) []types.NamespacedName {
+// are those that are there, the latest first; it is asked for only if it matters, for
+// anybody may make thousands.
+func (d *Driver) wanted(state *volumeState, history func() []issuance.Known) []types.NamespacedName {
 	next, present := state.requests()
 	limit := d.config.Current().CertificateRequests.HistoryLimit
 	if present == noRequest || limit == 0 {
 		return []types.NamespacedName{next}
 	}
 	wanted := []types.NamespacedName{next, present}
-	// What came after that of the document has brought nothing into the volume.
-	if at := slices.IndexFunc(history, func(known issuance.Known) bool { return known.Request == present }); at >= 0 {
-		history = history[at:]
+	if limit == 1 {
+		return wanted
 	}
-	for _, known := range history {
+	there := history()
+	// What came after that of the document has brought nothing into the volume.
+	if at := slices.IndexFunc(there, func(known issuance.Known) bool { return known.Request == present }); at >= 0 {
+		there = there[at:]
+	}
+	for _, known := range there {
 		if len(wanted) > limit {
 			break
 		}
@@ -106,20 +112,29 @@ func (d *Driver) wanted(state *volumeState, history []issuance.Known) []types.Na
 
 // seen is told of each request of the node that appears. One that no volume
 // wants was made by a process that was killed, or under a greater limit; or the
-// latest ones of the volume have come only now.
+// latest ones of the volume have come only now, and there are others that it does
+// not want any more. Those are looked for once for many that appear: who makes
+// thousands must not keep the watch, which calls this, from what others wait for.
 func (d *Driver) seen(request types.NamespacedName, volumeLabel string) {
-	stray := []types.NamespacedName{request}
-	if state := d.volumes.byLabel(volumeLabel); state != nil {
-		stray = d.unwanted(state)
+	d.discards.queue.AddAfter(discarded{request, volumeLabel}, strayAge)
+	d.discards.queue.AddAfter(discarded{noRequest, volumeLabel}, time.Second)
+}
+
+// discardStrays has those deleted that a volume does not want, should they be that
+// for long.
+func (d *Driver) discardStrays(volumeLabel string) {
+	state := d.volumes.byLabel(volumeLabel)
+	if state == nil {
+		return
 	}
-	for _, request := range stray {
+	for _, request := range d.unwanted(state) {
 		d.discards.queue.AddAfter(discarded{request, volumeLabel}, strayAge)
 	}
 }
 
 func (d *Driver) isWanted(request discarded) bool {
 	state := d.volumes.byLabel(request.volumeLabel)
-	return state != nil && slices.Contains(d.wanted(state, d.requester.OfVolume(state.id)), request.request)
+	return state != nil && slices.Contains(d.wanted(state, func() []issuance.Known { return d.requester.OfVolume(state.id) }), request.request)
 }
 
 // discardRequests deletes requests until ctx ends.
@@ -140,6 +155,10 @@ func (d *Driver) discardNext(ctx context.Context) (more bool) {
 		return false
 	}
 	defer d.discards.queue.Done(item)
+	if item.request == noRequest {
+		d.discardStrays(item.volumeLabel)
+		return true
+	}
 	if d.isWanted(item) {
 		d.discards.queue.Forget(item)
 		return true

@@ -75,6 +75,7 @@ func (f *flight) reach(stage issuance.Stage) {
 		f.asking.reach()
 	case issuance.StageApprove, issuance.StageSign:
 		f.created.reach()
+	default: // it waits for nobody, or is over
 	}
 }
 
