@@ -40,7 +40,7 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 	ctx, cancel := d.publishContext(ctx, c)
 	defer cancel()
 	if err := state.lock(ctx); err != nil {
-		return state.explain(err)
+		return d.spare(c, state, request, state.explain(err))
 	}
 	defer state.unlock()
 	if d.isPublished(state, request) {
