@@ -28,7 +28,7 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 	}
 	d.discard(state, request, before)
 	if before.Mounted {
-		d.staysDamaged(c, request, err)
+		d.staysDamaged(c, state, request, err)
 		return nil
 	}
 	return err
@@ -36,7 +36,8 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 
 // staysDamaged is for a volume that is in its pod, not as it should be, and could not
 // be healed.
-func (d *Driver) staysDamaged(c *config.Config, request publishRequest, err error) {
+func (d *Driver) staysDamaged(c *config.Config, state *volumeState, request publishRequest, err error) {
+	d.noteDamage(c, state, damageOf(c, request), err)
 	d.log.Warn("a damaged volume, or one of another driver, could not be given a new document; it stays as it is",
 		append(entryOfPublish(c, request).failed(err).fields(time.Since(request.received)), "error", err)...)
 }
@@ -47,7 +48,7 @@ func (d *Driver) spare(c *config.Config, state *volumeState, request publishRequ
 	if at, err := d.store.At(state.id, request.targetPath); err != nil || !at.Mounted {
 		return cause
 	}
-	d.staysDamaged(c, request, cause)
+	d.staysDamaged(c, state, request, cause)
 	return nil
 }
 
@@ -67,7 +68,7 @@ func (d *Driver) heal(ctx context.Context, c *config.Config, state *volumeState,
 // be used is for. Whatever is wrong with a request, a volume that is there is not
 // failed because of it: older kubelets tear a volume down on an error. One that is
 // damaged, or of another driver, is there, too, if it is of the pod.
-func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest) bool {
+func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, unusable error) bool {
 	id, target := req.GetVolumeId(), req.GetTargetPath()
 	if volume.CheckID(id) != nil {
 		return false
@@ -81,8 +82,11 @@ func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest) bo
 	if checkTarget(root, target) != nil || checkPlace(root, target) != nil {
 		return false
 	}
-	at, err := d.store.At(id, target)
-	return err == nil && at.Mounted
+	if at, err := d.store.At(id, target); err != nil || !at.Mounted {
+		return false
+	}
+	d.noteDamage(c, state, damageOfUnusable(req), unusable)
+	return true
 }
 
 // isMounted reports whether a volume that was published at a target is there.

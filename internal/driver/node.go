@@ -30,7 +30,7 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 	case err == nil:
 		request.received, about = began, entryOfPublish(snapshot, request)
 		err = s.driver.publish(ctx, snapshot, request)
-	case s.driver.isThere(snapshot, req):
+	case s.driver.isThere(snapshot, req, err):
 		s.driver.log.Warn("the kubelet publishes a volume that is there with a request that cannot be used; the volume stays as it is",
 			"volume", req.GetVolumeId(), "pod", podOf(req), "error", err)
 		err = nil

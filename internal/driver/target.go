@@ -30,6 +30,19 @@ const maxPath = 4095
 // podsFolder is where the kubelet keeps what is of pods.
 func podsFolder(kubeletRoot string) string { return filepath.Join(kubeletRoot, "pods") }
 
+// splitTarget takes a target path of the kubelet's apart, which is
+// PODS/UID/volumes/kubernetes.io~csi/NAME/LAST: LAST is "mount" with the kubelet
+// (kubernetes/pkg/volume/csi/csi_mounter.go, getTargetPath).
+func splitTarget(path string) (pods, uid string, ok bool) {
+	const parts = 5
+	names := strings.Split(path, "/")
+	of := len(names) - parts
+	if of < 2 || names[of-1] != "pods" || names[of+1] != "volumes" || names[of+2] != "kubernetes.io~csi" {
+		return "", "", false
+	}
+	return strings.Join(names[:of], "/"), names[of], true
+}
+
 // checkTarget refuses a target path that is not one of a pod's volume, by its
 // words alone; see [checkPlace].
 func checkTarget(kubeletRoot, path string) error {

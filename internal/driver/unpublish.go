@@ -94,5 +94,6 @@ func (s *volumeState) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy = nil, podToken{}, false, 0, nil, noRequest, ""
+	s.damage = nil
 	s.leaving, s.inherited = false, false
 }
