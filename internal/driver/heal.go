@@ -19,6 +19,9 @@ import (
 // driver. It is given a new document; should that fail, what is there stays, and the
 // next call of the kubelet tries again.
 func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
+	if err := d.occupied.take(request.targetPath, state.id); err != nil {
+		return err
+	}
 	before, err := d.store.At(state.id, request.targetPath)
 	if err != nil {
 		return err
@@ -30,6 +33,9 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 	if before.Mounted {
 		d.staysDamaged(c, state, request, err)
 		return nil
+	}
+	if live := state.metadata(); live == nil || live.TargetPath != request.targetPath {
+		d.occupied.leave(request.targetPath, state.id)
 	}
 	return err
 }
@@ -79,10 +85,11 @@ func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, un
 		return true
 	}
 	root := c.Driver.KubeletRootDir
-	if checkTarget(root, target) != nil || checkPlace(root, target) != nil {
+	uid, err := checkTarget(root, target)
+	if err != nil || uid != req.GetVolumeContext()[keyPodUID] || checkPlace(root, target) != nil {
 		return false
 	}
-	if at, err := d.store.At(id, target); err != nil || !at.Mounted {
+	if at, err := d.store.At(id, target); err != nil || !at.Mounted || d.occupied.take(target, id) != nil {
 		return false
 	}
 	d.noteDamage(c, state, damageOfUnusable(req), unusable)

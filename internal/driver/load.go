@@ -74,6 +74,9 @@ func (d *Driver) loadOne(c *config.Config, id string, count *taken) {
 		count.damaged.Add(1)
 		if target := count.targets[id]; target != "" { // else no pod has it
 			d.noteDamage(c, state, d.damageOfEarlier(id, target), err)
+			if at, err := d.store.At(id, target); err == nil && at.Own {
+				_ = d.occupied.take(target, id)
+			}
 		}
 	}
 }
@@ -98,7 +101,10 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 		d.store.Tidy(state.id)
 		d.findBundle(state.id, live)
 		state.inherit(live)
-		if mounted, err := d.store.Mounted(state.id, live.TargetPath); err == nil && !mounted {
+		switch mounted, err := d.store.Mounted(state.id, live.TargetPath); {
+		case mounted:
+			_ = d.occupied.take(live.TargetPath, state.id) // nothing else can be mounted on top
+		case err == nil:
 			d.log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again",
 				"volume", state.id, "pod", live.Pod(), "target", live.TargetPath)
 		}
