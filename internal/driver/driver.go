@@ -83,6 +83,7 @@ type Driver struct {
 	event       func(warning bool, reason, note string)
 	hiddenTold  hiddenTold
 	volumes     volumes
+	occupied    occupied
 	reissue     reissue
 	discards    discards
 	step        func(name string)

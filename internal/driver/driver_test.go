@@ -50,6 +50,11 @@ func newTestDriver(t *testing.T, log *slog.Logger) *Driver {
 	return d
 }
 
+// targetIn is the target path of the volume in a kubelet's folder.
+func targetIn(kubeletRoot string) string {
+	return kubeletRoot + strings.TrimPrefix(testTarget, "/var/lib/kubelet")
+}
+
 // kubeletOf gives a driver a kubelet's folder, in which there are no pods yet.
 func kubeletOf(t *testing.T, d *Driver) string {
 	t.Helper()
@@ -136,7 +141,7 @@ func TestRunServesUntilItIsToldToStop(t *testing.T) {
 	check(t, d.Probe(t.Context()))
 	// A publish that waits for the API server, which is away, ends as well.
 	request := goodRequest()
-	request.TargetPath = kubeletOf(t, d) + "/pods/uid/mount"
+	request.TargetPath = targetIn(kubeletOf(t, d))
 	publishing := make(chan error, 1)
 	go func() {
 		_, err := csi.NewNodeClient(conn).NodePublishVolume(t.Context(), request)

@@ -56,6 +56,8 @@ func (d *Driver) entryFor(id string) entry {
 	switch {
 	case state.live != nil:
 		return entryOf(id, state.live)
+	case state.damage != nil:
+		return state.damage.entry(id)
 	case state.flight != nil:
 		e := entryOfPod(id, state.flight.policy, state.flight.pod)
 		e.request = state.claimed

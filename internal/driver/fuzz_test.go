@@ -5,6 +5,7 @@ package driver
 
 import (
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode"
@@ -15,6 +16,9 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 )
+
+// isTarget is what the kubelet's target paths look like.
+var isTarget = regexp.MustCompile(`^/var/lib/kubelet/pods/[^/]+/volumes/kubernetes\.io~csi/[^/]+/[^/]+$`)
 
 // FuzzParsePublish: no request makes it panic, and what it takes is whole.
 func FuzzParsePublish(f *testing.F) {
@@ -52,8 +56,9 @@ func FuzzParsePublish(f *testing.F) {
 			}
 			return
 		}
-		if rest, ok := strings.CutPrefix(got.targetPath, "/var/lib/kubelet/pods/"); !ok || !filepath.IsLocal(rest) || filepath.Clean(rest) != rest {
-			t.Errorf("taken, but not in the kubelet's folder: %q", got.targetPath)
+		if !isTarget.MatchString(got.targetPath) || filepath.Clean(got.targetPath) != got.targetPath ||
+			!strings.HasPrefix(got.targetPath, "/var/lib/kubelet/pods/"+got.token.PodUID+"/") {
+			t.Errorf("taken, but not the place of a volume of the pod: %q", got.targetPath)
 		}
 		token := got.token
 		if got.volumeID == "" || got.targetPath == "" || token.secret.IsZero() || token.secret.IsZero() ||

@@ -7,19 +7,59 @@ import (
 	"context"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
-// publishOrHeal publishes a volume that is not known to be published. If it is
-// there all the same, published by an earlier process and damaged since, it is
-// given a new document; should that fail, what is there stays, and the next
-// call of the kubelet tries again.
+// publishOrHeal publishes a volume that is not known to be published. If something
+// is mounted at its target all the same, then the pod may run and see that: the
+// volume was published by an earlier process and damaged since, or by another
+// driver. It is given a new document; should that fail, what is there stays, and the
+// next call of the kubelet tries again.
 func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
-	there, err := d.store.Mounted(state.id, request.targetPath)
+	if err := d.occupied.take(request.targetPath, state.id); err != nil {
+		return err
+	}
+	before, err := d.store.At(state.id, request.targetPath)
 	if err != nil {
 		return err
 	}
+	if err = d.heal(ctx, c, state, request); err == nil {
+		return nil
+	}
+	d.discard(state, request, before)
+	if before.Mounted {
+		d.staysDamaged(c, state, request, err)
+		return nil
+	}
+	if live := state.metadata(); live == nil || live.TargetPath != request.targetPath {
+		d.occupied.leave(request.targetPath, state.id)
+	}
+	return err
+}
+
+// staysDamaged is for a volume that is in its pod, not as it should be, and could not
+// be healed.
+func (d *Driver) staysDamaged(c *config.Config, state *volumeState, request publishRequest, err error) {
+	d.noteDamage(c, state, damageOf(c, request), err)
+	d.log.Warn("a damaged volume, or one of another driver, could not be given a new document; it stays as it is",
+		append(entryOfPublish(c, request).failed(err).fields(time.Since(request.received)), "error", err)...)
+}
+
+// spare keeps an error from the kubelet if something is mounted at the target: older
+// kubelets tear a volume down on an error.
+func (d *Driver) spare(c *config.Config, state *volumeState, request publishRequest, cause error) error {
+	if at, err := d.store.At(state.id, request.targetPath); err != nil || !at.Mounted {
+		return cause
+	}
+	d.staysDamaged(c, state, request, cause)
+	return nil
+}
+
+// heal brings a volume to its target, with the document that it has if that is whole.
+func (d *Driver) heal(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
 	if live := state.metadata(); live != nil && time.Now().Before(live.NotAfter) {
 		_, _, err := d.readVolume(state.id)
 		if err == nil {
@@ -27,25 +67,33 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 		}
 		d.log.Warn("a live volume has lost its files, and gets others", "volume", state.id, "pod", live.Pod(), "error", err)
 	}
-	err = d.publishFirst(ctx, c, state, request)
-	switch {
-	case err == nil:
-		return nil
-	case there:
-		d.log.Warn("a damaged volume could not be given a new document; it stays as it is", "volume", state.id, "error", err)
-		return nil
-	default:
-		return d.discard(state, request, err)
-	}
+	return d.publishFirst(ctx, c, state, request)
 }
 
-// isThere reports whether a volume has been published at a target. Whatever is
-// wrong with a request, a volume that is there is not failed because of it:
-// older kubelets tear a volume down on an error.
-func (d *Driver) isThere(id, target string) bool {
+// isThere reports whether there is a volume at a target that a request which cannot
+// be used is for. Whatever is wrong with a request, a volume that is there is not
+// failed because of it: older kubelets tear a volume down on an error. One that is
+// damaged, or of another driver, is there, too, if it is of the pod.
+func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, unusable error) bool {
+	id, target := req.GetVolumeId(), req.GetTargetPath()
+	if volume.CheckID(id) != nil {
+		return false
+	}
 	state := d.volumes.acquire(id)
 	defer d.volumes.release(state)
-	return d.isMounted(state, target)
+	if d.isMounted(state, target) {
+		return true
+	}
+	root := c.Driver.KubeletRootDir
+	uid, err := checkTarget(root, target)
+	if err != nil || uid != req.GetVolumeContext()[keyPodUID] || checkPlace(root, target) != nil {
+		return false
+	}
+	if at, err := d.store.At(id, target); err != nil || !at.Mounted || d.occupied.take(target, id) != nil {
+		return false
+	}
+	d.noteDamage(c, state, damageOfUnusable(req), unusable)
+	return true
 }
 
 // isMounted reports whether a volume that was published at a target is there.
@@ -72,15 +120,15 @@ func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request p
 }
 
 // discard undoes a first publish that failed half-way and leaves nothing behind:
-// after most errors the kubelet does not call unpublish. A volume that was live
-// before stays. So does a request that is under way; should nobody ask for the
-// volume any more, that ends too.
-func (d *Driver) discard(state *volumeState, request publishRequest, cause error) error {
+// after most errors the kubelet does not call unpublish. What was there before stays,
+// as does a volume that was live. So does a request that is under way; should nobody
+// ask for the volume any more, that ends too.
+func (d *Driver) discard(state *volumeState, request publishRequest, before volume.Place) {
 	if state.metadata() != nil {
-		return cause
+		return
 	}
-	err := volume.Unmount(request.targetPath)
-	if err == nil { // files must not go from under a mount
+	err := d.store.Withdraw(state.id, request.targetPath, before)
+	if err == nil && !before.Mounted { // files must not go from under a mount
 		err = d.store.RemoveData(state.id)
 	}
 	if err != nil {
@@ -89,7 +137,6 @@ func (d *Driver) discard(state *volumeState, request publishRequest, cause error
 	if state.hasRequest() {
 		d.schedule.ScheduleAfter(state.id, unaskedAge)
 	}
-	return cause
 }
 
 // unaskedAge is after how long a request that nobody has collected is given up.

@@ -74,7 +74,7 @@ func TestLinesOfPublishesThatFail(t *testing.T) {
 		{"no API server", func(*csi.NodePublishVolumeRequest) {}, []string{"spiffeID", "stage"}, "prepare", codes.DeadlineExceeded},
 	} {
 		request := goodRequest()
-		request.TargetPath = root + "/pods/uid/mount"
+		request.TargetPath = targetIn(root)
 		row.change(request)
 		ctx, cancel := context.WithTimeout(t.Context(), replyMargin+100*time.Millisecond)
 		_, err := server.NodePublishVolume(ctx, request)

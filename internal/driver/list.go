@@ -34,31 +34,41 @@ func (d *Driver) List() listing.List {
 func (s *volumeState) describe() (listing.Volume, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := listing.Volume{VolumeID: s.id, State: listing.Pending}
-	switch live := s.live; {
-	case live != nil:
-		v.State = listing.Published
-		v.PodNamespace, v.PodName, v.PodUID = live.PodNamespace, live.PodName, live.PodUID
-		v.SPIFFEID, v.Issued, v.Expires = live.SPIFFEID, live.NotBefore, live.NotAfter
-		v.CertificateRequest, v.TargetPath = live.Request, live.TargetPath
-		v.RenewalFailures = s.failures
-		if s.hiddenBy != "" {
-			v.LastError = hiddenNote(s.hiddenBy)
-		}
-		if s.lastErr != nil {
-			v.LastError, v.LastErrorTime = s.lastErr.Error(), s.lastErrAt
-		}
-		if s.dueWithoutToken {
-			v.LastError = "renewal waits for the kubelet to publish again: " + errNoUsableToken.Error()
-		}
+	v := listing.Volume{VolumeID: s.id}
+	switch {
+	case s.live != nil:
+		s.describeLive(&v)
+	case s.damage != nil: // which is told of below
 	case s.flight != nil:
 		pod := s.flight.pod
-		v.PodNamespace, v.PodName, v.PodUID = pod.ServiceAccount.Namespace(), pod.PodName, pod.PodUID
+		v.State, v.PodNamespace, v.PodName, v.PodUID = listing.Pending, pod.ServiceAccount.Namespace(), pod.PodName, pod.PodUID
 		v.LastError = s.flight.progress.Err(errPending).Error()
 	default:
 		return listing.Volume{}, false
 	}
+	if s.damage != nil {
+		s.damage.describe(&v)
+	}
 	return v, true
+}
+
+// describeLive tells of a live volume. The caller holds the lock.
+func (s *volumeState) describeLive(v *listing.Volume) {
+	live := s.live
+	v.State = listing.Published
+	v.PodNamespace, v.PodName, v.PodUID = live.PodNamespace, live.PodName, live.PodUID
+	v.SPIFFEID, v.Issued, v.Expires = live.SPIFFEID, live.NotBefore, live.NotAfter
+	v.CertificateRequest, v.TargetPath = live.Request, live.TargetPath
+	v.RenewalFailures = s.failures
+	if s.hiddenBy != "" {
+		v.LastError = hiddenNote(s.hiddenBy)
+	}
+	if s.lastErr != nil {
+		v.LastError, v.LastErrorTime = s.lastErr.Error(), s.lastErrAt
+	}
+	if s.dueWithoutToken {
+		v.LastError = "renewal waits for the kubelet to publish again: " + errNoUsableToken.Error()
+	}
 }
 
 // noteError keeps what went wrong with a renewal, for the list of volumes.

@@ -31,6 +31,11 @@ func (d *Driver) load(c *config.Config) error {
 		d.log.Warn("there is something in the tmpfs that is not the driver's; it is left alone", "names", strays)
 	}
 	began, count := time.Now(), taken{}
+	if len(ids) > 0 {
+		if count.targets, err = d.store.Targets(); err != nil {
+			d.log.Warn("cannot tell which damaged volumes are in pods", "error", err)
+		}
+	}
 	var group errgroup.Group
 	// To read a key takes a millisecond, and there may be a thousand.
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -47,7 +52,11 @@ func (d *Driver) load(c *config.Config) error {
 }
 
 // taken counts volumes of an earlier process.
-type taken struct{ live, waiting, damaged atomic.Int64 }
+type taken struct {
+	live, waiting, damaged atomic.Int64
+	// targets are where they are mounted.
+	targets map[string]string
+}
 
 func (d *Driver) loadOne(c *config.Config, id string, count *taken) {
 	state := d.volumes.acquire(id)
@@ -63,6 +72,12 @@ func (d *Driver) loadOne(c *config.Config, id string, count *taken) {
 		d.log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
 			"volume", id, "error", err)
 		count.damaged.Add(1)
+		if target := count.targets[id]; target != "" { // else no pod has it
+			d.noteDamage(c, state, d.damageOfEarlier(id, target), err)
+			if at, err := d.store.At(id, target); err == nil && at.Own {
+				_ = d.occupied.take(target, id)
+			}
+		}
 	}
 }
 
@@ -86,7 +101,10 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 		d.store.Tidy(state.id)
 		d.findBundle(state.id, live)
 		state.inherit(live)
-		if mounted, err := d.store.Mounted(state.id, live.TargetPath); err == nil && !mounted {
+		switch mounted, err := d.store.Mounted(state.id, live.TargetPath); {
+		case mounted:
+			_ = d.occupied.take(live.TargetPath, state.id) // nothing else can be mounted on top
+		case err == nil:
 			d.log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again",
 				"volume", state.id, "pod", live.Pod(), "target", live.TargetPath)
 		}

@@ -30,8 +30,8 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 	case err == nil:
 		request.received, about = began, entryOfPublish(snapshot, request)
 		err = s.driver.publish(ctx, snapshot, request)
-	case s.driver.isThere(req.GetVolumeId(), req.GetTargetPath()):
-		s.driver.log.Warn("the kubelet publishes a live volume with a request that cannot be used; the volume stays as it is",
+	case s.driver.isThere(snapshot, req, err):
+		s.driver.log.Warn("the kubelet publishes a volume that is there with a request that cannot be used; the volume stays as it is",
 			"volume", req.GetVolumeId(), "pod", podOf(req), "error", err)
 		err = nil
 	}

@@ -37,10 +37,13 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 	if d.isPublished(state, request) {
 		return nil
 	}
+	if err := d.occupied.check(request.targetPath, state.id); err != nil {
+		return err
+	}
 	ctx, cancel := d.publishContext(ctx, c)
 	defer cancel()
 	if err := state.lock(ctx); err != nil {
-		return state.explain(err)
+		return d.spare(c, state, request, state.explain(err))
 	}
 	defer state.unlock()
 	if d.isPublished(state, request) {

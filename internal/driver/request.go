@@ -52,11 +52,12 @@ type publishRequest struct {
 func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishRequest, error) {
 	context := req.GetVolumeContext()
 	target := req.GetTargetPath()
+	podUID, targetErr := checkTarget(c.Driver.KubeletRootDir, target)
 	switch {
 	case volume.CheckID(req.GetVolumeId()) != nil:
 		return publishRequest{}, refuse("volume_id: %v", volume.CheckID(req.GetVolumeId()))
-	case checkTarget(c.Driver.KubeletRootDir, target) != nil:
-		return publishRequest{}, checkTarget(c.Driver.KubeletRootDir, target)
+	case targetErr != nil:
+		return publishRequest{}, targetErr
 	case req.GetVolumeCapability().GetBlock() != nil:
 		return publishRequest{}, refuse("pod.spec.containers[].volumeDevices: the volume has files and cannot be a block device; use volumeMounts")
 	case req.GetVolumeCapability().GetMount() == nil:
@@ -76,6 +77,9 @@ func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishR
 	token, err := tokenOf(req)
 	if err != nil {
 		return publishRequest{}, err
+	}
+	if token.PodUID != podUID {
+		return publishRequest{}, refuse("target_path %s is of another pod than the ServiceAccount token, which is of the pod with UID %s", quote(target), quote(token.PodUID))
 	}
 	return publishRequest{volumeID: req.GetVolumeId(), targetPath: target, fsGroup: group, token: token}, nil
 }

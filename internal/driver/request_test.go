@@ -21,7 +21,7 @@ import (
 
 const (
 	testVolume = "csi-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	testTarget = "/var/lib/kubelet/pods/c2f0f7a1/volumes/kubernetes.io~csi/spiffe/mount"
+	testTarget = "/var/lib/kubelet/pods/" + testPodUID + "/volumes/kubernetes.io~csi/spiffe/mount"
 	testPodUID = "c2f0f7a1-54d8-4d3b-b1a0-6a3e9d1c7b42"
 	// testExpiry is in 2100.
 	testExpiry = 4102444800
@@ -111,7 +111,7 @@ func TestParsePublishOfAGoodRequest(t *testing.T) {
 		"another access mode": func(r *csi.NodePublishVolumeRequest) {
 			r.VolumeCapability.AccessMode.Mode = csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
 		},
-		"a target path with spaces": func(r *csi.NodePublishVolumeRequest) { r.TargetPath = "/var/lib/kubelet/pods/a b/c" },
+		"a target path with spaces": func(r *csi.NodePublishVolumeRequest) { r.TargetPath = strings.ReplaceAll(testTarget, "/spiffe/", "/a b/") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -159,11 +159,20 @@ func TestParsePublishRefuses(t *testing.T) {
 		{"the root as target path", func(r *request) { r.TargetPath = "/" }, "target_path"},
 		{"a target path with a NUL", func(r *request) { r.TargetPath = testTarget + "\x00" }, `is not a clean absolute path`},
 		{"a target path with a newline", func(r *request) { r.TargetPath = testTarget + "\n" }, `mount\n" is not a clean absolute path`},
-		{"a target path of a megabyte", func(r *request) { r.TargetPath = testTarget + strings.Repeat("/a", 1<<19) }, "is 1048645 bytes long, at most 4095"},
+		{"a target path of a megabyte", func(r *request) { r.TargetPath = testTarget + strings.Repeat("/a", 1<<19) }, "is 1048673 bytes long, at most 4095"},
 		{"a target path elsewhere", func(r *request) { r.TargetPath = "/etc" }, `"/etc" is not in /var/lib/kubelet/pods`},
 		{"a target path of the kubelet's, but not of a pod", func(r *request) { r.TargetPath = "/var/lib/kubelet/plugins_registry" }, "is not in /var/lib/kubelet/pods"},
 		{"the folder for pods itself", func(r *request) { r.TargetPath = "/var/lib/kubelet/pods" }, "is not in /var/lib/kubelet/pods"},
 		{"a folder whose name begins alike", func(r *request) { r.TargetPath = "/var/lib/kubelet/pods2/x" }, "is not in /var/lib/kubelet/pods"},
+		{"the folder of a pod", func(r *request) { r.TargetPath = "/var/lib/kubelet/pods/" + testPodUID }, "is not that of a pod's CSI volume, which is /var/lib/kubelet/pods/POD_UID/volumes/kubernetes.io~csi/NAME/mount"},
+		{"the folder of a pod's CSI volume", func(r *request) { r.TargetPath = strings.TrimSuffix(testTarget, "/mount") }, "is not that of a pod's CSI volume"},
+		{"a folder in a volume", func(r *request) { r.TargetPath = testTarget + "/x" }, "is not that of a pod's CSI volume"},
+		{"a Secret of the pod", func(r *request) { r.TargetPath = strings.ReplaceAll(testTarget, "~csi", "~secret") }, "is not that of a pod's CSI volume"},
+		{"another folder of the pod", func(r *request) { r.TargetPath = strings.ReplaceAll(testTarget, "/volumes/", "/plugins/") }, "is not that of a pod's CSI volume"},
+		{"a pod in a pod", func(r *request) {
+			r.TargetPath = "/var/lib/kubelet/pods/x" + strings.TrimPrefix(testTarget, "/var/lib/kubelet")
+		}, "is not that of a pod's CSI volume"},
+		{"a volume of another pod", func(r *request) { r.TargetPath = strings.ReplaceAll(testTarget, testPodUID, "other") }, "is of another pod than the ServiceAccount token, which is of the pod with UID \"" + testPodUID},
 		{"a volume ID of a megabyte", func(r *request) { r.VolumeId = strings.Repeat("a", 1<<20) }, "1048576 bytes long"},
 		{"a volume ID with a NUL", func(r *request) { r.VolumeId = "csi-\x00" }, `"csi-\x00"`},
 		{"a group of a megabyte", func(r *request) { r.VolumeContext[attributeFSGroup] = strings.Repeat("1", 1<<20) }, "(1048576 bytes) is not a group ID"},

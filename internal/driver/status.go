@@ -32,7 +32,7 @@ func codeOf(err error) codes.Code {
 	case errors.Is(err, errRefused), errors.Is(err, errWrongPod),
 		errors.Is(err, spiffe.ErrMalformedToken), errors.Is(err, spiffe.ErrTokenClaims):
 		return codes.InvalidArgument
-	case errors.Is(err, errNoToken), errors.Is(err, errTargetInUse), errors.Is(err, errNoKubelet), errors.Is(err, errNoBundle), errors.Is(err, issuance.ErrFailed):
+	case errors.Is(err, errNoToken), errors.Is(err, errTargetInUse), errors.Is(err, errOccupied), errors.Is(err, errNoKubelet), errors.Is(err, errNoBundle), errors.Is(err, issuance.ErrFailed):
 		return codes.FailedPrecondition
 	case errors.Is(err, issuance.ErrDenied):
 		return codes.PermissionDenied

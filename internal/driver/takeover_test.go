@@ -65,7 +65,7 @@ func newNode(t *testing.T) node {
 	dir := t.TempDir()
 	store, err := volume.Open(filepath.Join(dir, "store"))
 	check(t, err)
-	n := node{dir, filepath.Join(dir, "pods", "mount"), store}
+	n := node{dir, targetIn(dir), store}
 	t.Cleanup(func() {
 		check(t, volume.Unmount(n.target))
 		check(t, volume.Unmount(store.Root()))
@@ -261,7 +261,7 @@ func TestNewWithoutAGoodTrustBundleServesLiveVolumes(t *testing.T) {
 	_, err = (&nodeServer{driver: d}).NodePublishVolume(t.Context(), req)
 	check(t, err)
 	late := goodRequest()
-	late.VolumeId, late.TargetPath = "csi-late", filepath.Join(n.dir, "pods", "late", "mount")
+	late.VolumeId, late.TargetPath = "csi-late", strings.ReplaceAll(n.target, "/spiffe/", "/late/")
 	if _, err := (&nodeServer{driver: d}).NodePublishVolume(t.Context(), late); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), errNoBundle.Error()) {
 		t.Errorf("a new pod: %v", err)
 	}

@@ -29,6 +29,7 @@ func (c *volumesCollector) Collect(metrics chan<- prometheus.Metric) {
 	}
 	t := c.driver.tally(time.Now())
 	gauge("volumes", "Live volumes of this node.", float64(t.live))
+	gauge("volumes_damaged", "Volumes in pods that could not be given a document, so that nobody renews what the pods have.", float64(t.damaged))
 	gauge("volumes_hidden", "Live volumes mounted over something else, which containers see that were started before.", float64(t.hidden))
 	gauge("volumes_overdue", "Live volumes whose document should have been renewed by now.", float64(t.overdue))
 	gauge("volumes_expired", "Live volumes whose document has expired.", float64(t.expired))
@@ -54,7 +55,7 @@ func (c *volumesCollector) Collect(metrics chan<- prometheus.Metric) {
 
 // tally is how many volumes there are of each kind.
 type tally struct {
-	live, hidden, overdue, expired, backingOff, dueSoon int
+	live, damaged, hidden, overdue, expired, backingOff, dueSoon int
 	// earliest is when the first document expires, if there is one.
 	earliest   time.Time
 	inProgress map[operation]map[issuance.Stage]int
@@ -114,6 +115,9 @@ func (s *volumeState) countInto(t *tally) *volume.Metadata {
 	}
 	if waits {
 		t.backingOff++
+	}
+	if s.damage != nil {
+		t.damaged++
 	}
 	if s.hiddenBy != "" {
 		t.hidden++

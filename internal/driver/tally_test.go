@@ -42,6 +42,10 @@ func TestVolumesAreCounted(t *testing.T) {
 	expired := add("expired", lasting(-2*time.Hour, -time.Minute))
 	expired.hiddenBy = "ext4"
 
+	add("damaged", nil).damage = &damage{}
+	add("live and damaged", lasting(-time.Minute, time.Hour)).damage = &damage{}
+	d.schedule.Schedule("live and damaged", now.Add(2*time.Hour))
+
 	waiting := func(id string, op operation, stage issuance.Stage) *attempt {
 		state := add(id, nil)
 		state.flight = &flight{attempt: d.issuances.begin(op, now.Add(-time.Hour))}
@@ -69,7 +73,7 @@ func TestVolumesAreCounted(t *testing.T) {
 		delete(got, name)
 	}
 	want := map[string]float64{
-		"volumes{}": 6, "volumes_overdue{}": 4, "volumes_expired{}": 1, "volumes_hidden{}": 1, "volumes_backing_off{}": 2,
+		"volumes{}": 7, "volumes_damaged{}": 2, "volumes_overdue{}": 4, "volumes_expired{}": 1, "volumes_hidden{}": 1, "volumes_backing_off{}": 2,
 		"renewals_due_within_hour{}": 5, "earliest_expiry_timestamp_seconds{}": float64(now.Add(-time.Minute).Unix()),
 		"issuances_in_progress{operation=publish,stage=sign}":    2,
 		"issuances_in_progress{operation=publish,stage=create}":  1,

@@ -30,19 +30,36 @@ const maxPath = 4095
 // podsFolder is where the kubelet keeps what is of pods.
 func podsFolder(kubeletRoot string) string { return filepath.Join(kubeletRoot, "pods") }
 
-// checkTarget refuses a target path that is not one of a pod's volume, by its
-// words alone; see [checkPlace].
-func checkTarget(kubeletRoot, path string) error {
+// splitTarget takes a target path of the kubelet's apart, which is
+// PODS/UID/volumes/kubernetes.io~csi/NAME/LAST: LAST is "mount" with the kubelet
+// (kubernetes/pkg/volume/csi/csi_mounter.go, getTargetPath).
+func splitTarget(path string) (pods, uid string, ok bool) {
+	const parts = 5
+	names := strings.Split(path, "/")
+	of := len(names) - parts
+	if of < 2 || names[of-1] != "pods" || names[of+1] != "volumes" || names[of+2] != "kubernetes.io~csi" {
+		return "", "", false
+	}
+	return strings.Join(names[:of], "/"), names[of], true
+}
+
+// checkTarget refuses a target path that is not one of a pod's CSI volume, by its
+// words alone; see [checkPlace]. It returns the UID of the pod.
+func checkTarget(kubeletRoot, path string) (podUID string, err error) {
 	switch {
 	case len(path) > maxPath:
-		return refuse("target_path is %d bytes long, at most %d are possible", len(path), maxPath)
+		return "", refuse("target_path is %d bytes long, at most %d are possible", len(path), maxPath)
 	case !filepath.IsAbs(path) || filepath.Clean(path) != path || strings.ContainsFunc(path, unicode.IsControl):
-		return refuse("target_path %s is not a clean absolute path", quote(path))
+		return "", refuse("target_path %s is not a clean absolute path", quote(path))
 	case !strings.HasPrefix(path, podsFolder(kubeletRoot)+"/"):
-		return refuse("target_path %s is not in %s, where the kubelet has the volumes of pods: does driver.kubeletRootDir say what the kubelet's --root-dir does?",
+		return "", refuse("target_path %s is not in %s, where the kubelet has the volumes of pods: does driver.kubeletRootDir say what the kubelet's --root-dir does?",
 			quote(path), podsFolder(kubeletRoot))
 	}
-	return nil
+	pods, uid, ok := splitTarget(path)
+	if !ok || pods != podsFolder(kubeletRoot) {
+		return "", refuse("target_path %s is not that of a pod's CSI volume, which is %s/POD_UID/volumes/kubernetes.io~csi/NAME/mount", quote(path), podsFolder(kubeletRoot))
+	}
+	return uid, nil
 }
 
 // checkPlace refuses a target path that leads out of the kubelet's folder for
@@ -96,12 +113,18 @@ func (d *Driver) checkUnpublish(req *csi.NodeUnpublishVolumeRequest) error {
 		return refuse("volume_id: %v", err)
 	}
 	target, kubeletRoot := req.GetTargetPath(), d.config.Current().Driver.KubeletRootDir
+	if err := d.occupied.check(target, req.GetVolumeId()); err != nil {
+		return err
+	}
+	if d.occupied.volume(target) != "" { // it is known to be there
+		return nil
+	}
 	state := d.volumes.acquire(req.GetVolumeId())
 	defer d.volumes.release(state)
 	if live := state.metadata(); live != nil && live.TargetPath == target {
 		return nil
 	}
-	if err := checkTarget(kubeletRoot, target); err != nil {
+	if _, err := checkTarget(kubeletRoot, target); err != nil {
 		return err
 	}
 	err := checkPlace(kubeletRoot, target)

@@ -16,6 +16,8 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
+const occupiedTarget = "/var/lib/kubelet/pods/y/volumes/kubernetes.io~csi/spiffe/mount"
+
 func TestCheckUnpublish(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -32,12 +34,18 @@ func TestCheckUnpublish(t *testing.T) {
 		{"the root", testVolume, "/", errRefused},
 		{"a folder of the system", testVolume, "/etc", errRefused},
 		{"the folder of all pods", testVolume, "/var/lib/kubelet/pods", errRefused},
+		{"the folder of a pod", testVolume, "/var/lib/kubelet/pods/x", errRefused},
+		{"a Secret of a pod", testVolume, "/var/lib/kubelet/pods/x/volumes/kubernetes.io~secret/x", errRefused},
+		{"a Secret of a pod, as deep", testVolume, "/var/lib/kubelet/pods/x/volumes/kubernetes.io~secret/x/mount", errRefused},
+		{"where another is live", testVolume, occupiedTarget, errOccupied},
+		{"where it is live, too", "csi-there", occupiedTarget, nil},
 		{"a way out", testVolume, "/var/lib/kubelet/pods/../../../../etc", errRefused},
 	} {
 		d := newTestDriver(t, nil)
 		state := d.volumes.acquire("csi-live")
 		state.setMetadata(&volume.Metadata{TargetPath: "/data/kubelet/pods/x/mount"})
 		d.volumes.release(state)
+		check(t, d.occupied.take(occupiedTarget, "csi-there"))
 		err := d.checkUnpublish(&csi.NodeUnpublishVolumeRequest{VolumeId: row.id, TargetPath: row.target})
 		if !errors.Is(err, row.want) || (err == nil) != (row.want == nil) {
 			t.Errorf("%s: got %v, want %v", row.name, err, row.want)
@@ -104,7 +112,6 @@ func FuzzCheckUnpublish(f *testing.F) {
 		f.Add(testVolume, target)
 		f.Add("../x", target)
 	}
-	root := testConfig(f).Driver.KubeletRootDir
 	d := &Driver{config: config.NewHolder(testConfig(f))}
 	f.Fuzz(func(t *testing.T, id, target string) {
 		err := d.checkUnpublish(&csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: target})
@@ -114,8 +121,7 @@ func FuzzCheckUnpublish(f *testing.F) {
 			}
 			return
 		}
-		rest, inside := strings.CutPrefix(target, root+"/pods/")
-		if !inside || !filepath.IsLocal(rest) || filepath.Clean(target) != target || strings.ContainsAny(id+target, "\x00\n") || strings.Contains(id, "/") {
+		if !isTarget.MatchString(target) || filepath.Clean(target) != target || strings.ContainsAny(id+target, "\x00\n") || strings.Contains(id, "/") {
 			t.Errorf("taken: %q, %q", id, target)
 		}
 	})

@@ -45,13 +45,7 @@ func (d *Driver) destroy(ctx context.Context, state *volumeState, target string)
 		return err
 	}
 	d.schedule.Cancel(id)
-	live := state.metadata()
-	if live != nil && live.TargetPath != target {
-		if err := volume.Unmount(live.TargetPath); err != nil {
-			return err
-		}
-	}
-	if err := volume.Unmount(target); err != nil {
+	if err := d.unmount(state, target); err != nil {
 		return err
 	}
 	d.step("volume unmounted")
@@ -63,10 +57,30 @@ func (d *Driver) destroy(ctx context.Context, state *volumeState, target string)
 		return err
 	}
 	state.forget()
+	d.occupied.free(id)
 	d.reissued(id)
 	d.compare(state)
 	d.discardOthers(state)
 	return nil
+}
+
+// unmount takes the volume out of its pod, and what else is at the target: what an
+// earlier driver has mounted goes by the ID of the pod's volume, too.
+func (d *Driver) unmount(state *volumeState, target string) error {
+	if live := state.metadata(); live != nil && live.TargetPath != target && d.occupied.check(live.TargetPath, state.id) == nil {
+		if err := volume.Unmount(live.TargetPath); err != nil {
+			return err
+		}
+	}
+	wasThere := d.occupied.volume(target) == state.id
+	if err := d.occupied.take(target, state.id); err != nil {
+		return err
+	}
+	err := volume.Unmount(target)
+	if err != nil && !wasThere {
+		d.occupied.leave(target, state.id)
+	}
+	return err
 }
 
 // wait returns when the channel is closed, or nil, or ctx ends.
@@ -94,5 +108,6 @@ func (s *volumeState) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy = nil, podToken{}, false, 0, nil, noRequest, ""
+	s.damage = nil
 	s.leaving, s.inherited = false, false
 }

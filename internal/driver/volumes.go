@@ -27,7 +27,7 @@ type volumes struct {
 }
 
 // volumeState is one volume. It is kept while somebody works with it, or it is
-// live, or a request for it is under way.
+// live or damaged, or a request for it is under way.
 type volumeState struct {
 	id string
 	// users counts those who work with the volume. It falls to 0, and rises from
@@ -62,6 +62,8 @@ type volumeState struct {
 	dueWithoutToken bool
 	// dueSince is since when a renewal that is about to begin has been due.
 	dueSince time.Time
+	// damage is what is wrong with a volume that is in its pod; nil: nothing.
+	damage *damage
 	// hiddenBy is what the pod's containers may see in place of the volume, since it
 	// was mounted first; empty: nothing.
 	hiddenBy string
@@ -121,7 +123,7 @@ func (v *volumes) release(state *volumeState) {
 	last := state.users.Add(-1) == 0
 	state.mu.Lock()
 	defer state.mu.Unlock()
-	if last && state.live == nil && state.flight == nil && state.claimed == noRequest {
+	if last && state.live == nil && state.damage == nil && state.flight == nil && state.claimed == noRequest {
 		delete(v.all, state.id)
 		delete(v.labels, issuance.VolumeLabel(state.id))
 	}
@@ -149,7 +151,7 @@ func (s *volumeState) metadata() *volume.Metadata {
 func (s *volumeState) setMetadata(live *volume.Metadata) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live, s.inherited = live, false
+	s.live, s.damage, s.inherited = live, nil, false
 	s.failures, s.lastErr = 0, nil
 }
 
@@ -158,7 +160,7 @@ func (s *volumeState) setMetadata(live *volume.Metadata) {
 func (s *volumeState) setDueMetadata(live *volume.Metadata) (failures int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live = live
+	s.live, s.damage = live, nil
 	s.failures++
 	s.noteError(errDueOnArrival)
 	return s.failures

@@ -60,6 +60,12 @@ func (w *world) hostile() map[string]struct {
 		"is the driver's own":            func(*csi.NodePublishVolumeRequest) string { return w.config.Volume.TmpfsPath },
 		"is the kubelet's, but no pod's": func(*csi.NodePublishVolumeRequest) string { return filepath.Join(w.kubeletRoot(), "plugins_registry") },
 		"is the folder for pods":         func(*csi.NodePublishVolumeRequest) string { return filepath.Join(w.kubeletRoot(), "pods") },
+		"is a pod's folder":              func(r *csi.NodePublishVolumeRequest) string { return filepath.Dir(pod(r)) },
+		"is a volume's folder":           func(r *csi.NodePublishVolumeRequest) string { return filepath.Dir(r.GetTargetPath()) },
+		"is in a volume":                 func(r *csi.NodePublishVolumeRequest) string { return r.GetTargetPath() + "/x" },
+		"is a Secret of the pod": func(r *csi.NodePublishVolumeRequest) string {
+			return filepath.Join(pod(r), "kubernetes.io~secret", "x")
+		},
 		"leads up": func(r *csi.NodePublishVolumeRequest) string {
 			return r.GetTargetPath() + "/../../../../../../../outside"
 		},
@@ -70,7 +76,7 @@ func (w *world) hostile() map[string]struct {
 		},
 		"is empty": func(*csi.NodePublishVolumeRequest) string { return "" },
 		"leads out by a link": func(r *csi.NodePublishVolumeRequest) string {
-			link := filepath.Join(pod(r), "link")
+			link := filepath.Join(pod(r), "kubernetes.io~csi", "link")
 			if _, err := os.Lstat(link); err != nil {
 				w.check(os.Symlink(filepath.Join(w.dir, "outside"), link))
 			}

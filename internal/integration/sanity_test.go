@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // csiSanity is the program of the Kubernetes CSI project, pinned in
@@ -99,11 +101,12 @@ func whySkipped(name string, used map[string]bool) (reason string) {
 // are.
 func (w *world) runCSISanity() []spec {
 	w.t.Helper()
-	pods := filepath.Join(w.kubeletRoot(), "pods")
-	w.check(os.MkdirAll(pods, 0o750))
+	// It makes the folder in which its target path is.
+	volumes := filepath.Join(w.kubeletRoot(), "pods", "csi-sanity", "volumes", "kubernetes.io~csi")
+	w.check(os.MkdirAll(volumes, 0o750))
 	report := filepath.Join(w.dir, "csi-sanity.json")
 	args := []string{
-		"--csi.endpoint", w.socket, "--csi.mountdir", filepath.Join(pods, "csi-sanity"), "--csi.stagingdir", filepath.Join(w.dir, "staging"),
+		"--csi.endpoint", w.socket, "--csi.mountdir", filepath.Join(volumes, testkit.VolumeName), "--csi.stagingdir", filepath.Join(w.dir, "staging"),
 		"--ginkgo.json-report", report, "--ginkgo.no-color",
 	}
 	for words := range notApplicable {

@@ -107,11 +107,7 @@ func Unmount(target string) error {
 			return fmt.Errorf("unmounting %s: %w", target, err)
 		}
 	}
-	// What is not a folder is not the driver's, and stays.
-	if err := unix.Rmdir(target); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
-		return fmt.Errorf("removing the target path: %w", err)
-	}
-	return nil
+	return removeTarget(target)
 }
 
 func ignoreMissing(err error) error {

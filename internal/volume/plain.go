@@ -33,6 +33,12 @@ func (p *plain) mount(id, target string) error {
 	return nil
 }
 
+func (p *plain) unmount(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.at, target)
+}
+
 // seenAt reports whether a volume's data is there, and was mounted at a target that
 // is there still: [Unmount] removes it.
 func (p *plain) seenAt(data, id, target string) (bool, error) {

@@ -33,17 +33,22 @@ const (
 	Published = "Published"
 	// Pending is of a volume whose first document is not there yet.
 	Pending = "Pending"
+	// Damaged is of a volume that is in its pod, and could not be given a document
+	// by this driver: nobody renews what the pod has.
+	Damaged = "Damaged"
 )
 
 // Volume is what is known of one volume. There are no secrets in it.
 type Volume struct {
-	// PodNamespace, PodName and PodUID tell the pod.
+	// PodNamespace, PodName and PodUID tell the pod. Namespace and name are empty
+	// where a volume is so damaged that they are not known.
 	PodNamespace string `json:"podNamespace"`
 	PodName      string `json:"podName"`
 	PodUID       string `json:"podUID"`
-	// State is [Published] or [Pending].
+	// State is [Published], [Pending] or [Damaged].
 	State string `json:"state"`
-	// SPIFFEID is the identity in the document; empty while there is none.
+	// SPIFFEID is the identity in the document; empty while there is none. Where that
+	// of a damaged volume cannot be read, it is the one that the pod should have.
 	SPIFFEID string `json:"spiffeID,omitempty"`
 	// Issued and Expires are the document's validity; missing while there is
 	// none.
@@ -53,8 +58,9 @@ type Volume struct {
 	// that is under way, or waits for the kubelet.
 	NextRenewal time.Time `json:"nextRenewal,omitzero"`
 	// LastError is what went wrong since the document was issued, what keeps the pod
-	// from seeing it, or what a volume without one waits for; empty if there is
-	// nothing. LastErrorTime is when a renewal failed.
+	// from seeing it, what a volume without one waits for, or why a damaged one could
+	// not be healed; empty if there is nothing. LastErrorTime is when a renewal, or
+	// that, failed.
 	LastError     string    `json:"lastError,omitempty"`
 	LastErrorTime time.Time `json:"lastErrorTime,omitzero"`
 	// RenewalFailures is how many renewals have failed since then.
@@ -67,8 +73,13 @@ type Volume struct {
 	TargetPath string `json:"targetPath,omitempty"`
 }
 
-// Pod is NAMESPACE/NAME of the pod.
-func (v Volume) Pod() string { return v.PodNamespace + "/" + v.PodName }
+// Pod is NAMESPACE/NAME of the pod, or its UID if that is all that is known.
+func (v Volume) Pod() string {
+	if v.PodName == "" {
+		return v.PodUID
+	}
+	return v.PodNamespace + "/" + v.PodName
+}
 
 // tidy puts the list in order, and its times into the form that is told.
 func (l List) tidy() List {

@@ -1,0 +1,69 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package driver
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+)
+
+func TestATargetIsOfOneVolume(t *testing.T) {
+	t.Parallel()
+	var o occupied
+	check(t, o.check("/a", "1"))
+	for range 2 {
+		check(t, o.take("/a", "1"))
+		check(t, o.take("/b", "1"))
+	}
+	for _, err := range []error{o.check("/a", "2"), o.take("/a", "2")} {
+		if !errors.Is(err, errOccupied) || status.Code(toStatus(err)) != codes.FailedPrecondition {
+			t.Errorf("got %v, want %v", err, errOccupied)
+		}
+	}
+	check(t, o.check("/a", "1"))
+	o.leave("/a", "2") // which is not there
+	if got := o.volume("/a"); got != "1" {
+		t.Errorf("at the target is %q", got)
+	}
+	o.leave("/a", "1")
+	check(t, o.take("/a", "2"))
+	o.free("1")
+	if o.volume("/a") != "2" || o.volume("/b") != "" {
+		t.Errorf("after all the targets are %v", o.by)
+	}
+}
+
+// Metadata that were copied from one volume to another say that both are at the same
+// target. The one that is not there is destroyed without taking the other's away.
+func TestMetadataWithTheTargetOfAnotherVolume(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.publish(t, time.Now(), time.Now().Add(time.Hour))
+	const id = "csi-copy"
+	check(t, n.store.Write(id, svidFiles(t, time.Now(), time.Now().Add(time.Hour)), n.metadata()))
+	own := filepath.Join(filepath.Dir(n.target), "own")
+	check(t, n.store.Mount(id, own))
+	t.Cleanup(func() { check(t, volume.Unmount(own)) })
+	d, _, err := n.start(t)
+	check(t, err)
+	if err := d.unpublish(t.Context(), id, n.target); !errors.Is(err, errOccupied) {
+		t.Errorf("at the target of the other: got %v, want %v", err, errOccupied)
+	}
+	check(t, d.unpublish(t.Context(), id, own))
+	if mounted, err := n.store.Mounted(testVolume, n.target); err != nil || !mounted {
+		t.Errorf("the other volume is mounted: %t, %v", mounted, err)
+	}
+	if _, err := os.Lstat(own); !os.IsNotExist(err) {
+		t.Errorf("its own target: %v", err)
+	}
+	check(t, d.unpublish(t.Context(), testVolume, n.target))
+}

@@ -1,0 +1,66 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package volume
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// maxRead is how much is read of a file that somebody else may have made, in bytes.
+const maxRead = 64 << 10
+
+// Targets tells where volumes are mounted, by volume ID, as the mount table has it:
+// also that of a volume whose metadata cannot be read.
+func (s *Store) Targets() (map[string]string, error) {
+	if s.plain != nil {
+		return nil, nil
+	}
+	s.mounting.Lock()
+	device := s.device
+	s.mounting.Unlock()
+	targets := map[string]string{}
+	_, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+		if unix.Mkdev(uint32(m.Major), uint32(m.Minor)) != device { //nolint:gosec // The kernel's own numbers, which have 32 bits.
+			return true, false
+		}
+		// The root is that of the mount in its file system: "/ID/data".
+		if folder, name := path.Split(m.Root); name == "data" && path.Dir(path.Clean(folder)) == "/" && CheckID(path.Base(folder)) == nil {
+			targets[path.Base(folder)] = m.Mountpoint
+		}
+		return true, false
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the mount table: %w", err)
+	}
+	return targets, nil
+}
+
+// ReadMounted reads the beginning of a file of whatever is mounted at a target path.
+// That may be somebody else's: no link leads out of it, and nothing is waited for.
+func ReadMounted(target, name string) ([]byte, error) {
+	root, err := os.OpenRoot(target)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	file, err := root.OpenFile(name, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s in %s is no file", name, target)
+	}
+	return io.ReadAll(io.LimitReader(file, maxRead))
+}

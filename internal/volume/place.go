@@ -1,0 +1,79 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package volume
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// Place is what there is at a target path.
+type Place struct {
+	// Exists is whether there is anything, most often a folder.
+	Exists bool
+	// Mounted is whether something is mounted there, whatever that is.
+	Mounted bool
+	// Own is whether that is the volume itself, be it read-only or not yet.
+	Own bool
+}
+
+// At tells what there is at a target path that a volume is to be mounted at.
+func (s *Store) At(id, target string) (Place, error) {
+	if err := CheckID(id); err != nil {
+		return Place{}, err
+	}
+	var place Place
+	if _, err := os.Lstat(target); err == nil {
+		place.Exists = true
+	}
+	// Of a mount whose file system is dead nothing can be said but that it is there.
+	place.Own, _, _ = s.seenAt(id, target)
+	if s.plain != nil {
+		place.Mounted = place.Own
+		return place, nil
+	}
+	mounted, err := mountinfo.Mounted(target)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return Place{}, fmt.Errorf("looking at %s: %w", target, err)
+	}
+	place.Mounted = mounted
+	return place, nil
+}
+
+// Withdraw takes a volume away from a target path where there was something else
+// before, or nothing, and leaves that as it was: it unmounts nothing but the volume,
+// and removes no folder but one that was made since.
+func (s *Store) Withdraw(id, target string, before Place) error {
+	for !before.Own {
+		there, _, err := s.seenAt(id, target)
+		if err != nil {
+			return err
+		}
+		if !there {
+			break
+		}
+		if s.plain != nil {
+			s.plain.unmount(target)
+		} else if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW); err != nil {
+			return fmt.Errorf("unmounting %s: %w", target, err)
+		}
+	}
+	if before.Exists || before.Mounted {
+		return nil
+	}
+	return removeTarget(target)
+}
+
+// removeTarget removes the folder at a target path. What is not a folder is not the
+// driver's, and stays.
+func removeTarget(target string) error {
+	if err := unix.Rmdir(target); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTDIR) {
+		return fmt.Errorf("removing the target path: %w", err)
+	}
+	return nil
+}
