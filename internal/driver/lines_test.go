@@ -95,7 +95,7 @@ func TestLinesOfRenewalsThatFail(t *testing.T) {
 	_, d, _, _ := liveVolume(t, -time.Minute)
 	out := logInto(d)
 	c := *d.config.Current()
-	c.Driver.PublishTimeout = 50 * time.Millisecond
+	c.Driver.PublishTimeout = time.Second // to make a key may take a part of it
 	d.config.Set(&c)
 	for i := range 2 {
 		d.letMountsGoFirst(t.Context(), testVolume, time.Hour) // so late it was
