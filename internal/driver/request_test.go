@@ -111,7 +111,9 @@ func TestParsePublishOfAGoodRequest(t *testing.T) {
 		"another access mode": func(r *csi.NodePublishVolumeRequest) {
 			r.VolumeCapability.AccessMode.Mode = csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
 		},
-		"a target path with spaces": func(r *csi.NodePublishVolumeRequest) { r.TargetPath = strings.ReplaceAll(testTarget, "/spiffe/", "/a b/") },
+		"a target path with spaces": func(r *csi.NodePublishVolumeRequest) {
+			r.TargetPath = strings.ReplaceAll(testTarget, "/spiffe/", "/a b/")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -73,7 +73,11 @@ func checkPlace(kubeletRoot, path string) error {
 		return fmt.Errorf("%w: %s: %w: is it mounted into the driver's container, and is driver.kubeletRootDir the kubelet's --root-dir?", errNoKubelet, pods, err)
 	}
 	defer func() { _ = unix.Close(folder) }()
-	for name := range strings.SplitSeq(strings.TrimPrefix(path, pods+"/"), "/") {
+	way, last := filepath.Split(strings.TrimPrefix(path, pods+"/"))
+	for name := range strings.SplitSeq(strings.TrimSuffix(way, "/"), "/") {
+		if name == "" {
+			break // the target is in the folder for pods itself
+		}
 		next, err := unix.Openat(folder, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		switch {
 		case errors.Is(err, unix.ENOENT):
@@ -83,26 +87,34 @@ func checkPlace(kubeletRoot, path string) error {
 		}
 		_ = unix.Close(folder)
 		folder = next
-		if err := mustBeFolder(folder, path, name); err != nil {
-			return err
+		var stat unix.Stat_t
+		if err := unix.Fstat(folder, &stat); err == nil && stat.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return noFolder(stat.Mode, path, name)
 		}
 	}
-	return nil
+	return checkLast(folder, path, last)
 }
 
-func mustBeFolder(fd int, path, name string) error {
+// checkLast is [checkPlace] for the last name of a path. It is not opened: nobody else
+// could unmount what is there while it is open.
+func checkLast(folder int, path, name string) error {
 	var stat unix.Stat_t
-	if err := unix.Fstat(fd, &stat); err != nil {
-		return nil //nolint:nilerr // A mount whose file system is dead: what is there can be unmounted all the same.
-	}
-	switch stat.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
+	switch err := unix.Fstatat(folder, name, &stat, unix.AT_SYMLINK_NOFOLLOW); {
+	case errors.Is(err, unix.ENAMETOOLONG):
+		return refuse("target_path %s: %v", quote(path), err)
+	case err != nil:
+		return nil //nolint:nilerr // There is nothing, or a mount whose file system is dead: that can be unmounted all the same.
+	case stat.Mode&unix.S_IFMT == unix.S_IFDIR:
 		return nil
-	case unix.S_IFLNK:
-		return refuse("target_path %s: %q in it is a symbolic link", quote(path), name)
-	default:
-		return fmt.Errorf("%w: in %s %q is no folder: remove it", errTargetInUse, quote(path), name)
 	}
+	return noFolder(stat.Mode, path, name)
+}
+
+func noFolder(mode uint32, path, name string) error {
+	if mode&unix.S_IFMT == unix.S_IFLNK {
+		return refuse("target_path %s: %q in it is a symbolic link", quote(path), name)
+	}
+	return fmt.Errorf("%w: in %s %q is no folder: remove it", errTargetInUse, quote(path), name)
 }
 
 // checkUnpublish refuses a request for what cannot be a volume of the driver's.
