@@ -194,6 +194,18 @@ func (s *volumeState) claim(request types.NamespacedName) {
 	s.claimed = request
 }
 
+// unclaim notes that the volume has got its document from a request, or will get none,
+// and reports whether it is not another one that it is to get one from now.
+func (s *volumeState) unclaim(request types.NamespacedName) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claimed != request {
+		return false
+	}
+	s.claimed = noRequest
+	return true
+}
+
 // requests returns the request that the volume is to get its next document from,
 // and the one that it has its present document from.
 func (s *volumeState) requests() (next, present types.NamespacedName) {

@@ -19,18 +19,18 @@ import (
 // driver. It is given a new document; should that fail, what is there stays, and the
 // next call of the kubelet tries again.
 func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
-	if err := d.occupied.take(request.targetPath, state.id); err != nil {
-		return err
-	}
 	before, err := d.store.At(state.id, request.targetPath)
 	if err != nil {
+		return err
+	}
+	if err := d.occupied.take(request.targetPath, state.id); err != nil {
 		return err
 	}
 	if err = d.heal(ctx, c, state, request); err == nil {
 		return nil
 	}
 	d.discard(state, request, before)
-	if before.Mounted {
+	if before.Mounted && !d.gaveWay(state.id, request.targetPath) {
 		d.staysDamaged(c, state, request, err)
 		return nil
 	}
@@ -38,6 +38,13 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 		d.occupied.leave(request.targetPath, state.id)
 	}
 	return err
+}
+
+// gaveWay reports whether what was mounted at a target is not there any more: a mount
+// whose file system was dead was to be replaced.
+func (d *Driver) gaveWay(id, target string) bool {
+	after, err := d.store.At(id, target)
+	return err == nil && !after.Mounted
 }
 
 // staysDamaged is for a volume that is in its pod, not as it should be, and could not
@@ -49,12 +56,14 @@ func (d *Driver) staysDamaged(c *config.Config, state *volumeState, request publ
 }
 
 // spare keeps an error from the kubelet if something is mounted at the target: older
-// kubelets tear a volume down on an error.
+// kubelets tear a volume down on an error. Whoever has the volume's lock, for which
+// the call has waited in vain, knows more of it.
 func (d *Driver) spare(c *config.Config, state *volumeState, request publishRequest, cause error) error {
 	if at, err := d.store.At(state.id, request.targetPath); err != nil || !at.Mounted {
 		return cause
 	}
-	d.staysDamaged(c, state, request, cause)
+	d.log.Warn("a volume is in its pod, and could not be looked after in time; it stays as it is",
+		append(entryOfPublish(c, request).failed(cause).fields(time.Since(request.received)), "error", cause)...)
 	return nil
 }
 
@@ -89,10 +98,17 @@ func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, un
 	if err != nil || uid != req.GetVolumeContext()[keyPodUID] || checkPlace(root, target) != nil {
 		return false
 	}
-	if at, err := d.store.At(id, target); err != nil || !at.Mounted || d.occupied.take(target, id) != nil {
+	mine := state.tryLock() // else whoever has the lock knows more of the volume
+	if mine {
+		defer state.unlock()
+	}
+	if at, err := d.store.At(id, target); err != nil || !at.Mounted || d.occupied.check(target, id) != nil {
 		return false
 	}
-	d.noteDamage(c, state, damageOfUnusable(req), unusable)
+	if mine {
+		_ = d.occupied.take(target, id) // if another has taken it just now, the next call is refused
+		d.noteDamage(c, state, damageOfUnusable(req), unusable)
+	}
 	return true
 }
 
@@ -128,7 +144,8 @@ func (d *Driver) discard(state *volumeState, request publishRequest, before volu
 		return
 	}
 	err := d.store.Withdraw(state.id, request.targetPath, before)
-	if err == nil && !before.Mounted { // files must not go from under a mount
+	// Files must not go from under a mount, here or at an earlier target.
+	if err == nil && !before.Mounted && len(d.occupied.of(state.id)) <= 1 {
 		err = d.store.RemoveData(state.id)
 	}
 	if err != nil {

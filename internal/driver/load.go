@@ -66,18 +66,31 @@ func (d *Driver) loadOne(c *config.Config, id string, count *taken) {
 		d.plan(c, state, live)
 		d.compare(state)
 		count.live.Add(1)
-	case err == nil:
+	case err == nil && count.targets[id] == "":
 		count.waiting.Add(1)
 	default:
+		if err == nil {
+			err = errOnlyPending
+		}
 		d.log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
 			"volume", id, "error", err)
 		count.damaged.Add(1)
-		if target := count.targets[id]; target != "" { // else no pod has it
-			d.noteDamage(c, state, d.damageOfEarlier(id, target), err)
-			if at, err := d.store.At(id, target); err == nil && at.Own {
-				_ = d.occupied.take(target, id)
-			}
-		}
+		d.loadDamaged(c, state, count.targets[id], err)
+	}
+}
+
+// errOnlyPending means that a volume is in a pod, and that nothing is kept of it but
+// a request for its next document.
+var errOnlyPending = errors.New("its metadata are gone")
+
+// loadDamaged notes what is wrong with a volume that is in a pod.
+func (d *Driver) loadDamaged(c *config.Config, state *volumeState, target string, err error) {
+	if target == "" {
+		return
+	}
+	d.noteDamage(c, state, d.damageOfEarlier(state.id, target), err)
+	if at, err := d.store.At(state.id, target); err == nil && at.Own {
+		_ = d.occupied.take(target, state.id)
 	}
 }
 
@@ -96,8 +109,7 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 	if pending != nil {
 		state.claim(pending.Request)
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		d.store.Tidy(state.id)
 		d.findBundle(state.id, live)
 		state.inherit(live)
@@ -109,13 +121,15 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 				"volume", state.id, "pod", live.Pod(), "target", live.TargetPath)
 		}
 		return live, nil
-	case pending != nil && errors.Is(err, volume.ErrNotFound):
+	}
+	if pending != nil {
 		d.schedule.ScheduleAfter(state.id, unaskedAge)
 		state.ask()
-		return nil, nil
-	default:
-		return nil, err
+		if errors.Is(err, volume.ErrNotFound) {
+			return nil, nil
+		}
 	}
+	return nil, err
 }
 
 // completeMetadata is for a volume whose process was killed after it had put a

@@ -50,6 +50,18 @@ func (o *occupied) take(target, id string) error {
 	return nil
 }
 
+// of returns the targets at which a volume is, or is about to be.
+func (o *occupied) of(id string) (targets []string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for target, by := range o.by {
+		if by == id {
+			targets = append(targets, target)
+		}
+	}
+	return targets
+}
+
 // free notes that a volume is nowhere any more.
 func (o *occupied) free(id string) {
 	o.mu.Lock()

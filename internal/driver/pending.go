@@ -62,7 +62,7 @@ func (d *Driver) pursue(ctx context.Context, state *volumeState, f *flight, orde
 	case ctx.Err() == nil && issuance.IsTransient(err):
 		// It may have been created all the same; the next attempt will see.
 	case errors.Is(err, issuance.ErrNotOurs):
-		d.dropPending(state) // and not somebody else's request
+		d.dropPending(state, pending.Request) // and not somebody else's request
 	default:
 		d.letGo(state, pending.Request)
 	}
@@ -141,7 +141,7 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 // letGo forgets a request that no document will come from, and what is kept of it. If
 // there is none, that there is none.
 func (d *Driver) letGo(state *volumeState, request types.NamespacedName) {
-	d.dropPending(state)
+	d.dropPending(state, request)
 	if request == noRequest {
 		return
 	}
@@ -151,9 +151,12 @@ func (d *Driver) letGo(state *volumeState, request types.NamespacedName) {
 }
 
 // dropPending forgets the request that was under way for a volume, with its key:
-// the document is in the volume, or there will be none.
-func (d *Driver) dropPending(state *volumeState) {
-	state.claim(noRequest)
+// the document is in the volume, or there will be none. If the next has taken its
+// place already, that stays.
+func (d *Driver) dropPending(state *volumeState, request types.NamespacedName) {
+	if !state.unclaim(request) {
+		return
+	}
 	if err := d.store.RemovePending(state.id); err != nil {
 		d.log.Warn("could not delete a pending request's file", "volume", state.id, "error", err)
 	}

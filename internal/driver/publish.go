@@ -35,6 +35,7 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 		d.schedule.Schedule(state.id, time.Now())
 	}
 	if d.isPublished(state, request) {
+		state.healthy()
 		return nil
 	}
 	if err := d.occupied.check(request.targetPath, state.id); err != nil {
@@ -105,7 +106,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 	}
 	d.setLive(c, state, live)
 	f.attempt.succeed()
-	d.dropPending(state)
+	d.dropPending(state, f.document.Request)
 	d.discardOthers(state)
 	d.log.Info("published", entryOf(state.id, live).fields(f.attempt.elapsed())...)
 	d.compareLifetime(state, live)

@@ -110,7 +110,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error 
 	d.setLive(c, state, &renewed)
 	f.attempt.succeed()
 	d.log.Info("renewed", entryOf(state.id, &renewed).fields(f.attempt.elapsed())...)
-	d.dropPending(state)
+	d.dropPending(state, f.document.Request)
 	d.discardOthers(state)
 	return nil
 }

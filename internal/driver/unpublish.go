@@ -67,8 +67,15 @@ func (d *Driver) destroy(ctx context.Context, state *volumeState, target string)
 // unmount takes the volume out of its pod, and what else is at the target: what an
 // earlier driver has mounted goes by the ID of the pod's volume, too.
 func (d *Driver) unmount(state *volumeState, target string) error {
-	if live := state.metadata(); live != nil && live.TargetPath != target && d.occupied.check(live.TargetPath, state.id) == nil {
-		if err := volume.Unmount(live.TargetPath); err != nil {
+	elsewhere := d.occupied.of(state.id)
+	if live := state.metadata(); live != nil && d.occupied.check(live.TargetPath, state.id) == nil {
+		elsewhere = append(elsewhere, live.TargetPath)
+	}
+	for _, other := range elsewhere {
+		if other == target {
+			continue
+		}
+		if err := volume.Unmount(other); err != nil {
 			return err
 		}
 	}

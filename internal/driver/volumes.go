@@ -139,7 +139,24 @@ func (s *volumeState) lock(ctx context.Context) error {
 	}
 }
 
+// tryLock is lock if nobody changes the volume now.
+func (s *volumeState) tryLock() bool {
+	select {
+	case s.changing <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
 func (s *volumeState) unlock() { <-s.changing }
+
+// healthy forgets what was wrong with a volume that is as it should be.
+func (s *volumeState) healthy() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.damage = nil
+}
 
 // metadata returns what was published, or nil.
 func (s *volumeState) metadata() *volume.Metadata {

@@ -61,7 +61,7 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest
 			return nil, &Error{name, stage, err}
 		case done:
 			return latest.request, nil
-		case latest.deleted:
+		case latest.deleted, latest.request.DeletionTimestamp != nil: // cert-manager does not sign what somebody's finalizer keeps
 			return nil, &Error{name, stage, ErrDeleted}
 		}
 		to.set(name, stage, progress(latest.request, stage))

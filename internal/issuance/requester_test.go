@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
@@ -172,6 +173,13 @@ func TestIssueSaysWhyThereIsNoDocument(t *testing.T) {
 		{"deleted", func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
 			a.send("ADDED", request)
 			a.send("DELETED", request)
+			return nil
+		}, StageApprove, func(err error) bool { return errors.Is(err, ErrDeleted) }},
+		{"deleted, and kept by a finalizer", func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+			a.send("ADDED", request)
+			request = request.DeepCopy()
+			request.DeletionTimestamp, request.Finalizers = &metav1.Time{Time: time.Now()}, []string{"example.com/keep"}
+			a.send("MODIFIED", request)
 			return nil
 		}, StageApprove, func(err error) bool { return errors.Is(err, ErrDeleted) }},
 		{"signed for somebody else", func(a *api, request *cmapi.CertificateRequest) *metav1.Status {

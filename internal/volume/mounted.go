@@ -16,7 +16,7 @@ import (
 // maxRead is how much is read of a file that somebody else may have made, in bytes.
 const maxRead = 64 << 10
 
-// Targets tells where volumes are mounted, by volume ID, as the mount table has it:
+// Targets tells where volumes were mounted first, by volume ID, as the mount table has it:
 // also that of a volume whose metadata cannot be read.
 func (s *Store) Targets() (map[string]string, error) {
 	if s.plain != nil {
@@ -32,7 +32,10 @@ func (s *Store) Targets() (map[string]string, error) {
 		}
 		// The root is that of the mount in its file system: "/ID/data".
 		if folder, name := path.Split(m.Root); name == "data" && path.Dir(path.Clean(folder)) == "/" && CheckID(path.Base(folder)) == nil {
-			targets[path.Base(folder)] = m.Mountpoint
+			// What is mounted of it elsewhere later, such as a subPath, is a container's.
+			if _, known := targets[path.Base(folder)]; !known {
+				targets[path.Base(folder)] = m.Mountpoint
+			}
 		}
 		return true, false
 	})
