@@ -31,6 +31,18 @@ func (n node) leavePending(t *testing.T, d *Driver) *issuance.Pending {
 	return pending
 }
 
+// noticeUnasked has the driver look after a volume that nobody has asked for since
+// long.
+func noticeUnasked(t *testing.T, d *Driver) {
+	t.Helper()
+	state := d.volumes.acquire(testVolume)
+	defer d.volumes.release(state)
+	state.mu.Lock()
+	state.askedAt = time.Now().Add(-unaskedAge)
+	state.mu.Unlock()
+	d.renew(t.Context(), testVolume, func() {})
+}
+
 func TestPendingRequestOfAnEarlierProcessIsClaimed(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
@@ -44,12 +56,7 @@ func TestPendingRequestOfAnEarlierProcessIsClaimed(t *testing.T) {
 		t.Errorf("the log says %s", out)
 	}
 	// Nobody asks for the volume any more.
-	state := d.volumes.acquire(testVolume)
-	state.mu.Lock()
-	state.askedAt = time.Now().Add(-unaskedAge)
-	state.mu.Unlock()
-	d.renew(t.Context(), testVolume, func() {})
-	d.volumes.release(state)
+	noticeUnasked(t, d)
 	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
 		t.Errorf("left in the store: %q, %v", ids, err)
 	}
@@ -73,12 +80,7 @@ func TestPendingRequestThatIsDamagedIsGivenUp(t *testing.T) {
 			d, _, err := n.start(t)
 			check(t, err)
 			check(t, damage(n))
-			state := d.volumes.acquire(testVolume)
-			state.mu.Lock()
-			state.askedAt = time.Now().Add(-unaskedAge)
-			state.mu.Unlock()
-			d.renew(t.Context(), testVolume, func() {})
-			d.volumes.release(state)
+			noticeUnasked(t, d)
 			if ids, err := n.store.List(); err != nil || len(ids) != 0 || len(d.volumes.all) != 0 {
 				t.Errorf("left in the store: %q, %v; %d volumes are known", ids, err, len(d.volumes.all))
 			}

@@ -30,13 +30,10 @@ func TestIssueDeletesOtherRequestsOfTheVolume(t *testing.T) {
 	seen := make(chan struct{}, 3)
 	requester.OnNew(func(types.NamespacedName, string) { seen <- struct{}{} })
 	requester.Start(t.Context())
-	named := func(namespace, name string) *cmapi.CertificateRequest {
-		return &cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{
-			Namespace: namespace, Name: name, Labels: map[string]string{LabelVolume: VolumeLabel(order.VolumeID)},
-		}}
-	}
-	a.send("ADDED", named("sandbox", "of-an-earlier-process"))
-	a.send("ADDED", named("hostile", "of-somebody-else"))
+	foreign := requestNamed("of-somebody-else", order.VolumeID)
+	foreign.Namespace = "hostile"
+	a.send("ADDED", requestNamed("of-an-earlier-process", order.VolumeID))
+	a.send("ADDED", foreign)
 	<-seen
 	<-seen
 	_, err = issue(t.Context(), requester, order, new(Progress))

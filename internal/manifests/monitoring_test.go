@@ -23,11 +23,7 @@ func expressions(t *testing.T) map[string]string {
 	data, err := os.ReadFile(monitoring + "/prometheusrule.yaml")
 	check(t, err)
 	var rule struct {
-		Spec struct {
-			Groups []struct {
-				Rules []struct{ Alert, Expr string }
-			}
-		}
+		Spec rules `json:"spec"`
 	}
 	check(t, yaml.Unmarshal(data, &rule))
 	for _, alert := range rule.Spec.Groups[0].Rules {

@@ -27,7 +27,7 @@ func (s *Store) Targets() (map[string]string, error) {
 	s.mounting.Unlock()
 	targets := map[string]string{}
 	_, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
-		if unix.Mkdev(uint32(m.Major), uint32(m.Minor)) != device { //nolint:gosec // The kernel's own numbers, which have 32 bits.
+		if deviceOf(m) != device {
 			return true, false
 		}
 		// The root is that of the mount in its file system: "/ID/data".

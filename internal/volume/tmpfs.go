@@ -139,11 +139,15 @@ func ownTmpfs(root string) (*mountinfo.Info, error) {
 		return nil, err
 	}
 	top := mounts[len(mounts)-1]
-	hidden := unix.Mkdev(uint32(top.Major), uint32(top.Minor)) != seen.Dev //nolint:gosec // The kernel's own numbers, which have 32 bits.
-	if top.FSType != "tmpfs" || top.Source != tmpfsSource || hidden {
+	if hidden := deviceOf(top) != seen.Dev; top.FSType != "tmpfs" || top.Source != tmpfsSource || hidden {
 		return nil, nil //nolint:nilnil // That there is none is no error.
 	}
 	return top, nil
+}
+
+// deviceOf is the device of what is mounted, as stat tells it.
+func deviceOf(m *mountinfo.Info) uint64 {
+	return unix.Mkdev(uint32(m.Major), uint32(m.Minor)) //nolint:gosec // The kernel's own numbers, which have 32 bits.
 }
 
 // HoldsVolumes reports whether an earlier process has left volumes of pods, damaged
