@@ -173,6 +173,9 @@ func (d *Driver) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening for the kubelet on --csi-socket %s: %w", d.socket, err)
 	}
+	// Whoever has been served by this process can ask it: its list's socket is there
+	// before the first call is answered.
+	forList := d.listenForList(ctx)
 	d.requester.Start(d.life)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.serve(ctx, listener) })
@@ -182,7 +185,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	group.Go(func() error { d.followClock(ctx); return nil })
 	group.Go(func() error { _ = d.rewrites.FollowClock(ctx); return nil }) // to look at it less often
 	group.Go(func() error { d.discardRequests(ctx); return nil })
-	group.Go(func() error { d.serveList(ctx); return nil })
+	group.Go(func() error { d.serveList(ctx, forList); return nil })
 	if d.registrar != nil {
 		group.Go(func() error { d.registrar.Run(ctx); return nil })
 	}

@@ -6,9 +6,11 @@ package driver
 import (
 	"context"
 	"errors"
+	"net"
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 )
 
 // errPending is why a volume that is being published has no document.
@@ -74,10 +76,26 @@ func (s *volumeState) describeLive(v *listing.Volume) {
 // noteError keeps what went wrong with a renewal, for the list of volumes.
 func (s *volumeState) noteError(err error) { s.lastErr, s.lastErrAt = err, time.Now() }
 
-// serveList answers the command volumes until ctx ends. That it cannot is no
-// reason not to serve the kubelet.
-func (d *Driver) serveList(ctx context.Context) {
-	if err := listing.Serve(ctx, listing.Socket(d.socket), d.List); err != nil {
-		d.log.Warn("the command volumes will get no answer", "error", err)
+// listenForList makes the socket of the command volumes, or returns nil: that
+// there is none is no reason not to serve the kubelet.
+func (d *Driver) listenForList(ctx context.Context) net.Listener {
+	listener, err := socket.Listen(ctx, listing.Socket(d.socket))
+	if err != nil {
+		d.log.Warn(noAnswer, "error", err)
+		return nil
+	}
+	return listener
+}
+
+// serveList answers the command volumes until ctx ends.
+func (d *Driver) serveList(ctx context.Context, listener net.Listener) {
+	if listener == nil {
+		return
+	}
+	if err := listing.Serve(ctx, listener, d.List); err != nil {
+		d.log.Warn(noAnswer, "error", err)
 	}
 }
+
+// noAnswer is told of where the command volumes cannot be served.
+const noAnswer = "the command volumes will get no answer"

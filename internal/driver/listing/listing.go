@@ -6,8 +6,9 @@
 // of the kubelet and for root alone, since it knows more than there is in files:
 // when a volume is due for renewal, and what went wrong.
 //
-//	err := listing.Serve(ctx, listing.Socket(csiSocket), driver.List) // in the driver
-//	code := listing.Command(args, streams)                            // beside it
+//	listener, err := socket.Listen(ctx, listing.Socket(csiSocket)) // in the driver
+//	err = listing.Serve(ctx, listener, driver.List)
+//	code := listing.Command(args, streams) // beside it
 package listing
 
 import (

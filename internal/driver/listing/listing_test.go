@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -35,16 +34,15 @@ func serve(t *testing.T, list listing.List) (csiSocket string) {
 	check(t, err)
 	csiSocket = filepath.Join(dir, "csi.sock")
 	ctx, cancel := context.WithCancel(context.Background())
+	listener, err := socket.Listen(ctx, listing.Socket(csiSocket))
+	check(t, err)
 	ended := make(chan error, 1)
-	go func() { ended <- listing.Serve(ctx, listing.Socket(csiSocket), func() listing.List { return list }) }()
+	go func() { ended <- listing.Serve(ctx, listener, func() listing.List { return list }) }()
 	t.Cleanup(func() {
 		cancel()
 		check(t, <-ended)
 		check(t, os.RemoveAll(dir))
 	})
-	for !socket.Answers(ctx, listing.Socket(csiSocket)) {
-		runtime.Gosched()
-	}
 	return csiSocket
 }
 

@@ -12,8 +12,6 @@ import (
 	"net"
 	"net/http"
 	"time"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 )
 
 const (
@@ -28,12 +26,9 @@ const (
 // ErrNoDriver means that no driver answers.
 var ErrNoDriver = errors.New("no driver answers")
 
-// Serve answers on a socket with what list returns, until ctx ends.
-func Serve(ctx context.Context, at string, list func() List) error {
-	listener, err := socket.Listen(ctx, at)
-	if err != nil {
-		return err
-	}
+// Serve answers on a socket with what list returns, until ctx ends. It closes the
+// listener.
+func Serve(ctx context.Context, listener net.Listener, list func() List) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
