@@ -78,6 +78,17 @@ func (d *Driver) noteDamage(c *config.Config, state *volumeState, is damage, err
 	state.damage = &is
 }
 
+// noteHealed is for a volume that was given a new document. That heals damaged files,
+// but nothing of what is mounted in the place of the volume.
+func (d *Driver) noteHealed(state *volumeState) {
+	state.mu.Lock()
+	damage := state.damage
+	state.mu.Unlock()
+	if damage != nil && d.isMounted(state, damage.target) {
+		state.healthy()
+	}
+}
+
 // leafOf returns the first certificate of a file of them.
 func leafOf(data []byte) (*x509.Certificate, error) {
 	block, _ := pem.Decode(data)

@@ -131,6 +131,7 @@ func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request p
 	moved := *live
 	moved.TargetPath = request.targetPath
 	state.setMetadata(&moved)
+	state.healthy()
 	d.log.Info("mounted again", entryOf(state.id, &moved).fields(time.Since(request.received))...)
 	return nil
 }

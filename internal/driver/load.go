@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,10 +32,8 @@ func (d *Driver) load(c *config.Config) error {
 		d.log.Warn("there is something in the tmpfs that is not the driver's; it is left alone", "names", strays)
 	}
 	began, count := time.Now(), taken{}
-	if len(ids) > 0 {
-		if count.targets, err = d.store.Targets(); err != nil {
-			d.log.Warn("cannot tell which damaged volumes are in pods", "error", err)
-		}
+	if count.targets, err = d.store.Targets(); err != nil {
+		d.log.Warn("cannot tell which damaged volumes are in pods", "error", err)
 	}
 	var group errgroup.Group
 	// To read a key takes a millisecond, and there may be a thousand.
@@ -43,8 +42,9 @@ func (d *Driver) load(c *config.Config) error {
 		group.Go(func() error { d.loadOne(c, id, &count); return nil })
 	}
 	_ = group.Wait()
+	d.loadGone(c, ids, &count)
 	d.lookBeneath()
-	if len(ids) > 0 {
+	if len(ids) > 0 || count.damaged.Load() > 0 {
 		d.log.Info("took over the volumes of an earlier process", "volumes", count.live.Load(), "waiting", count.waiting.Load(),
 			"damaged", count.damaged.Load(), "duration", time.Since(began))
 	}
@@ -72,19 +72,35 @@ func (d *Driver) loadOne(c *config.Config, id string, count *taken) {
 		if err == nil {
 			err = errOnlyPending
 		}
-		d.log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
-			"volume", id, "error", err)
-		count.damaged.Add(1)
-		d.loadDamaged(c, state, count.targets[id], err)
+		d.loadDamaged(c, state, count, err)
 	}
 }
+
+// loadGone notes the volumes that are in pods, and of which there is nothing else.
+func (d *Driver) loadGone(c *config.Config, ids []string, count *taken) {
+	for id := range count.targets {
+		if !slices.Contains(ids, id) {
+			state := d.volumes.acquire(id)
+			d.loadDamaged(c, state, count, errGone)
+			d.volumes.release(state)
+		}
+	}
+}
+
+// errGone means that somebody has removed a volume that is in a pod.
+var errGone = errors.New("its folder was removed from the tmpfs")
 
 // errOnlyPending means that a volume is in a pod, and that nothing is kept of it but
 // a request for its next document.
 var errOnlyPending = errors.New("its metadata are gone")
 
-// loadDamaged notes what is wrong with a volume that is in a pod.
-func (d *Driver) loadDamaged(c *config.Config, state *volumeState, target string, err error) {
+// loadDamaged tells of a volume that cannot be taken over, and notes what is wrong
+// with it if it is in a pod.
+func (d *Driver) loadDamaged(c *config.Config, state *volumeState, count *taken, err error) {
+	target := count.targets[state.id]
+	d.log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
+		"volume", state.id, "target", target, "error", err)
+	count.damaged.Add(1)
 	if target == "" {
 		return
 	}

@@ -105,6 +105,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		return err
 	}
 	d.setLive(c, state, live)
+	state.healthy()
 	f.attempt.succeed()
 	d.dropPending(state, f.document.Request)
 	d.discardOthers(state)

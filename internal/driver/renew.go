@@ -108,6 +108,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error 
 		return err
 	}
 	d.setLive(c, state, &renewed)
+	d.noteHealed(state)
 	f.attempt.succeed()
 	d.log.Info("renewed", entryOf(state.id, &renewed).fields(f.attempt.elapsed())...)
 	d.dropPending(state, f.document.Request)

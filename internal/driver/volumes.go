@@ -168,7 +168,7 @@ func (s *volumeState) metadata() *volume.Metadata {
 func (s *volumeState) setMetadata(live *volume.Metadata) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live, s.damage, s.inherited = live, nil, false
+	s.live, s.inherited = live, false
 	s.failures, s.lastErr = 0, nil
 }
 
@@ -177,7 +177,7 @@ func (s *volumeState) setMetadata(live *volume.Metadata) {
 func (s *volumeState) setDueMetadata(live *volume.Metadata) (failures int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.live, s.damage = live, nil
+	s.live = live
 	s.failures++
 	s.noteError(errDueOnArrival)
 	return s.failures

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -78,7 +79,7 @@ func damages() map[string]damage {
 				os.MkdirAll(filepath.Join(filepath.Dir(dir), "not-a-volume"), 0o700))
 		}, "stray file", false},
 		"directory without its mount": {func(_, target string) error { return volume.Unmount(target) }, "is not mounted", false},
-		"mount without its directory": {func(dir, _ string) error { return os.RemoveAll(dir) }, "", true},
+		"mount without its directory": {func(dir, _ string) error { return os.RemoveAll(dir) }, "its folder was removed", true},
 		"mount that was made and not made read-only": {func(_, target string) error {
 			return unix.Mount("", target, "", unix.MS_REMOUNT|unix.MS_BIND, "")
 		}, "is not mounted", false},
@@ -133,6 +134,7 @@ func TestDamage(t *testing.T) {
 
 	w.startDriver()
 	logged := w.log.String()[started:]
+	listed := w.listByID()
 	w.publish(healthy)
 	if w.generation(healthyTarget) != healthyBefore {
 		t.Error("the volume that is whole was written")
@@ -146,6 +148,14 @@ func TestDamage(t *testing.T) {
 			}
 			if damage.log != "" && !told {
 				t.Errorf("the log does not say %q of volume %s", damage.log, id)
+			}
+			// What the driver has noticed and could not take over is not as it should be until then.
+			want := listing.Published
+			if damage.renews && damage.log != "" {
+				want = listing.Damaged
+			}
+			if v := listed[id]; v.State != want || v.PodUID != string(pods[name].UID) && damage.log != "" {
+				t.Errorf("before it heals, the list has %+v, want it %s", v, want)
 			}
 			w.readSVID(w.publish(pods[name]))
 			if renewed := w.generation(w.publish(pods[name])) != before[name]; renewed != damage.renews {

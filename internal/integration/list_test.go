@@ -16,6 +16,17 @@ import (
 // list asks the driver for its volumes, as the command does, by pod.
 func (w *world) list() map[string]listing.Volume {
 	w.t.Helper()
+	return w.listBy(func(v listing.Volume) string { return v.PodName })
+}
+
+// listByID is list for volumes whose pods' names may not be known.
+func (w *world) listByID() map[string]listing.Volume {
+	w.t.Helper()
+	return w.listBy(func(v listing.Volume) string { return v.VolumeID })
+}
+
+func (w *world) listBy(key func(listing.Volume) string) map[string]listing.Volume {
+	w.t.Helper()
 	list, err := listing.Fetch(w.t.Context(), listing.Socket(w.socket))
 	w.check(err)
 	if list.Node != w.node {
@@ -23,7 +34,7 @@ func (w *world) list() map[string]listing.Volume {
 	}
 	volumes := map[string]listing.Volume{}
 	for _, volume := range list.Volumes {
-		volumes[volume.PodName] = volume
+		volumes[key(volume)] = volume
 	}
 	return volumes
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"strings"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -16,8 +17,11 @@ import (
 // maxRead is how much is read of a file that somebody else may have made, in bytes.
 const maxRead = 64 << 10
 
+// removed is what the mount table has behind the root of a mount that was removed.
+const removed = "//deleted"
+
 // Targets tells where volumes were mounted first, by volume ID, as the mount table has it:
-// also that of a volume whose metadata cannot be read.
+// also that of a volume whose metadata cannot be read, or whose directory was removed.
 func (s *Store) Targets() (map[string]string, error) {
 	if s.plain != nil {
 		return nil, nil
@@ -31,7 +35,7 @@ func (s *Store) Targets() (map[string]string, error) {
 			return true, false
 		}
 		// The root is that of the mount in its file system: "/ID/data".
-		if folder, name := path.Split(m.Root); name == "data" && path.Dir(path.Clean(folder)) == "/" && CheckID(path.Base(folder)) == nil {
+		if folder, name := path.Split(strings.TrimSuffix(m.Root, removed)); name == "data" && path.Dir(path.Clean(folder)) == "/" && CheckID(path.Base(folder)) == nil {
 			// What is mounted of it elsewhere later, such as a subPath, is a container's.
 			if _, known := targets[path.Base(folder)]; !known {
 				targets[path.Base(folder)] = m.Mountpoint
