@@ -128,7 +128,7 @@ func (d *Driver) retryLater(state *volumeState, err error, took time.Duration) {
 	if live == nil {
 		return
 	}
-	wait := min(issuance.Backoff(failures), longestWait(live))
+	wait := issuance.BackoffWithin(failures, longestWait(live))
 	d.log.Error("renewal failed", append(entryOf(state.id, live).failed(err).fields(took),
 		"failures", failures, "retryIn", wait, "error", err)...)
 	d.schedule.ScheduleAfter(state.id, wait)

@@ -52,6 +52,7 @@ func TestAPIServerAwayForLongerThanARenewalInterval(t *testing.T) {
 	proxy.Away()
 	proxy.Inject(attempts.refuse) // away it stays, and what comes is counted
 	w.eventually("every volume was tried several times", func() bool { return attempts.least(len(pods)) >= 4 })
+	w.requireNoHerd(len(pods))
 	for _, pod := range pods {
 		target := w.publish(pod) // the kubelet calls as always
 		if w.generation(target) != before[target] {
@@ -71,6 +72,23 @@ func TestAPIServerAwayForLongerThanARenewalInterval(t *testing.T) {
 	watched()
 	for target := range before {
 		w.readSVID(target)
+	}
+}
+
+// requireNoHerd asserts that renewals which failed are put off by chance: volumes
+// that failed together must not come back together.
+func (w *world) requireNoHerd(volumes int) {
+	w.t.Helper()
+	waits := map[string]int{}
+	all := 0
+	for line := range strings.Lines(w.log.String()) {
+		if _, wait, failed := strings.Cut(line, " retryIn="); failed && strings.Contains(line, `msg="renewal failed"`) {
+			waits[strings.Fields(wait)[0]]++
+			all++
+		}
+	}
+	if all < volumes || len(waits) < all*9/10 {
+		w.t.Errorf("%d renewals that failed, of %d volumes, are put off by %d different times: %v", all, volumes, len(waits), waits)
 	}
 }
 

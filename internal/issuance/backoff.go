@@ -22,10 +22,14 @@ const (
 // (1 for the first): doubling from a second to five minutes, and between half
 // and the whole of that by chance, so that volumes which failed together do not
 // come back together.
-func Backoff(failures int) time.Duration {
-	wait := lastRetry
+func Backoff(failures int) time.Duration { return BackoffWithin(failures, lastRetry) }
+
+// BackoffWithin is [Backoff] that doubles to most, if that is shorter. What has come
+// so far is still between half and the whole of it.
+func BackoffWithin(failures int, most time.Duration) time.Duration {
+	wait := min(lastRetry, most)
 	if shift := max(failures-1, 0); shift < 9 {
-		wait = min(firstRetry<<shift, lastRetry)
+		wait = min(firstRetry<<shift, wait)
 	}
 	return wait/2 + rand.N(wait/2)
 }
@@ -55,7 +59,7 @@ func IsTransient(err error) bool {
 // row, of which err is the last: as [Backoff] says but at most so long, and at
 // least as long as the API server has asked for, with a jitter on top.
 func RetryAfter(err error, failures int, most time.Duration) time.Duration {
-	wait := min(Backoff(failures), most/2+rand.N(most/2))
+	wait := BackoffWithin(failures, most)
 	if seconds, asked := apierrors.SuggestsClientDelay(err); asked && seconds > 0 {
 		least := time.Duration(seconds) * time.Second
 		wait = max(wait, least+rand.N(least/2))

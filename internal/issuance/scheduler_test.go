@@ -251,29 +251,36 @@ func TestBackoff(t *testing.T) {
 	t.Parallel()
 	const most = 5 * time.Minute
 	for _, row := range []struct {
-		failures int
-		whole    time.Duration
+		failures      int
+		within, whole time.Duration
 	}{
-		{-1, time.Second},
-		{0, time.Second},
-		{1, time.Second},
-		{2, 2 * time.Second},
-		{3, 4 * time.Second},
-		{9, 256 * time.Second},
-		{10, most},
-		{64, most},
-		{1 << 40, most},
+		{-1, most, time.Second},
+		{0, most, time.Second},
+		{1, most, time.Second},
+		{2, most, 2 * time.Second},
+		{3, most, 4 * time.Second},
+		{9, most, 256 * time.Second},
+		{10, most, most},
+		{64, most, most},
+		{1 << 40, most, most},
+		{64, time.Hour, most},
+		{2, 3 * time.Second, 2 * time.Second},
+		{3, 3 * time.Second, 3 * time.Second}, // and not all of them after exactly that
+		{64, 3 * time.Second, 3 * time.Second},
 	} {
 		seen := map[time.Duration]bool{}
 		for range 200 {
-			got := issuance.Backoff(row.failures)
+			got := issuance.BackoffWithin(row.failures, row.within)
+			if row.within == most {
+				got = issuance.Backoff(row.failures)
+			}
 			if got < row.whole/2 || got > row.whole {
-				t.Fatalf("Backoff(%d) = %s, want %s to %s", row.failures, got, row.whole/2, row.whole)
+				t.Fatalf("after %d failures, within %s: %s, want %s to %s", row.failures, row.within, got, row.whole/2, row.whole)
 			}
 			seen[got] = true
 		}
-		if len(seen) < 2 {
-			t.Errorf("Backoff(%d) is always the same", row.failures)
+		if len(seen) < 100 {
+			t.Errorf("after %d failures, within %s: %d different waits of 200", row.failures, row.within, len(seen))
 		}
 	}
 }
