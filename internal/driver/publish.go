@@ -161,7 +161,7 @@ func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Meta
 		d.plan(d.config.Current(), state, live)
 		return
 	}
-	wait := issuance.Backoff(state.setDueMetadata(live))
+	wait := issuance.BackoffWithin(state.setDueMetadata(live), longestWait(live))
 	if !isOutdated(d.config.Current(), live, now) {
 		d.reissued(state.id)
 	}

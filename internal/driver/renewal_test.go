@@ -84,3 +84,18 @@ func TestPublishRefusesAnotherPod(t *testing.T) {
 		t.Error("the token of another pod was kept")
 	}
 }
+
+// A document that is due on arrival, again and again, is asked for the more seldom,
+// and never so that a short one has ended long before.
+func TestDueOnArrivalIsTriedAgainInTime(t *testing.T) {
+	t.Parallel()
+	d := newTestDriver(t, nil)
+	state := d.volumes.acquire("csi-1")
+	state.failures = 20
+	now := time.Now()
+	d.setLive(d.config.Current(), state, &volume.Metadata{NotBefore: now.Add(-50 * time.Second), NotAfter: now.Add(10 * time.Second)})
+	due, planned := d.schedule.Due(state.id)
+	if wait := due.Sub(now); !planned || wait < 2*time.Second || wait > 7*time.Second {
+		t.Errorf("it is tried again in %s (planned: %t), want 3 to 6 s, a tenth of its minute at most", wait, planned)
+	}
+}

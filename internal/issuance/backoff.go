@@ -24,14 +24,14 @@ const (
 // come back together.
 func Backoff(failures int) time.Duration { return BackoffWithin(failures, lastRetry) }
 
-// BackoffWithin is [Backoff] that doubles to most, if that is shorter. What has come
-// so far is still between half and the whole of it.
+// BackoffWithin is [Backoff] that doubles to most at most. What is there by then is
+// still put between half and the whole of it by chance.
 func BackoffWithin(failures int, most time.Duration) time.Duration {
 	wait := min(lastRetry, most)
 	if shift := max(failures-1, 0); shift < 9 {
 		wait = min(firstRetry<<shift, wait)
 	}
-	return wait/2 + rand.N(wait/2)
+	return wait/2 + rand.N(max(wait/2, 1))
 }
 
 // IsTransient reports whether an error of [Requester.Issue] says that the API
