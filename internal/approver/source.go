@@ -27,9 +27,9 @@ type source struct {
 	log      *slog.Logger
 
 	mu sync.Mutex
-	// failure is why the watch does not work now, or nil, and since when.
-	failure error
-	since   time.Time
+	// health is whether the watch works, or why not, and since is since when it does not.
+	health listwatch.Health
+	since  time.Time
 	// unselected is set when the API server has refused to select.
 	unselected bool
 }
@@ -85,22 +85,21 @@ func unselected(options metav1.ListOptions) metav1.ListOptions {
 
 // note remembers the outcome for [Approver.Ready], and logs it when it is
 // another than before.
-func (s *source) note(ctx context.Context, err error) {
-	if ctx.Err() != nil || err != nil && !listwatch.IsFailure(err) {
+func (s *source) note(ctx context.Context, call listwatch.Call, err error) {
+	if ctx.Err() != nil {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.failure
-	s.failure = explainWatch(err)
+	before := s.health.Err()
 	if before == nil {
 		s.since = time.Now()
 	}
-	switch {
-	case s.failure == nil && before != nil:
+	switch news := s.health.Note(call, err); {
+	case news:
+		s.log.Error("CertificateRequests cannot be watched; it is tried again until it works", "issuer", s.view.scope.String(), "error", explainWatch(err))
+	case before != nil && s.health.Err() == nil:
 		s.log.Info("CertificateRequests are watched again", "issuer", s.view.scope.String())
-	case s.failure != nil && (before == nil || before.Error() != s.failure.Error()):
-		s.log.Error("CertificateRequests cannot be watched; it is tried again until it works", "issuer", s.view.scope.String(), "error", s.failure)
 	}
 }
 
@@ -123,11 +122,11 @@ const longFailure = time.Minute
 func (s *source) ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.view.hasSynced() && (s.failure == nil || time.Since(s.since) < longFailure):
+	switch failure := s.health.Err(); {
+	case s.view.hasSynced() && (failure == nil || time.Since(s.since) < longFailure):
 		return nil
-	case s.failure != nil:
-		return s.failure
+	case failure != nil:
+		return explainWatch(failure)
 	default:
 		return errNotSynced
 	}

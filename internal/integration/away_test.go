@@ -45,14 +45,14 @@ func TestAPIServerAwayForLongerThanARenewalInterval(t *testing.T) {
 		before[w.publish(pod)] = ""
 		pods = append(pods, pod)
 	}
-	for target := range before {
-		before[target] = w.generation(target)
-	}
 	attempts := &attempts{}
 	proxy.Away()
 	proxy.Inject(attempts.refuse) // away it stays, and what comes is counted
 	w.eventually("every volume was tried several times", func() bool { return attempts.least(len(pods)) >= 4 })
 	w.requireNoHerd(len(pods))
+	for target := range before { // nothing that was under way is on its way any more
+		before[target] = w.generation(target)
+	}
 	for _, pod := range pods {
 		target := w.publish(pod) // the kubelet calls as always
 		if w.generation(target) != before[target] {

@@ -56,7 +56,14 @@ type Progress struct {
 	// Step, unless nil, is called with each stage that is reached.
 	Step func(Stage)
 
-	current atomic.Pointer[Error]
+	current atomic.Pointer[step]
+}
+
+// step is a stage that was reached, and what is waited for there at any moment.
+type step struct {
+	request    types.NamespacedName
+	stage      Stage
+	waitingFor func() error
 }
 
 // Err returns the present stage as an error whose cause is err with what is
@@ -66,14 +73,19 @@ func (p *Progress) Err(err error) error {
 	if now == nil {
 		return err
 	}
-	if now.Err != nil {
-		err = fmt.Errorf("%w (%w)", now.Err, err)
+	if waiting := now.waitingFor(); waiting != nil {
+		err = fmt.Errorf("%w (%w)", waiting, err)
 	}
-	return &Error{Request: now.Request, Stage: now.Stage, Err: err}
+	return &Error{Request: now.request, Stage: now.stage, Err: err}
 }
 
 func (p *Progress) set(request types.NamespacedName, stage Stage, waitingFor error) {
-	p.current.Store(&Error{request, stage, waitingFor})
+	p.follow(request, stage, func() error { return waitingFor })
+}
+
+// follow is set where what is waited for is another from one moment to the next.
+func (p *Progress) follow(request types.NamespacedName, stage Stage, waitingFor func() error) {
+	p.current.Store(&step{request, stage, waitingFor})
 	if p.Step != nil {
 		p.Step(stage)
 	}
@@ -84,7 +96,7 @@ func (p *Progress) set(request types.NamespacedName, stage Stage, waitingFor err
 func (p *Progress) Retrying(err error) {
 	var issue *Error
 	if errors.As(err, &issue) {
-		p.current.Store(&Error{issue.Request, issue.Stage, issue.Err})
+		p.current.Store(&step{issue.Request, issue.Stage, func() error { return issue.Err }})
 	}
 }
 
@@ -97,7 +109,7 @@ func (p *Progress) Retrying(err error) {
 // The request stays when ctx ends. Whoever does not want to go on with it has to
 // delete it.
 func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, progress *Progress) (*Document, error) {
-	progress.set(types.NamespacedName{}, StagePrepare, r.Ready())
+	progress.follow(types.NamespacedName{}, StagePrepare, r.Ready)
 	if err := r.tracker.waitForSync(ctx); err != nil {
 		return nil, &Error{Stage: StagePrepare, Err: err}
 	}

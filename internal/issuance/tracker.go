@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"sync"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -43,8 +42,8 @@ type tracker struct {
 
 	mu      sync.Mutex
 	waiters map[types.NamespacedName]chan event
-	// failure is why the API server does not tell now, or nil.
-	failure error
+	// health is whether the API server tells, or why not.
+	health listwatch.Health
 }
 
 // event is the state of a request after a change.
@@ -93,30 +92,19 @@ func (t *tracker) source(namespace string, choose func(*metav1.ListOptions)) lis
 
 // note remembers why the API server does not tell, and logs it when it is
 // something else than before.
-func (t *tracker) note(ctx context.Context, err error) {
-	if ctx.Err() != nil || err != nil && !listwatch.IsFailure(err) {
+func (t *tracker) note(ctx context.Context, call listwatch.Call, err error) {
+	if ctx.Err() != nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	before := t.failure
-	t.failure = err
-	switch {
-	case err == nil && before != nil:
-		t.log.Info("the node's CertificateRequests are watched again")
-	case err != nil && (before == nil || withoutURL(before) != withoutURL(err)):
+	before := t.health.Err()
+	switch news := t.health.Note(call, err); {
+	case news:
 		t.log.Error("the node's CertificateRequests cannot be watched; it is tried again until it works", "error", err)
+	case before != nil && t.health.Err() == nil:
+		t.log.Info("the node's CertificateRequests are watched again")
 	}
-}
-
-// withoutURL is the text of an error, which is the same for each request that is
-// watched.
-func withoutURL(err error) string {
-	var call *url.Error
-	if errors.As(err, &call) {
-		err = call.Err
-	}
-	return err.Error()
 }
 
 // ready returns nil when what is there is known, or why it is not.
@@ -128,8 +116,8 @@ func (t *tracker) ready() error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.failure != nil {
-		return fmt.Errorf("%w: %w", errNotSynced, t.failure)
+	if err := t.health.Err(); err != nil {
+		return fmt.Errorf("%w: %w", errNotSynced, err)
 	}
 	return errNotSynced
 }

@@ -39,8 +39,8 @@ var ErrNoAnswer = errors.New("the API server, or what is in front of it, ends co
 type Source struct {
 	List  func(context.Context, metav1.ListOptions) (runtime.Object, error)
 	Watch func(context.Context, metav1.ListOptions) (watch.Interface, error)
-	// Note is told the outcome of each call, nil among them.
-	Note func(context.Context, error)
+	// Note is told the outcome of each call, nil among them; see [Health].
+	Note func(context.Context, Call, error)
 }
 
 // Run keeps a store up to date, until ctx ends. The example is an object of the
@@ -125,11 +125,11 @@ func patience() wait.DelayFunc {
 func (s Source) Insisting() Source { return Source{List: s.list, Watch: s.watch, Note: s.Note} }
 
 func (s Source) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	return ask(ctx, s, options, s.List)
+	return ask(ctx, s, Listing, options, s.List)
 }
 
 func (s Source) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	return ask(ctx, s, options, func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	return ask(ctx, s, Watching, options, func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 		w, err := s.Watch(ctx, options)
 		if err == nil && reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()) {
 			// client-go makes one up when connections end without an answer.
@@ -139,10 +139,10 @@ func (s Source) watch(ctx context.Context, options metav1.ListOptions) (watch.In
 	})
 }
 
-func ask[T any](ctx context.Context, s Source, options metav1.ListOptions, call func(context.Context, metav1.ListOptions) (T, error)) (answer T, err error) {
+func ask[T any](ctx context.Context, s Source, name Call, options metav1.ListOptions, call func(context.Context, metav1.ListOptions) (T, error)) (answer T, err error) {
 	_ = patience().Until(ctx, true, true, func(ctx context.Context) (done bool, _ error) {
 		answer, err = call(ctx, options)
-		s.Note(ctx, err)
+		s.Note(ctx, name, err)
 		return err == nil || !IsPassing(err), nil
 	})
 	return answer, err
