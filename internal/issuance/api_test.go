@@ -6,6 +6,7 @@ package issuance
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -33,6 +34,10 @@ type api struct {
 	// watch is to tell of it. If it returns a status, creation fails with that.
 	created func(a *api, request *cmapi.CertificateRequest) *metav1.Status
 
+	// swallows, unless nil, tells of calls that get no answer, for as long as the
+	// connection lives.
+	swallows func(*http.Request) bool
+
 	events chan change
 
 	mu      sync.Mutex
@@ -57,6 +62,11 @@ func newAPI(t *testing.T, created func(*api, *cmapi.CertificateRequest) *metav1.
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
+	if a.swallows != nil && a.swallows(r) {
+		_, _ = io.Copy(io.Discard, r.Body) // else nobody hears that the connection ends
+		<-r.Context().Done()
+		return
+	}
 	switch r.Method {
 	case http.MethodGet:
 		if name := path.Base(r.URL.Path); name != "certificaterequests" {

@@ -14,6 +14,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
 
 // errNotSeen is what a request waits for before the watch has shown it.
@@ -25,6 +27,10 @@ var errNotSeen = errors.New("the API server has not shown it yet")
 // tells of every change, but for two cases: a request that was created and deleted
 // while the watch was broken, and one whose labels somebody took away.
 const longestSilence = 4 * time.Minute
+
+// quickLook is how long at most a request is looked at directly, for the watch may
+// tell meanwhile.
+const quickLook = 10 * time.Second
 
 // await follows a request until it is signed, and tells progress on the way. The
 // latest event is what is known of it already, if anything.
@@ -48,7 +54,7 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest
 		}
 		if latest.request == nil && !latest.deleted {
 			var err error
-			if latest, err = r.look(ctx, name); err != nil {
+			if latest, err = r.look(ctx, min(quickLook, r.callLimit), name); err != nil {
 				continue // the watch may still tell
 			}
 		}
@@ -69,8 +75,12 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest
 }
 
 // look asks the API server for the state of a request.
-func (r *Requester) look(ctx context.Context, name types.NamespacedName) (event, error) {
-	request, err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+func (r *Requester) look(ctx context.Context, limit time.Duration, name types.NamespacedName) (latest event, err error) {
+	var request *cmapi.CertificateRequest
+	err = listwatch.Within(ctx, limit, func(ctx context.Context) (err error) {
+		request, err = r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+		return err
+	})
 	switch {
 	case apierrors.IsNotFound(err):
 		return event{deleted: true}, r.tracker.forget(name)
@@ -88,7 +98,9 @@ func (r *Requester) Delete(ctx context.Context, requests []types.NamespacedName)
 		if r.tracker.leaves(name) {
 			continue
 		}
-		err := r.client.CertmanagerV1().CertificateRequests(name.Namespace).Delete(ctx, name.Name, metav1.DeleteOptions{})
+		err := listwatch.Within(ctx, r.callLimit, func(ctx context.Context) error {
+			return r.client.CertmanagerV1().CertificateRequests(name.Namespace).Delete(ctx, name.Name, metav1.DeleteOptions{})
+		})
 		if err == nil || apierrors.IsNotFound(err) {
 			err = r.tracker.forget(name)
 		}

@@ -62,6 +62,7 @@ func (t *tracker) learn(request *cmapi.CertificateRequest) error {
 
 // forget drops a request that has just been deleted, where no watch would tell.
 func (t *tracker) forget(name types.NamespacedName) error {
+	t.unseen.drop(name)
 	if t.scope != WatchRequest {
 		return nil
 	}

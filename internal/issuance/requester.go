@@ -10,12 +10,15 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
 
 // Requester makes documents. Make one with [NewRequester]; it is safe for use
@@ -24,6 +27,8 @@ type Requester struct {
 	base    *rest.Config
 	client  cmclient.Interface
 	tracker *tracker
+	// callLimit is after how long without an answer a call of the API is given up.
+	callLimit time.Duration
 }
 
 // NewRequester returns a Requester for the driver of one node, which learns by
@@ -36,7 +41,9 @@ func NewRequester(config *rest.Config, owner Owner, scope WatchScope, log *slog.
 	if err != nil {
 		return nil, fmt.Errorf("building the cert-manager client: %w", err)
 	}
-	return &Requester{base: config, client: client, tracker: newTracker(client.CertmanagerV1(), scope, owner, log)}, nil
+	return &Requester{
+		base: config, client: client, tracker: newTracker(client.CertmanagerV1(), scope, owner, log), callLimit: listwatch.LongestCall,
+	}, nil
 }
 
 // Start begins to watch the node's requests until ctx ends. It does not wait:
@@ -133,7 +140,8 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 }
 
 // clear deletes the volume's other requests that are still open, of which there
-// may be one if a process was killed in a bad moment. A volume never has two.
+// may be one if a process was killed in a bad moment, or if the volume was unpublished
+// just now. A volume never has two.
 func (r *Requester) clear(ctx context.Context, order Order, keep types.NamespacedName, progress *Progress) error {
 	for _, name := range r.tracker.openOf(order.Pod.ServiceAccount.Namespace(), order.VolumeID) {
 		if name == keep {
@@ -161,13 +169,16 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	if err != nil {
 		return nil, &Error{name, StageCreate, err}
 	}
+	r.tracker.unseen.add(name, order.VolumeID)
 	// Without the retries of client-go, of which nobody would hear the reason. What
 	// comes back is what was sent; what becomes of it comes by the watch.
-	err = client.CertmanagerV1().RESTClient().Post().Namespace(name.Namespace).Resource("certificaterequests").
-		Body(order.certificateRequest(pending)).MaxRetries(0).Do(ctx).Error()
+	err = listwatch.Within(ctx, r.callLimit, func(ctx context.Context) error {
+		return client.CertmanagerV1().RESTClient().Post().Namespace(name.Namespace).Resource("certificaterequests").
+			Body(order.certificateRequest(pending)).MaxRetries(0).Do(ctx).Error()
+	})
 	if apierrors.IsAlreadyExists(err) { // the answer to its creation was lost
 		var latest event
-		switch latest, err = r.look(ctx, name); {
+		switch latest, err = r.look(ctx, r.callLimit, name); {
 		case latest.request != nil:
 			return r.goOn(ctx, pending, latest.request, events, progress)
 		case err == nil:
@@ -175,7 +186,11 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 		}
 	}
 	if err != nil {
-		return nil, &Error{name, StageCreate, because(ctx, err)}
+		err = &Error{name, StageCreate, because(ctx, err)}
+		if ctx.Err() == nil && !IsTransient(err) { // it was not made
+			r.tracker.unseen.drop(name)
+		}
+		return nil, err
 	}
 	return r.await(ctx, name, event{}, events, progress)
 }
@@ -196,7 +211,7 @@ func (r *Requester) present(ctx context.Context, name types.NamespacedName) (*cm
 	if !r.tracker.knows(name) {
 		return nil, nil
 	}
-	latest, err := r.look(ctx, name)
+	latest, err := r.look(ctx, r.callLimit, name)
 	return latest.request, err
 }
 

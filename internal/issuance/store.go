@@ -76,6 +76,7 @@ func (t *tracker) take(obj any, deleted bool) error {
 	if err != nil {
 		return err
 	}
+	t.unseen.drop(name)
 	t.deliver(name, event{request, deleted})
 	if !before && !deleted && t.onNew != nil {
 		t.onNew(name, label)

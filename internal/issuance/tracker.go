@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
@@ -37,6 +38,8 @@ type tracker struct {
 	onNew func(name types.NamespacedName, volumeLabel string)
 	// known are the requests that there are, in their short form.
 	known cache.Indexer
+	// unseen are requests that may be there and are not known.
+	unseen unseen
 	// synced is closed when the API server has told what is there.
 	synced chan struct{}
 
@@ -197,12 +200,13 @@ func (t *tracker) ofVolume(id string) (requests []*knownRequest) {
 	return requests
 }
 
-// openOf returns the requests of a volume that are open, as far as the watch knows:
-// those in the namespace of its pod, for others may say that they are for any volume.
+// openOf returns the requests of a volume that are open, or may be: those in the
+// namespace of its pod, for others may say that they are for any volume.
 func (t *tracker) openOf(namespace, id string) (open []types.NamespacedName) {
+	open = t.unseen.ofVolume(namespace, id) // first, for one that is seen meanwhile is in what follows
 	for _, request := range t.ofVolume(id) {
-		if request.open && request.Namespace == namespace {
-			open = append(open, nameOf(request))
+		if name := nameOf(request); request.open && name.Namespace == namespace && !slices.Contains(open, name) {
+			open = append(open, name)
 		}
 	}
 	return open

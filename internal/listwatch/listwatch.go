@@ -11,7 +11,6 @@ package listwatch
 import (
 	"context"
 	"errors"
-	"reflect"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -125,18 +124,17 @@ func patience() wait.DelayFunc {
 func (s Source) Insisting() Source { return Source{List: s.list, Watch: s.watch, Note: s.Note} }
 
 func (s Source) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	return ask(ctx, s, Listing, options, s.List)
+	return ask(ctx, s, Listing, options, func(ctx context.Context, options metav1.ListOptions) (list runtime.Object, err error) {
+		err = Within(ctx, LongestCall, func(ctx context.Context) (err error) {
+			list, err = s.List(ctx, options)
+			return err
+		})
+		return list, err
+	})
 }
 
 func (s Source) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	return ask(ctx, s, Watching, options, func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-		w, err := s.Watch(ctx, options)
-		if err == nil && reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()) {
-			// client-go makes one up when connections end without an answer.
-			return nil, ErrNoAnswer
-		}
-		return w, err
-	})
+	return ask(ctx, s, Watching, options, s.begin)
 }
 
 func ask[T any](ctx context.Context, s Source, name Call, options metav1.ListOptions, call func(context.Context, metav1.ListOptions) (T, error)) (answer T, err error) {
