@@ -140,12 +140,14 @@ func TestRenewalsReachPodsAfterTheContainerWasReplaced(t *testing.T) {
 			target := w.publish(pod)
 			w.readSVID(target) // on the host
 			inPod := w.bindIntoPod(target)
+			w.requireReadOnly(target, inPod)
 			for round := range 2 {
 				before := w.generation(inPod)
 				first.kill()
 				w.readSVID(inPod)
 				first = w.startContainer(bin, "shared", append(folders, readOnly...)...)
 				w.publish(pod)
+				first.requireTakenOver()
 				w.eventually(fmt.Sprintf("renewal %d reaches the pod", round+1), func() bool { return w.generation(inPod) != before })
 				w.readSVID(inPod)
 			}

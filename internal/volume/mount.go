@@ -30,18 +30,8 @@ func (s *Store) Mount(id, target string) error {
 			return fmt.Errorf("making the target path: %w", err)
 		}
 		s.step("target path made")
-		if err := unix.Mount(s.DataPath(id), target, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("mounting volume %s at %s: %w", id, target, err)
-		}
-		s.step("volume mounted")
 	}
-	// The kernel takes the flags of a bind mount in a second step only.
-	const flags = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("", target, "", flags, ""); err != nil {
-		return fmt.Errorf("making volume %s read-only at %s: %w", id, target, err)
-	}
-	s.step("mount made read-only")
-	return nil
+	return s.attach(id, target, there)
 }
 
 // Mounted reports whether the volume's directory is what is mounted, read-only,
@@ -52,8 +42,7 @@ func (s *Store) Mounted(id, target string) (bool, error) {
 }
 
 // seenAt reports whether the volume's directory is at target, and whether it is
-// read-only there. It is not where a process was killed over the mount: that is
-// made first, and made read-only after.
+// read-only there; see [Store.attach] for when it is not.
 func (s *Store) seenAt(id, target string) (there, readOnly bool, err error) {
 	if err := CheckID(id); err != nil {
 		return false, false, err

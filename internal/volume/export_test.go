@@ -1,0 +1,7 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package volume
+
+// InTwoSteps has mounts made as on kernels before 5.12.
+func InTwoSteps() Setting { return func(s *Store) { s.inTwoSteps = true } }
