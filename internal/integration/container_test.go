@@ -143,11 +143,10 @@ func TestRenewalsReachPodsAfterTheContainerWasReplaced(t *testing.T) {
 			w.requireReadOnly(target, inPod)
 			for round := range 2 {
 				before := w.generation(inPod)
-				first.kill()
+				first.endWell()
 				w.readSVID(inPod)
 				first = w.startContainer(bin, "shared", append(folders, readOnly...)...)
 				w.publish(pod)
-				first.requireTakenOver()
 				w.eventually(fmt.Sprintf("renewal %d reaches the pod", round+1), func() bool { return w.generation(inPod) != before })
 				w.readSVID(inPod)
 			}
@@ -155,6 +154,7 @@ func TestRenewalsReachPodsAfterTheContainerWasReplaced(t *testing.T) {
 			w.check(unix.Unmount(inPod, 0))
 			w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 			w.requireNothingLeft(pod)
+			first.endWell()
 			if strings.Contains(first.log.String(), "not shared") {
 				t.Errorf("the driver warns: %s", first.log)
 			}
