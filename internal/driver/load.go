@@ -129,13 +129,7 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 		d.store.Tidy(state.id)
 		d.findBundle(state.id, live)
 		state.inherit(live)
-		switch mounted, err := d.store.Mounted(state.id, live.TargetPath); {
-		case mounted:
-			_ = d.occupied.take(live.TargetPath, state.id) // nothing else can be mounted on top
-		case err == nil:
-			d.log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again",
-				"volume", state.id, "pod", live.Pod(), "target", live.TargetPath)
-		}
+		d.takeTarget(state, live)
 		return live, nil
 	}
 	if pending != nil {
@@ -146,6 +140,24 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 		}
 	}
 	return nil, err
+}
+
+// takeTarget notes that a volume of an earlier process is where it was published, if
+// it is.
+func (d *Driver) takeTarget(state *volumeState, live *volume.Metadata) {
+	mounted, err := d.store.Mounted(state.id, live.TargetPath)
+	if err != nil {
+		return
+	}
+	about := []any{"volume", state.id, "pod", live.Pod(), "target", live.TargetPath}
+	if !mounted {
+		if at, err := d.store.At(state.id, live.TargetPath); err != nil || !at.Own {
+			d.log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again", about...)
+			return
+		}
+		d.log.Warn("a volume of an earlier process is not mounted read-only; it is when the kubelet publishes it again", about...)
+	}
+	_ = d.occupied.take(live.TargetPath, state.id) // nothing else can be mounted on top
 }
 
 // completeMetadata is for a volume whose process was killed after it had put a

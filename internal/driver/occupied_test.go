@@ -7,9 +7,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -39,6 +41,23 @@ func TestATargetIsOfOneVolume(t *testing.T) {
 	o.free("1")
 	if o.volume("/a") != "2" || o.volume("/b") != "" {
 		t.Errorf("after all the targets are %v", o.by)
+	}
+}
+
+// A volume whose mount is not read-only yet, as an earlier version has left it, is at its
+// target all the same.
+func TestVolumeThatIsNotReadOnlyHasItsTarget(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.publish(t, time.Now(), time.Now().Add(time.Hour))
+	check(t, unix.Mount("", n.target, "", unix.MS_REMOUNT|unix.MS_BIND, ""))
+	d, log, err := n.start(t)
+	check(t, err)
+	if by := d.occupied.volume(n.target); by != testVolume {
+		t.Errorf("at the target is %q", by)
+	}
+	if !strings.Contains(log.String(), "is not mounted read-only") {
+		t.Errorf("the log says %s", log)
 	}
 }
 

@@ -140,9 +140,10 @@ func TestRenewalsReachPodsAfterTheContainerWasReplaced(t *testing.T) {
 			target := w.publish(pod)
 			w.readSVID(target) // on the host
 			inPod := w.bindIntoPod(target)
+			w.requireReadOnly(target, inPod)
 			for round := range 2 {
 				before := w.generation(inPod)
-				first.kill()
+				first.endWell()
 				w.readSVID(inPod)
 				first = w.startContainer(bin, "shared", append(folders, readOnly...)...)
 				w.publish(pod)
@@ -153,6 +154,7 @@ func TestRenewalsReachPodsAfterTheContainerWasReplaced(t *testing.T) {
 			w.check(unix.Unmount(inPod, 0))
 			w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 			w.requireNothingLeft(pod)
+			first.endWell()
 			if strings.Contains(first.log.String(), "not shared") {
 				t.Errorf("the driver warns: %s", first.log)
 			}

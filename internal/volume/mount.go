@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,6 +15,11 @@ import (
 // made if need be. Mounting a volume where it is already does nothing.
 func (s *Store) Mount(id, target string) error {
 	there, readOnly, err := s.seenAt(id, target)
+	if err == nil && !there && s.plain == nil {
+		if err = dropDead(target); err == nil { // the volume may have been beneath
+			there, readOnly, err = s.seenAt(id, target)
+		}
+	}
 	if err != nil || there && readOnly {
 		return err
 	}
@@ -23,25 +27,12 @@ func (s *Store) Mount(id, target string) error {
 		return s.plain.mount(id, target)
 	}
 	if !there {
-		if err := dropDead(target); err != nil {
-			return err
-		}
 		if err := os.MkdirAll(target, 0o750); err != nil {
 			return fmt.Errorf("making the target path: %w", err)
 		}
 		s.step("target path made")
-		if err := unix.Mount(s.DataPath(id), target, "", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("mounting volume %s at %s: %w", id, target, err)
-		}
-		s.step("volume mounted")
 	}
-	// The kernel takes the flags of a bind mount in a second step only.
-	const flags = unix.MS_BIND | unix.MS_REMOUNT | unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	if err := unix.Mount("", target, "", flags, ""); err != nil {
-		return fmt.Errorf("making volume %s read-only at %s: %w", id, target, err)
-	}
-	s.step("mount made read-only")
-	return nil
+	return s.attach(id, target, there)
 }
 
 // Mounted reports whether the volume's directory is what is mounted, read-only,
@@ -52,8 +43,7 @@ func (s *Store) Mounted(id, target string) (bool, error) {
 }
 
 // seenAt reports whether the volume's directory is at target, and whether it is
-// read-only there. It is not where a process was killed over the mount: that is
-// made first, and made read-only after.
+// read-only there; see [Store.attach] for when it is not.
 func (s *Store) seenAt(id, target string) (there, readOnly bool, err error) {
 	if err := CheckID(id); err != nil {
 		return false, false, err
@@ -66,7 +56,10 @@ func (s *Store) seenAt(id, target string) (there, readOnly bool, err error) {
 	if err := unix.Stat(s.DataPath(id), &here); err != nil {
 		return false, false, ignoreMissing(err)
 	}
-	if err := unix.Stat(target, &seen); err != nil {
+	switch err := unix.Stat(target, &seen); {
+	case isDead(err):
+		return false, false, nil // whatever it is, the volume's file system is alive
+	case err != nil:
 		return false, false, ignoreMissing(err)
 	}
 	if here.Dev != seen.Dev || here.Ino != seen.Ino {
@@ -79,32 +72,20 @@ func (s *Store) seenAt(id, target string) (there, readOnly bool, err error) {
 	return true, fs.Flags&unix.ST_RDONLY != 0, nil
 }
 
-// dropDead unmounts a directory that was deleted under its mount. Nothing is left
-// in it, and nothing can be mounted over it.
-func dropDead(target string) error {
-	var seen unix.Stat_t
-	for unix.Stat(target, &seen) == nil && seen.Nlink == 0 {
-		if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW|unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("unmounting %s, whose volume was deleted: %w", target, err)
-		}
-	}
-	return nil
-}
-
 // Unmount removes whatever is mounted at target, and the directory itself. A
 // target that is not mounted, not a directory, or not there at all, is not an
 // error.
 func Unmount(target string) error {
 	for {
-		mounted, err := mountinfo.Mounted(target)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("looking at %s: %w", target, err)
+		_, mounted, err := mountAt(target)
+		if err != nil {
+			return err
 		}
 		if !mounted {
 			break
 		}
-		if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("unmounting %s: %w", target, err)
+		if err := unmountTop(target); err != nil {
+			return err
 		}
 	}
 	return removeTarget(target)

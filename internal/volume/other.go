@@ -5,7 +5,6 @@ package volume
 
 import (
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -26,11 +25,8 @@ func (s *Store) Others(targets map[string]string) (map[string]string, error) {
 	}
 	ids := map[string]string{} // by the path as the mount table has it
 	for id, target := range targets {
-		if mounted, err := mountinfo.Mounted(target); err == nil && !mounted {
-			continue
-		}
-		if resolved, err := filepath.EvalSymlinks(target); err == nil {
-			ids[resolved] = id
+		if path, mounted, err := mountAt(target); mounted || err != nil {
+			ids[path] = id
 		}
 	}
 	if len(ids) == 0 {

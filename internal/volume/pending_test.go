@@ -10,8 +10,6 @@ import (
 	"slices"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -115,22 +113,6 @@ func TestWriteHealsWhatIsInItsPlace(t *testing.T) {
 	}
 }
 
-// A process that was killed between making a mount and making it read-only.
-func TestHalfMadeMountIsCompleted(t *testing.T) {
-	t.Parallel()
-	store := open(t)
-	check(t, store.Write(id, generation(1), volume.Metadata{}))
-	path := target(t, "mount")
-	check(t, os.MkdirAll(path, 0o750))
-	check(t, unix.Mount(store.DataPath(id), path, "", unix.MS_BIND, ""))
-	mustBeMounted(t, store, path, false)
-	check(t, store.Mount(id, path))
-	mustBeMounted(t, store, path, true)
-	if n := len(mountsAt(t, path)); n != 1 {
-		t.Errorf("%d mounts, want 1", n)
-	}
-}
-
 func TestStepsAreTold(t *testing.T) {
 	t.Parallel()
 	requireRoot(t)
@@ -144,7 +126,7 @@ func TestStepsAreTold(t *testing.T) {
 	want := []string{
 		"tmpfs mounted", "pending request written", "volume directory made", "generation made", "file written",
 		"next link made", "files swapped", "file name made", "metadata written",
-		"target path made", "volume mounted", "mount made read-only",
+		"target path made", "volume mounted",
 	}
 	if !slices.Equal(steps, want) {
 		t.Errorf("got %q, want %q", steps, want)

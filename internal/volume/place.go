@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,20 +27,16 @@ func (s *Store) At(id, target string) (Place, error) {
 		return Place{}, err
 	}
 	var place Place
-	if _, err := os.Lstat(target); err == nil {
-		place.Exists = true
+	place.Own, _, _ = s.seenAt(id, target)
+	if place.Mounted = place.Own; s.plain == nil {
+		var err error
+		if _, place.Mounted, err = mountAt(target); err != nil {
+			return Place{}, err
+		}
 	}
 	// Of a mount whose file system is dead nothing can be said but that it is there.
-	place.Own, _, _ = s.seenAt(id, target)
-	if s.plain != nil {
-		place.Mounted = place.Own
-		return place, nil
-	}
-	mounted, err := mountinfo.Mounted(target)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return Place{}, fmt.Errorf("looking at %s: %w", target, err)
-	}
-	place.Mounted = mounted
+	_, err := os.Lstat(target)
+	place.Exists = err == nil || place.Mounted
 	return place, nil
 }
 
@@ -59,8 +54,8 @@ func (s *Store) Withdraw(id, target string, before Place) error {
 		}
 		if s.plain != nil {
 			s.plain.unmount(target)
-		} else if err := unix.Unmount(target, unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("unmounting %s: %w", target, err)
+		} else if err := unmountTop(target); err != nil {
+			return err
 		}
 	}
 	if before.Exists || before.Mounted {

@@ -55,6 +55,8 @@ type Store struct {
 	size int64
 	// step is told what has just been done.
 	step func(name string)
+	// inTwoSteps is whether mounts are made as on older kernels, which a test can ask for.
+	inTwoSteps bool
 	// readers is for how long files stay after they were replaced.
 	readers time.Duration
 
