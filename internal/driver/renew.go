@@ -99,6 +99,8 @@ func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error 
 	live := state.metadata()
 	if live == nil {
 		f.attempt.fail(errNotLive)
+		// If it was made when the volume was gone, nobody else knows of it.
+		d.letGo(state, f.document.Request)
 		return errNotLive
 	}
 	renewed := *live

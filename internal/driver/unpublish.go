@@ -13,7 +13,7 @@ import (
 func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 	state := d.volumes.acquire(id)
 	defer d.volumes.release(state)
-	state.leave(true)
+	state.leave()
 	// Whoever waits for a document under the lock ends, and lets go of it.
 	state.abandon()
 	if err := state.lock(ctx); err != nil {
@@ -21,18 +21,15 @@ func (d *Driver) unpublish(ctx context.Context, id, target string) error {
 		return err
 	}
 	defer state.unlock()
-	err := d.destroy(ctx, state, target)
-	if err != nil {
-		d.stay(state)
-	}
-	return err
+	defer d.stay(state)
+	return d.destroy(ctx, state, target)
 }
 
-// stay is for a volume that could not be unpublished: as long as it is live, it is
-// renewed, until the kubelet tries again.
+// stay ends a call to unpublish a volume. One that is live all the same is renewed,
+// until the kubelet tries again; while there is another call, that is left to it, for
+// it may be about to destroy the volume.
 func (d *Driver) stay(state *volumeState) {
-	state.leave(false)
-	if live := state.metadata(); live != nil {
+	if live := state.stay(); live != nil {
 		d.plan(d.config.Current(), state, live)
 	}
 }
@@ -103,11 +100,24 @@ func wait(ctx context.Context, closed <-chan struct{}) error {
 	}
 }
 
-// leave notes whether the volume is being unpublished.
-func (s *volumeState) leave(leaving bool) {
+// leave notes that a call to unpublish the volume has begun.
+func (s *volumeState) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leaving = leaving
+	s.leavers++
+	s.leaving = true
+}
+
+// stay notes that such a call has ended, and returns what is live if it was the last.
+func (s *volumeState) stay() *volume.Metadata {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leavers--
+	s.leaving = s.leavers > 0
+	if s.leaving {
+		return nil
+	}
+	return s.live
 }
 
 // forget drops what is known of a volume that is gone.
@@ -116,5 +126,5 @@ func (s *volumeState) forget() {
 	defer s.mu.Unlock()
 	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy = nil, podToken{}, false, 0, nil, noRequest, ""
 	s.damage = nil
-	s.leaving, s.inherited = false, false
+	s.inherited = false
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -54,11 +55,11 @@ func TestRenewalOfAVolumeThatIsGone(t *testing.T) {
 func TestRenewalOfAVolumeThatIsLeaving(t *testing.T) {
 	t.Parallel()
 	_, d, state, token := liveVolume(t, -time.Minute)
-	state.leave(true)
+	state.leave()
 	if f := d.flight(state, d.order(d.config.Current(), testVolume, token), ofLive, time.Now()); f != nil {
 		t.Error("a request was begun")
 	}
-	state.leave(false)
+	d.stay(state)
 	if f := d.flight(state, d.order(d.config.Current(), testVolume, token), ofLive, time.Now()); f == nil {
 		t.Error("no request was begun for a volume that stays")
 	}
@@ -83,6 +84,66 @@ func TestVolumeThatCannotBeUnpublishedStays(t *testing.T) {
 	}
 	state.unlock()
 	check(t, d.unpublish(t.Context(), testVolume, n.target))
+}
+
+// One of two calls to unpublish a volume that gives up does not have it renewed while
+// the other takes it away.
+func TestUnpublishThatGivesUpBesideAnother(t *testing.T) {
+	t.Parallel()
+	n, d, state, token := liveVolume(t, -time.Minute)
+	gaveUp, cancel := context.WithCancel(t.Context())
+	cancel()
+	d.step = func(name string) {
+		if name != "volume unmounted" {
+			return
+		}
+		if err := d.unpublish(gaveUp, testVolume, n.target); !errors.Is(err, context.Canceled) {
+			t.Errorf("the other call: %v", err)
+		}
+		if due, planned := d.schedule.Due(testVolume); planned {
+			t.Errorf("a renewal is planned for %s", due)
+		}
+		if f := d.flight(state, d.order(d.config.Current(), testVolume, token), ofLive, time.Now()); f != nil {
+			t.Error("a request was begun")
+			f.cancel(nil)
+		}
+	}
+	check(t, d.unpublish(t.Context(), testVolume, n.target))
+	d.background.Wait()
+	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
+		t.Errorf("the store has %q, %v", ids, err)
+	}
+	d.volumes.release(state)
+	if len(d.volumes.all) != 0 {
+		t.Errorf("left in memory: %v", d.volumes.all)
+	}
+}
+
+// A renewal whose document comes when its volume is gone leaves neither the request
+// nor its key.
+func TestDocumentForAVolumeThatIsGone(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	d, _, err := n.start(t)
+	check(t, err)
+	pending := n.leavePending(t, d)
+	state := d.volumes.acquire(testVolume)
+	state.claim(pending.Request)
+	document := newDocument(t)
+	document.Request = pending.Request
+	if err := d.replace(d.config.Current(), state, landed(d, document)); !errors.Is(err, errNotLive) {
+		t.Errorf("got %v, want %v", err, errNotLive)
+	}
+	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
+		t.Errorf("the store has %q, %v", ids, err)
+	}
+	if d.discards.queue.Len() == 0 || d.isWanted(discarded{pending.Request, issuance.VolumeLabel(testVolume)}) {
+		t.Error("the request stays")
+	}
+	d.volumes.release(state)
+	if len(d.volumes.all) != 0 {
+		t.Errorf("left in memory: %v", d.volumes.all)
+	}
 }
 
 // A document that another renewal has just brought is not replaced again.
