@@ -21,8 +21,8 @@ import (
 // toStatus gives an error its gRPC code. The kubelet writes the message into
 // the pod's events, and reads from the code whether the volume may be there all
 // the same (kubernetes/pkg/volume/csi/csi_client.go, isFinalError): after
-// DeadlineExceeded, Canceled, Unavailable and Aborted it calls unpublish when
-// the pod goes, after any other code it does not.
+// DeadlineExceeded, Canceled, Unavailable, Aborted and ResourceExhausted it calls
+// unpublish when the pod goes, after any other code it does not.
 func toStatus(err error) error {
 	return status.Error(codeOf(err), describe(err))
 }

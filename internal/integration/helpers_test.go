@@ -24,12 +24,20 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
-// readSVID reads the document in a volume as go-spiffe does, which checks it.
+// readSVID reads the document in a volume as go-spiffe does, which checks it. The two
+// files are read one after the other: if there is another pair by then, both are read
+// again.
 func (w *world) readSVID(target string) *x509svid.SVID {
 	w.t.Helper()
-	svid, err := x509svid.Load(filepath.Join(target, "tls.crt"), filepath.Join(target, "tls.key"))
-	w.check(err)
-	return svid
+	for {
+		before := w.generation(target)
+		svid, err := x509svid.Load(filepath.Join(target, "tls.crt"), filepath.Join(target, "tls.key"))
+		if err != nil && w.generation(target) != before {
+			continue
+		}
+		w.check(err)
+		return svid
+	}
 }
 
 // verify asserts that a chain leads to the world's CA.

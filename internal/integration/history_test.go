@@ -45,27 +45,48 @@ func (w *world) renewals(target string, count int) {
 	}
 }
 
+// takeUp has both daemons take up a changed line of the configuration.
+func (w *world) takeUp(line string) {
+	w.t.Helper()
+	c := w.changedConfig(line)
+	w.ofApprover.Set(c)
+	w.ofDriver.Set(c)
+}
+
+// noRenewalIsNear reports whether all volumes have documents that last for long.
+func (w *world) noRenewalIsNear() bool {
+	for _, volume := range w.driver.List().Volumes {
+		if volume.Expires.Sub(volume.Issued).Minutes() < 30 {
+			return false
+		}
+	}
+	return true
+}
+
 // As many issued requests stay as the configuration says, the latest ones, through
 // renewals and a restart, and none when the volume is gone.
 func TestHistoryLimit(t *testing.T) {
 	for _, limit := range []int{0, 1, 3} {
 		t.Run(strconv.Itoa(limit), func(t *testing.T) {
-			w := prepare(t, withHistory(limit)...)
+			w := prepare(t, append(withHistory(limit), func(*world) string { return "rollout: {reissueWindow: 0s}" })...)
 			w.startApprover()
 			stop := w.startDriver()
 			pod := w.pod("web-0")
 			target := w.publish(pod)
 			w.renewals(target, limit+1)
+			w.takeUp("certificate: {duration: 1h, privateKey: {size: 256}}")
+			w.eventually("no renewal is near", w.noRenewalIsNear)
 			w.eventually("only the latest are kept", func() bool { return len(w.requests()) == limit })
 			kept, before := w.requestNames(), w.generation(target)
 			stop()
 
 			w.startDriver()
 			w.publish(pod)
-			if w.generation(target) == before && !slices.Equal(w.requestNames(), kept) {
+			if w.generation(target) != before || !slices.Equal(w.requestNames(), kept) {
 				t.Errorf("the restart changed what is kept: %v became %v", kept, w.requestNames())
 			}
-			w.renewals(target, 1)
+			w.takeUp("certificate: {duration: 1h, privateKey: {size: 384}}") // another document, once
+			w.eventually("a re-issue", func() bool { return w.generation(target) != before })
 			w.eventually("one more has come, and the earliest has gone", func() bool {
 				now := w.requestNames()
 				return len(now) == limit && (limit == 0 || !slices.Contains(now, kept[0]))
@@ -95,17 +116,8 @@ func TestHistoryLimitIsFollowed(t *testing.T) {
 		w.renewals(target, 1)
 	}
 	w.eventually("more than one of each volume is there", func() bool { return len(w.requests()) >= 6 })
-	longer := w.changedConfig("certificate: {duration: 1h, privateKey: {size: 256}}")
-	w.ofDriver.Set(longer)
-	w.ofApprover.Set(longer)
-	w.eventually("no renewal is near", func() bool {
-		for _, volume := range w.driver.List().Volumes {
-			if volume.Expires.Sub(volume.Issued).Minutes() < 30 {
-				return false
-			}
-		}
-		return true
-	})
+	w.takeUp("certificate: {duration: 1h, privateKey: {size: 256}}")
+	w.eventually("no renewal is near", w.noRenewalIsNear)
 	for _, limit := range []int{2, 1, 0} {
 		w.ofDriver.Set(w.changedConfig(fmt.Sprintf("certificateRequests: {historyLimit: %d}", limit)))
 		w.eventually(fmt.Sprintf("%d of each are left", limit), func() bool { return len(w.requests()) == limit*len(pods) })

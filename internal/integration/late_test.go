@@ -32,7 +32,7 @@ func TestDocumentThatCameTooLateIsNotUsed(t *testing.T) {
 		{name: "renewal by the next process", live: true, restart: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			w := prepare(t, func(*world) string { return "certificate: {duration: 9s}" }, impatient)
+			w := prepare(t, func(*world) string { return "certificate: {duration: 15s}" }, impatient)
 			proxy := w.behindProxy()
 			stopDriver := w.startDriver()
 			pod := w.pod("web-0")

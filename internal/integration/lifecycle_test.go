@@ -62,18 +62,19 @@ func TestUnpublishDestroysEverything(t *testing.T) {
 }
 
 func TestRenewal(t *testing.T) {
-	w := newWorld(t, func(*world) string { return "certificate: {duration: 9s}" })
+	w := newWorld(t, func(*world) string { return "certificate: {duration: 30s}" })
 	target := w.publish(w.pod("web-0"))
 	first := w.readSVID(target)
+	second := first
 	w.eventually("a new certificate", func() bool {
-		return !w.readSVID(target).Certificates[0].Equal(first.Certificates[0])
+		second = w.readSVID(target)
+		return !second.Certificates[0].Equal(first.Certificates[0])
 	})
-	// NotBefore has whole seconds, and signing takes a moment.
-	began, lifetime := first.Certificates[0].NotBefore, 9*time.Second
-	if after := time.Since(began); after < lifetime/3 || after > lifetime {
+	// Signing takes a moment, on a busy machine more.
+	lifetime := 30 * time.Second
+	if after := second.Certificates[0].NotBefore.Sub(first.Certificates[0].NotBefore); after < lifetime/3 || after > lifetime {
 		t.Errorf("renewed %s after its validity began, want from 1/3, for the first renewal is early, to 2/3 of %s", after, lifetime)
 	}
-	second := w.readSVID(target)
 	if sameKey(first.PrivateKey.Public(), second.PrivateKey.Public()) {
 		t.Error("the key was used again")
 	}
@@ -85,7 +86,8 @@ func TestRenewal(t *testing.T) {
 
 // A new process takes over what the one before it left.
 func TestDriverRestart(t *testing.T) {
-	w := prepare(t, func(*world) string { return "certificate: {duration: 9s}" })
+	// Not due before 15 s, in which the driver is started anew on any machine.
+	w := prepare(t, func(*world) string { return "certificate: {duration: 45s}" })
 	w.startApprover()
 	stop := w.startDriver()
 	pod := w.pod("web-0")

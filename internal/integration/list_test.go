@@ -94,7 +94,7 @@ func TestVolumesAreListed(t *testing.T) {
 
 // A driver that was started anew knows the volumes, and not the tokens.
 func TestVolumesOfAnEarlierProcessAreListed(t *testing.T) {
-	w := prepare(t, func(*world) string { return "certificate: {duration: 9s}" })
+	w := prepare(t, func(*world) string { return "certificate: {duration: 45s}" })
 	w.startApprover()
 	stop := w.startDriver()
 	w.publish(w.pod("web-0"))

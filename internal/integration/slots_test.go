@@ -19,7 +19,7 @@ import (
 func TestBrokenIssuerHoldsUpNoOtherNamespace(t *testing.T) {
 	const slots, broken = 2, 4
 	w := prepare(t, func(*world) string { return "issuerRef: {name: own-ca, kind: Issuer}" },
-		func(*world) string { return "certificate: {duration: 12s, renewBeforePercentage: 50}" },
+		func(*world) string { return "certificate: {duration: 40s, renewBeforePercentage: 50}" },
 		func(*world) string {
 			return fmt.Sprintf("driver: {httpAddress: '', publishTimeout: 1m, maxConcurrentRenewals: %d}", slots)
 		})

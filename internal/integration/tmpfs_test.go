@@ -5,9 +5,12 @@ package integration_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,32 +93,95 @@ func TestRenewalsGoOnInATmpfsThatIsFullForNewVolumes(t *testing.T) {
 	w.requireRefusal(err, codes.ResourceExhausted, "which are kept for renewals")
 }
 
-// A renewal that finds no room keeps what it has been given, and asks for nothing
-// a second time.
-func TestRenewalWithoutRoomAsksOnce(t *testing.T) {
-	w := prepare(t, func(*world) string { return "certificate: {duration: 30s, renewBefore: 25s}" })
+// A renewal that has no room for the key of its request asks for nothing.
+func TestRenewalWithoutRoomForItsKeyAsksForNothing(t *testing.T) {
+	w := prepare(t, soonDue)
 	small(w)
 	w.startApprover()
 	w.startDriver()
 	pod := w.pod("live")
 	target := w.publish(pod)
 	before := w.generation(target)
-	filler, err := os.Create(w.filler())
-	w.check(err)
-	for err == nil { // to the last byte
-		_, err = filler.Write(bytes.Repeat([]byte("x"), 512))
-	}
-	w.check(filler.Close())
-	w.eventually("the renewal fails for want of room", func() bool {
-		return strings.Contains(w.log.String(), "renewal failed") && strings.Contains(w.log.String(), "volume.tmpfsSize")
-	})
+	w.check(w.fill())
+	w.failsForWantOfRoom(3)
 	if w.generation(target) != before {
 		t.Error("the files were written")
 	}
+	w.requireRequestsOf(pod, 1)
 	w.readSVID(target)
 	w.check(os.Remove(w.filler()))
 	w.eventually("the live volume is renewed", func() bool { return w.generation(target) != before })
 	w.readSVID(target)
+}
+
+// A renewal that finds no room for its document asks for no other, however often it
+// is tried, and has that one when there is room.
+func TestRenewalWithoutRoomAsksOnce(t *testing.T) {
+	w := prepare(t, soonDue)
+	small(w)
+	proxy := w.behindProxy()
+	w.startApprover()
+	w.startDriver()
+	pod := w.pod("live")
+	target := w.publish(pod)
+	first, before := w.requestsOf(pod), w.generation(target)
+	proxy.Inject(testkit.OnCreate(func(response http.ResponseWriter, request *http.Request, forward http.HandlerFunc) {
+		if err := w.fill(); err != nil { // the key is kept by now
+			t.Error(err)
+		}
+		forward(response, request)
+	}))
+	w.failsForWantOfRoom(3)
+	if w.generation(target) != before {
+		t.Error("the files were written")
+	}
+	w.readSVID(target)
+	asked := slices.DeleteFunc(w.requestsOf(pod), func(name string) bool { return slices.Contains(first, name) })
+	if len(asked) != 1 {
+		t.Fatalf("asked for %q, want one", asked)
+	}
+	proxy.Inject(nil)
+	w.check(os.Remove(w.filler()))
+	w.eventually("the live volume is renewed", func() bool { return w.generation(target) != before })
+	w.logged("msg=renewed")
+	_, renewed, _ := strings.Cut(w.log.String(), "msg=renewed")
+	if line, _, _ := strings.Cut(renewed, "\n"); !strings.Contains(line, "request="+w.workload.Namespace+"/"+asked[0]) {
+		t.Errorf("renewed by another request than %s:%s", asked[0], line)
+	}
+	w.readSVID(target)
+}
+
+// soonDue has a document be due after 5 to 10 s. It lasts for long: one of which less
+// than half is left is not used any more.
+func soonDue(*world) string { return "certificate: {duration: 30m, renewBefore: 29m50s}" }
+
+// failsForWantOfRoom waits until renewals have failed so many times.
+func (w *world) failsForWantOfRoom(times int) {
+	w.t.Helper()
+	w.eventually("the renewal fails for want of room, again and again", func() bool {
+		failed := 0
+		for line := range strings.Lines(w.log.String()) {
+			if strings.Contains(line, `msg="renewal failed"`) && strings.Contains(line, "volume.tmpfsSize") {
+				failed++
+			}
+		}
+		return failed >= times
+	})
+}
+
+// fill fills the tmpfs to the last byte.
+func (w *world) fill() error {
+	filler, err := os.Create(w.filler())
+	if err != nil {
+		return err
+	}
+	for err == nil {
+		_, err = filler.Write(bytes.Repeat([]byte("x"), 512))
+	}
+	if !errors.Is(err, unix.ENOSPC) {
+		return errors.Join(err, filler.Close())
+	}
+	return filler.Close()
 }
 
 // A driver whose tmpfs cannot be mounted when it starts tells why, and publishes

@@ -107,7 +107,7 @@ func (w *world) signed(spec cmapi.CertificateRequestSpec, change func(*x509.Cert
 // else, in mutual TLS with those that do as they should.
 func TestTroubleshootingOfPeers(t *testing.T) {
 	w := newWorld(t, withBundle, func(w *world) string { return w.volumeSection(allForms) },
-		func(*world) string { return "certificate: {duration: 6s, privateKey: {algorithm: Ed25519}}" })
+		func(*world) string { return "certificate: {duration: 20s, privateKey: {algorithm: Ed25519}}" })
 	server, client := podFiles{w.publish(w.pod("server"))}, podFiles{w.publish(w.pod("client"))}
 	stale := podFiles{w.mountSubPaths(server.target, "both.pem", "bundle.json")}
 	good, bad := server.serve(t), stale.serve(t)

@@ -69,13 +69,13 @@ func TestWatchOnEachRequest(t *testing.T) {
 	requests := w.publishMany(10)
 	before := w.generations(requests)
 	watched := w.watchOpenRequests()
-	w.eventually("every volume is renewed, and one request of each is kept", func() bool {
+	w.eventually("every volume is renewed", func() bool {
 		for target, generation := range before {
 			if w.generation(target) == generation {
 				return false
 			}
 		}
-		return len(w.requests()) == len(requests)
+		return true
 	})
 	watched()
 	open, all := seen.state()
@@ -87,9 +87,9 @@ func TestWatchOnEachRequest(t *testing.T) {
 			t.Errorf("there is a watch on %s", selected)
 		}
 	}
-	longer := w.changedConfig("certificate: {duration: 1h, privateKey: {size: 256}}")
-	w.ofApprover.Set(longer)
-	w.ofDriver.Set(longer)
+	w.takeUp("certificate: {duration: 1h, privateKey: {size: 256}}")
+	w.eventually("no renewal is near", w.noRenewalIsNear)
+	w.eventually("one request of each volume is kept", func() bool { return len(w.requests()) == len(requests) })
 	w.eventually("nothing is watched when nothing is waited for", func() bool {
 		open, _ := seen.state()
 		return len(open) == 0

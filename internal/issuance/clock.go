@@ -50,14 +50,22 @@ func watchClock(ctx context.Context, changed func()) error {
 	timer := os.NewFile(uintptr(fd), "timerfd")
 	defer timer.Close()
 	defer context.AfterFunc(ctx, func() { _ = timer.SetDeadline(time.Unix(1, 0)) })()
+	read := func() error { _, err := timer.Read(make([]byte, 8)); return err }
+	return watchTimer(ctx, func() error { return arm(timer) }, read, changed)
+}
+
+// watchTimer is watchClock for a timer that is armed and then read, again and again.
+// Either says ECANCELED if the clock was set. So does arming if that was after the
+// timer was read last; it is armed then all the same (timerfd_settime(2), NOTES).
+func watchTimer(ctx context.Context, arm, read func() error, changed func()) error {
 	for {
-		if err := arm(timer); err != nil {
-			return errors.Join(errNoClockWatch, err)
+		err := arm()
+		if err == nil {
+			err = read()
 		}
-		_, err := timer.Read(make([]byte, 8))
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // So ends what is told to end.
 		case err == nil, errors.Is(err, unix.ECANCELED):
 			changed()
 		default:
