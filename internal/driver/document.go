@@ -132,7 +132,7 @@ func (d *Driver) flight(state *volumeState, order issuance.Order, whose whose, b
 func (s *volumeState) begin(f *flight, order issuance.Order, whose whose) (present *flight, before <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if whose == ofLive && (s.live == nil || s.leaving) {
+	if whose == ofLive && (s.live == nil || s.leaving > 0) {
 		return nil, nil
 	}
 	if s.flight != nil {

@@ -104,17 +104,15 @@ func wait(ctx context.Context, closed <-chan struct{}) error {
 func (s *volumeState) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leavers++
-	s.leaving = true
+	s.leaving++
 }
 
 // stay notes that such a call has ended, and returns what is live if it was the last.
 func (s *volumeState) stay() *volume.Metadata {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.leavers--
-	s.leaving = s.leavers > 0
-	if s.leaving {
+	s.leaving--
+	if s.leaving > 0 {
 		return nil
 	}
 	return s.live

@@ -79,7 +79,7 @@ func TestVolumeThatCannotBeUnpublishedStays(t *testing.T) {
 	if due, planned := d.schedule.Due(testVolume); !planned || !due.Equal(want) {
 		t.Errorf("due at %s, %t, want %s", due, planned, want)
 	}
-	if state.leaving {
+	if state.leaving != 0 {
 		t.Error("renewals are refused still")
 	}
 	state.unlock()

@@ -50,10 +50,8 @@ type volumeState struct {
 	flight *flight
 	// landing is closed when the last flight has ended; nil if there was none.
 	landing <-chan struct{}
-	// leaving is set while the volume is being unpublished, by as many calls as there
-	// are leavers.
-	leaving bool
-	leavers int
+	// leaving is how many calls are about to unpublish the volume.
+	leaving int
 	// inherited is set while the volume is as an earlier process has left it.
 	inherited bool
 	// claimed is the request that the next document is to come from, if any.
