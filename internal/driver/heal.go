@@ -30,7 +30,7 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 		return nil
 	}
 	d.discard(state, request, before)
-	if before.Mounted && !d.gaveWay(state.id, request.targetPath) {
+	if isInPod(state, request.targetPath, before) && !d.gaveWay(state.id, request.targetPath) {
 		d.staysDamaged(c, state, request, err)
 		return nil
 	}
@@ -38,6 +38,14 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 		d.occupied.leave(request.targetPath, state.id)
 	}
 	return err
+}
+
+// isInPod reports whether a pod may run with what is at a target, so that it has to
+// stay. No pod has anything of a file system that is dead, but for one whose volume is
+// beneath.
+func isInPod(state *volumeState, target string, at volume.Place) bool {
+	live := state.metadata()
+	return at.Mounted && (!at.Dead || live != nil && live.TargetPath == target)
 }
 
 // gaveWay reports whether what was mounted at a target is not there any more: a mount
@@ -59,7 +67,7 @@ func (d *Driver) staysDamaged(c *config.Config, state *volumeState, request publ
 // kubelets tear a volume down on an error. Whoever has the volume's lock, for which
 // the call has waited in vain, knows more of it.
 func (d *Driver) spare(c *config.Config, state *volumeState, request publishRequest, cause error) error {
-	if at, err := d.store.At(state.id, request.targetPath); err != nil || !at.Mounted {
+	if at, err := d.store.At(state.id, request.targetPath); err != nil || !isInPod(state, request.targetPath, at) {
 		return cause
 	}
 	d.log.Warn("a volume is in its pod, and could not be looked after in time; it stays as it is",
@@ -102,7 +110,7 @@ func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, un
 	if mine {
 		defer state.unlock()
 	}
-	if at, err := d.store.At(id, target); err != nil || !at.Mounted || d.occupied.check(target, id) != nil {
+	if at, err := d.store.At(id, target); err != nil || !isInPod(state, target, at) || d.occupied.check(target, id) != nil {
 		return false
 	}
 	if mine {
@@ -146,7 +154,7 @@ func (d *Driver) discard(state *volumeState, request publishRequest, before volu
 	}
 	err := d.store.Withdraw(state.id, request.targetPath, before)
 	// Files must not go from under a mount, here or at an earlier target.
-	if err == nil && !before.Mounted && len(d.occupied.of(state.id)) <= 1 {
+	if err == nil && (!before.Mounted || before.Dead) && len(d.occupied.of(state.id)) <= 1 {
 		err = d.store.RemoveData(state.id)
 	}
 	if err != nil {

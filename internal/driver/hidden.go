@@ -45,6 +45,9 @@ func hiddenNote(by string) string {
 // mount makes a volume appear in its pod. If there is something else already it is
 // mounted over that, and told of: containers that run do not see it.
 func (d *Driver) mount(state *volumeState, live *volume.Metadata, target string) error {
+	if err := volume.DropDead(target); err != nil { // which hides a volume from nobody
+		d.log.Warn("a mount at the target whose file system is dead cannot be taken away", "volume", state.id, "error", err)
+	}
 	others, err := d.store.Others(map[string]string{state.id: target})
 	if err != nil {
 		d.log.Warn("cannot tell whether there is another mount at the target", "volume", state.id, "error", err)

@@ -78,8 +78,9 @@ func (d *Driver) loadOne(c *config.Config, id string, count *taken) {
 
 // loadGone notes the volumes that are in pods, and of which there is nothing else.
 func (d *Driver) loadGone(c *config.Config, ids []string, count *taken) {
-	for id := range count.targets {
-		if !slices.Contains(ids, id) {
+	for id, target := range count.targets {
+		_, elsewhere := checkTarget(c.Driver.KubeletRootDir, target) // what somebody has mounted for himself
+		if !slices.Contains(ids, id) && elsewhere == nil {
 			state := d.volumes.acquire(id)
 			d.loadDamaged(c, state, count, errGone)
 			d.volumes.release(state)

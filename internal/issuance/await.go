@@ -35,6 +35,11 @@ const quickLook = 10 * time.Second
 // await follows a request until it is signed, and tells progress on the way. The
 // latest event is what is known of it already, if anything.
 func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest event, events <-chan event, to *Progress) (*cmapi.CertificateRequest, error) {
+	defer func() {
+		if ctx.Err() == nil { // it has its answer, whatever the watch has shown
+			r.tracker.unseen.drop(name)
+		}
+	}()
 	to.set(name, StageApprove, errNotSeen)
 	silence := time.NewTicker(longestSilence + rand.N(longestSilence/2))
 	defer silence.Stop()

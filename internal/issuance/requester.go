@@ -169,13 +169,16 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	if err != nil {
 		return nil, &Error{name, StageCreate, err}
 	}
-	r.tracker.unseen.add(name, order.VolumeID)
+	again := r.tracker.unseen.add(name, order.VolumeID)
 	// Without the retries of client-go, of which nobody would hear the reason. What
 	// comes back is what was sent; what becomes of it comes by the watch.
 	err = listwatch.Within(ctx, r.callLimit, func(ctx context.Context) error {
 		return client.CertmanagerV1().RESTClient().Post().Namespace(name.Namespace).Resource("certificaterequests").
 			Body(order.certificateRequest(pending)).MaxRetries(0).Do(ctx).Error()
 	})
+	if err != nil && !again && ctx.Err() == nil && !apierrors.IsAlreadyExists(err) && !IsTransient(&Error{name, StageCreate, err}) {
+		r.tracker.unseen.drop(name) // it was not made
+	}
 	if apierrors.IsAlreadyExists(err) { // the answer to its creation was lost
 		var latest event
 		switch latest, err = r.look(ctx, r.callLimit, name); {
@@ -186,11 +189,7 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 		}
 	}
 	if err != nil {
-		err = &Error{name, StageCreate, because(ctx, err)}
-		if ctx.Err() == nil && !IsTransient(err) { // it was not made
-			r.tracker.unseen.drop(name)
-		}
-		return nil, err
+		return nil, &Error{name, StageCreate, because(ctx, err)}
 	}
 	return r.await(ctx, name, event{}, events, progress)
 }

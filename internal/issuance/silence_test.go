@@ -20,15 +20,10 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
 
-// once swallows the first call of a method.
-func once(method string) func(*http.Request) bool {
-	var done atomic.Bool
-	return func(r *http.Request) bool {
-		if r.Method != method || strings.HasSuffix(r.URL.Path, "/certificaterequests") != (method == http.MethodPost) {
-			return false
-		}
-		return done.CompareAndSwap(false, true)
-	}
+// swallowing swallows the calls of a method for as long as it is on.
+func swallowing(on *atomic.Bool, method string) func(*http.Request) bool {
+	on.Store(true)
+	return func(r *http.Request) bool { return r.Method == method && on.Load() }
 }
 
 // A call that something on the way has lost ends all the same, and the next one goes
@@ -40,7 +35,8 @@ func TestCallWithoutAnAnswerIsGivenUp(t *testing.T) {
 		a.send("ADDED", signWith(t, issuer, request))
 		return nil
 	})
-	a.swallows = once(http.MethodPost)
+	var lost atomic.Bool
+	a.swallows = swallowing(&lost, http.MethodPost)
 	requester := a.requester(t)
 	pending, err := order.Prepare()
 	check(t, err)
@@ -48,6 +44,7 @@ func TestCallWithoutAnAnswerIsGivenUp(t *testing.T) {
 	if _, err = requester.Issue(t.Context(), order, pending, new(Progress)); !errors.Is(err, listwatch.ErrSilent) || !IsTransient(err) {
 		t.Fatalf("got %v, want that there was no answer, for now", err)
 	}
+	lost.Store(false)
 	requester.callLimit = time.Minute
 	if _, err = requester.Issue(t.Context(), order, pending, new(Progress)); err != nil {
 		t.Error(err)
@@ -57,13 +54,15 @@ func TestCallWithoutAnAnswerIsGivenUp(t *testing.T) {
 func TestDeletionWithoutAnAnswerIsGivenUp(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, nil)
-	a.swallows = once(http.MethodDelete)
+	var lost atomic.Bool
+	a.swallows = swallowing(&lost, http.MethodDelete)
 	requester := a.requester(t)
 	requester.callLimit = 50 * time.Millisecond
 	names := []types.NamespacedName{{Namespace: "sandbox", Name: "web-0-x"}}
 	if err := requester.Delete(t.Context(), names); !errors.Is(err, listwatch.ErrSilent) {
 		t.Errorf("got %v, want that there was no answer", err)
 	}
+	lost.Store(false)
 	requester.callLimit = time.Minute
 	check(t, requester.Delete(t.Context(), names))
 }

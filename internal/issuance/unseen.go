@@ -18,17 +18,20 @@ type unseen struct {
 	volumes map[types.NamespacedName]string
 }
 
-// add notes that a request of a volume is about to be made.
-func (u *unseen) add(request types.NamespacedName, volumeID string) {
+// add notes that a request of a volume is about to be made, and reports whether it was
+// to be before.
+func (u *unseen) add(request types.NamespacedName, volumeID string) (again bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.volumes == nil {
 		u.volumes = map[types.NamespacedName]string{}
 	}
+	_, again = u.volumes[request]
 	u.volumes[request] = labelValue(volumeID)
+	return again
 }
 
-// drop notes that a request was seen, or deleted, or never made.
+// drop notes that a request was seen, has its answer, was deleted, or never made.
 func (u *unseen) drop(request types.NamespacedName) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

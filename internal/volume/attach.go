@@ -16,11 +16,12 @@ import (
 // along; what is changed of it later does not go there.
 //
 // there is whether the volume is at the target and is not read-only: an earlier
-// version, or an older kernel, has made it so, perhaps for the host alone. Then the
-// new mount covers that one, which nobody has to do without meanwhile.
+// version, or an older kernel, has made it so. Such a mount is made read-only for this
+// namespace. It must not be covered by another: it is a peer of the volume's tmpfs, and
+// what is mounted over it is over the volume's directory, too.
 func (s *Store) attach(id, target string, there bool) error {
 	err := error(unix.ENOSYS)
-	if !s.inTwoSteps {
+	if !s.inTwoSteps && !there {
 		err = attachReadOnly(s.DataPath(id), target)
 	}
 	// A container's seccomp filter that does not know the calls may refuse them.
@@ -35,14 +36,18 @@ func (s *Store) attach(id, target string, there bool) error {
 }
 
 // attachReadOnly makes a mount that is nowhere yet, gives it its flags, and puts it
-// in its place. It needs Linux 5.12 (mount_setattr).
+// in its place. It is no peer of the tmpfs: whatever is mounted over it one day stays
+// there. It needs Linux 5.12 (mount_setattr).
 func attachReadOnly(source, target string) error {
 	tree, err := unix.OpenTree(unix.AT_FDCWD, source, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return fmt.Errorf("open_tree: %w", err)
 	}
 	defer func() { _ = unix.Close(tree) }()
-	flags := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC}
+	flags := unix.MountAttr{
+		Attr_set:    unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC,
+		Propagation: unix.MS_PRIVATE,
+	}
 	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &flags); err != nil {
 		return fmt.Errorf("mount_setattr: %w", err)
 	}

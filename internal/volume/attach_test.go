@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume/volumetest"
 )
 
 // Who has the kubelet's folder from the host sees what the driver's container mounts
@@ -32,24 +33,52 @@ func TestMountIsReadOnlyForPeers(t *testing.T) {
 	check(t, volume.Unmount(filepath.Join(driver, "mount")))
 }
 
-// A mount that is not read-only, as an earlier version may have left it for the host,
-// is covered by one that is, once. What the pod has goes on meanwhile.
-func TestMountThatIsNotReadOnlyIsCovered(t *testing.T) {
-	t.Parallel()
-	store := open(t)
+// openShared returns a store as in the driver's container, where mounts are shared with
+// the host, and a target beside it.
+func openShared(t *testing.T) (store *volume.Store, target string) {
+	t.Helper()
+	requireRoot(t)
+	dir := t.TempDir()
+	check(t, unix.Mount("host", dir, "tmpfs", 0, ""))
+	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
+	check(t, unix.Mount("", dir, "", unix.MS_SHARED, ""))
+	store, err := volume.Open(filepath.Join(dir, "store"))
+	check(t, err)
 	check(t, store.Write(id, generation(1), volume.Metadata{}))
-	path := target(t, "mount")
+	return store, filepath.Join(dir, "kubelet", "mount")
+}
+
+// A mount that is not read-only, as an earlier version may have left it for the host,
+// is made so, and the volume can be written as before.
+func TestMountThatIsNotReadOnlyIsMadeSo(t *testing.T) {
+	t.Parallel()
+	store, path := openShared(t)
 	mountWritable(t, store, path)
-	for range 3 {
+	for i := range 3 {
 		check(t, store.Mount(id, path))
 		mustBeMounted(t, store, path, true)
-		if n := len(mountsAt(t, path)); n != 2 {
-			t.Errorf("%d mounts, want 2", n)
-		}
+		mustBeReadOnlyOnce(t, path)
+		check(t, store.Write(id, generation(2+i), volume.Metadata{}))
 	}
 	mustHaveOthers(t, store, path, "")
 	check(t, volume.Unmount(path))
 	mustBeMounted(t, store, path, false)
+	check(t, store.Remove(id))
+}
+
+// What is mounted over a volume in its pod's folder, and is dead, does not keep the
+// volume from being written.
+func TestVolumeBeneathADeadMountIsWritten(t *testing.T) {
+	t.Parallel()
+	store, path := openShared(t)
+	check(t, store.Mount(id, path))
+	volumetest.MountDead(t, path)
+	mustHaveOthers(t, store, path, "")
+	check(t, store.Write(id, generation(2), volume.Metadata{}))
+	check(t, store.Mount(id, path))
+	mustBeReadOnlyOnce(t, path)
+	check(t, volume.Unmount(path))
+	check(t, store.Remove(id))
 }
 
 // Where the kernel makes mounts in two steps, a process may be killed between them.

@@ -70,21 +70,34 @@ func isMountPoint(path string) (mounted, sure bool) {
 	return true, errors.Is(err, unix.EXDEV)
 }
 
-// dropDead unmounts what nobody can use: a file system that is dead, or a directory
+// DropDead unmounts the file systems at a target that are dead, for the sake of what
+// is beneath.
+func DropDead(target string) error {
+	for {
+		err := unix.Stat(target, new(unix.Stat_t))
+		if !isDead(err) {
+			return nil
+		}
+		if _, mounted, _ := mountAt(target); !mounted { // so is what it is in
+			return fmt.Errorf("looking at %s: %w", target, err)
+		}
+		if err := unmountTop(target); err != nil {
+			return err
+		}
+	}
+}
+
+// dropUnusable unmounts what nobody can use: a file system that is dead, or a directory
 // that was deleted under its mount. Nothing is left in that, and nothing can be mounted
 // over it.
-func dropDead(target string) error {
+func dropUnusable(target string) error {
 	for {
+		if err := DropDead(target); err != nil {
+			return err
+		}
 		var seen unix.Stat_t
-		switch err := unix.Stat(target, &seen); {
-		case isDead(err):
-			if _, mounted, _ := mountAt(target); !mounted { // so is what it is in
-				return fmt.Errorf("looking at %s: %w", target, err)
-			}
-		case err != nil:
+		if err := unix.Stat(target, &seen); err != nil || seen.Nlink > 0 {
 			return ignoreMissing(err)
-		case seen.Nlink > 0:
-			return nil
 		}
 		if err := unmountTop(target); err != nil {
 			return err

@@ -82,9 +82,9 @@ func TestMountReplacesAMountWhoseFileSystemIsDead(t *testing.T) {
 	check(t, store.Write(id, generation(1), volume.Metadata{}))
 	path := deadTarget(t)
 	mustBeMounted(t, store, path, false)
-	mustHaveOthers(t, store, path, `a fuse of "dead"`)
+	mustHaveOthers(t, store, path, "")
 	before, err := store.At(id, path)
-	if want := (volume.Place{Exists: true, Mounted: true}); err != nil || before != want {
+	if want := (volume.Place{Exists: true, Mounted: true, Dead: true}); err != nil || before != want {
 		t.Errorf("before there is %+v, %v, want %+v", before, err, want)
 	}
 	if _, err := volume.ReadMounted(path, "tls.crt"); !errors.Is(err, unix.ENOTCONN) {

@@ -16,7 +16,7 @@ import (
 func (s *Store) Mount(id, target string) error {
 	there, readOnly, err := s.seenAt(id, target)
 	if err == nil && !there && s.plain == nil {
-		if err = dropDead(target); err == nil { // the volume may have been beneath
+		if err = dropUnusable(target); err == nil { // the volume may have been beneath
 			there, readOnly, err = s.seenAt(id, target)
 		}
 	}

@@ -26,9 +26,7 @@ func (s *Store) Targets() (map[string]string, error) {
 	if s.plain != nil {
 		return nil, nil
 	}
-	s.mounting.Lock()
-	device := s.device
-	s.mounting.Unlock()
+	device := s.deviceNow()
 	targets := map[string]string{}
 	_, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
 		if deviceOf(m) != device {

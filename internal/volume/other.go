@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 )
 
 // Others tells what is mounted at target paths (by volume ID) that is not the
@@ -44,17 +45,23 @@ func (s *Store) Others(targets map[string]string) (map[string]string, error) {
 	}
 	others := map[string]string{}
 	for path, mounts := range at {
-		if there, _, err := s.seenAt(ids[path], path); err == nil && there {
-			own := mounts[0]
-			mounts = slices.DeleteFunc(mounts, func(m *mountinfo.Info) bool {
-				return m.Major == own.Major && m.Minor == own.Minor && m.Root == own.Root
-			})
-		}
-		if len(mounts) > 0 {
+		if mounts = s.withoutOwn(ids[path], path, mounts); len(mounts) > 0 {
 			others[ids[path]] = describe(mounts)
 		}
 	}
 	return others, nil
+}
+
+// withoutOwn leaves the mounts of a volume out of those at its target, if it is on top,
+// or beneath a dead file system. That hides it from nobody, and gives way to it.
+func (s *Store) withoutOwn(id, target string, mounts []*mountinfo.Info) []*mountinfo.Info {
+	device, root := s.deviceNow(), "/"+id+"/data"
+	if isDead(unix.Stat(target, new(unix.Stat_t))) {
+		mounts = mounts[1:]
+	} else if there, _, err := s.seenAt(id, target); err != nil || !there {
+		return mounts
+	}
+	return slices.DeleteFunc(mounts, func(m *mountinfo.Info) bool { return deviceOf(m) == device && m.Root == root })
 }
 
 // describe names mounts by their file systems and sources, as df does.

@@ -17,6 +17,8 @@ type Place struct {
 	Exists bool
 	// Mounted is whether something is mounted there, whatever that is.
 	Mounted bool
+	// Dead is whether that is a file system whose daemon or server is gone.
+	Dead bool
 	// Own is whether that is the volume itself, be it read-only or not yet.
 	Own bool
 }
@@ -35,7 +37,9 @@ func (s *Store) At(id, target string) (Place, error) {
 		}
 	}
 	// Of a mount whose file system is dead nothing can be said but that it is there.
-	_, err := os.Lstat(target)
+	_, err := os.Stat(target)
+	place.Dead = place.Mounted && isDead(err)
+	_, err = os.Lstat(target)
 	place.Exists = err == nil || place.Mounted
 	return place, nil
 }

@@ -150,6 +150,13 @@ func deviceOf(m *mountinfo.Info) uint64 {
 	return unix.Mkdev(uint32(m.Major), uint32(m.Minor)) //nolint:gosec // The kernel's own numbers, which have 32 bits.
 }
 
+// deviceNow is the device of the tmpfs that is mounted now.
+func (s *Store) deviceNow() uint64 {
+	s.mounting.Lock()
+	defer s.mounting.Unlock()
+	return s.device
+}
+
 // HoldsVolumes reports whether an earlier process has left volumes of pods, damaged
 // ones too. It mounts nothing.
 func (s *Store) HoldsVolumes() bool {
