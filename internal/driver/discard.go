@@ -95,9 +95,11 @@ func (d *Driver) wanted(state *volumeState, history func() []issuance.Known) []t
 		return wanted
 	}
 	there := history()
-	// What came after that of the document has brought nothing into the volume.
+	// What came after that of the document has brought nothing into the volume. Of those of
+	// the same second nobody knows, and they may be the ones before it.
 	if at := slices.IndexFunc(there, func(known issuance.Known) bool { return known.Request == present }); at >= 0 {
-		there = there[at:]
+		same := there[at].Created
+		there = slices.DeleteFunc(slices.Clone(there), func(known issuance.Known) bool { return known.Created.After(same) })
 	}
 	for _, known := range there {
 		if len(wanted) > limit {
