@@ -98,8 +98,10 @@ func (d *Driver) wanted(state *volumeState, history func() []issuance.Known) []t
 	// What came after that of the document has brought nothing into the volume. Of those of
 	// the same second nobody knows, and they may be the ones before it.
 	if at := slices.IndexFunc(there, func(known issuance.Known) bool { return known.Request == present }); at >= 0 {
-		same := there[at].Created
-		there = slices.DeleteFunc(slices.Clone(there), func(known issuance.Known) bool { return known.Created.After(same) })
+		for at > 0 && there[at-1].Created.Equal(there[at].Created) {
+			at--
+		}
+		there = there[at:]
 	}
 	for _, known := range there {
 		if len(wanted) > limit {

@@ -42,6 +42,13 @@ func TestRenewalOfAVolumeThatIsGone(t *testing.T) {
 		t.Errorf("got %v, want %v", err, errNotLive)
 	}
 	d.background.Wait()
+	mustLeaveNothing(t, n, d, state)
+}
+
+// mustLeaveNothing fails the test if there is anything of a volume, in the store or in
+// memory, when the one who has its state is done with it.
+func mustLeaveNothing(t *testing.T, n node, d *Driver, state *volumeState) {
+	t.Helper()
 	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
 		t.Errorf("the store has %q, %v", ids, err)
 	}
@@ -110,13 +117,7 @@ func TestUnpublishThatGivesUpBesideAnother(t *testing.T) {
 	}
 	check(t, d.unpublish(t.Context(), testVolume, n.target))
 	d.background.Wait()
-	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
-		t.Errorf("the store has %q, %v", ids, err)
-	}
-	d.volumes.release(state)
-	if len(d.volumes.all) != 0 {
-		t.Errorf("left in memory: %v", d.volumes.all)
-	}
+	mustLeaveNothing(t, n, d, state)
 }
 
 // A renewal whose document comes when its volume is gone leaves neither the request
@@ -134,16 +135,10 @@ func TestDocumentForAVolumeThatIsGone(t *testing.T) {
 	if err := d.replace(d.config.Current(), state, landed(d, document)); !errors.Is(err, errNotLive) {
 		t.Errorf("got %v, want %v", err, errNotLive)
 	}
-	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
-		t.Errorf("the store has %q, %v", ids, err)
-	}
 	if d.discards.queue.Len() == 0 || d.isWanted(discarded{pending.Request, issuance.VolumeLabel(testVolume)}) {
 		t.Error("the request stays")
 	}
-	d.volumes.release(state)
-	if len(d.volumes.all) != 0 {
-		t.Errorf("left in memory: %v", d.volumes.all)
-	}
+	mustLeaveNothing(t, n, d, state)
 }
 
 // A document that another renewal has just brought is not replaced again.
