@@ -131,7 +131,7 @@ func requireSVID(t *testing.T, file corpus.File, request *cmapi.CertificateReque
 		t.Fatal(err)
 	}
 	want := corpus.SVID{
-		ID:  policy.Evaluate(file.Policy, file.Request.Spec).ID,
+		ID:  policy.Evaluate(file.Policy, file.Request).ID,
 		Key: keys.Of(parsed.PublicKey), Duration: file.Policy.Duration,
 	}
 	if err := corpus.CheckSVID(request.Status.Certificate, bundle, want); err != nil {
