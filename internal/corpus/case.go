@@ -29,8 +29,13 @@ const (
 	namespace = "sandbox"
 	duration  = time.Hour
 	podName   = "web-0"
+	nodeName  = "worker-1"
 	podUID    = "5a1e0b5c-8f0d-4c77-9d0e-3f1a2b4c5d6e"
 )
+
+// extraNodeName is the key of spec.extra for the node of the requester's pod, since
+// Kubernetes 1.30.
+const extraNodeName = "authentication.kubernetes.io/node-name"
 
 // Case is one CertificateRequest and what must become of it.
 type Case struct {
@@ -84,8 +89,13 @@ func request(pem []byte) cmapi.CertificateRequestSpec {
 		Usages:    policy.Usages(),
 		Username:  Username,
 		Groups:    groupsOf(namespace),
-		Extra:     map[string][]string{policy.ExtraPodName: {podName}, policy.ExtraPodUID: {podUID}},
+		Extra:     extraOf(podName, podUID),
 	}
+}
+
+// extraOf is what the token of a pod brings along.
+func extraOf(podName, podUID string) map[string][]string {
+	return map[string][]string{policy.ExtraPodName: {podName}, policy.ExtraPodUID: {podUID}, extraNodeName: {nodeName}}
 }
 
 // groupsOf are those of a ServiceAccount of a namespace.
@@ -98,7 +108,7 @@ func meta() metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Namespace:       namespace,
 		Annotations:     map[string]string{policy.AnnotationHash: "0123456789abcdef"},
-		Labels:          map[string]string{policy.LabelNode: "worker-1", policy.LabelVolume: "csi-0123456789abcdef"},
+		Labels:          map[string]string{policy.LabelNode: nodeName, policy.LabelVolume: "csi-0123456789abcdef"},
 		OwnerReferences: []metav1.OwnerReference{owner()},
 	}
 }

@@ -50,12 +50,12 @@ func (in maker) namespace() []Case {
 			}),
 		as("of-a-controller", "What a controller makes that applies a tenant's manifests, such as Argo CD: the manifest names the tenant's pod as owner, and the token is that of the controller's pod.",
 			"argocd", "argocd-application-controller", func(c *Case) {
-				c.Spec.Extra = map[string][]string{policy.ExtraPodName: {"argocd-application-controller-0"}, policy.ExtraPodUID: {"00000000-1111-2222-3333-444444444444"}}
+				c.Spec.Extra = extraOf("argocd-application-controller-0", "00000000-1111-2222-3333-444444444444")
 				c.Want = append(c.Want, policy.ErrOwner)
 			}),
 		as("of-a-controller-that-is-named-as-owner", "The same, and the manifest names the controller's pod as owner. It is in another namespace, so this owner does not exist.",
 			"argocd", "argocd-application-controller", func(c *Case) {
-				c.Spec.Extra = map[string][]string{policy.ExtraPodName: {"argocd-application-controller-0"}, policy.ExtraPodUID: {"00000000-1111-2222-3333-444444444444"}}
+				c.Spec.Extra = extraOf("argocd-application-controller-0", "00000000-1111-2222-3333-444444444444")
 				c.Meta.OwnerReferences[0].Name, c.Meta.OwnerReferences[0].UID = "argocd-application-controller-0", "00000000-1111-2222-3333-444444444444"
 			}),
 		as("of-another-tenant", "A ServiceAccount of another namespace, with the right to make requests in this one, asks for its own identity here, where this namespace's users read the certificate.",
@@ -90,12 +90,14 @@ func (in maker) groups() []Case {
 // extra has requesters whose token is not bound to one pod.
 func (in maker) extra() []Case {
 	set := func(name, why string, want []error, change func(extra map[string][]string)) Case {
-		return in.spec("extra-"+name, want, why, boundTokens, func(spec *cmapi.CertificateRequestSpec) { change(spec.Extra) })
+		return in.object("extra-"+name, want, why, boundTokens, func(c *Case) {
+			c.Meta.Labels = nil // The driver's labels need a token of a node, where the admission policies are installed.
+			change(c.Spec.Extra)
+		})
 	}
 	one, both := is(policy.ErrExtra), is(policy.ErrExtra, policy.ErrExtra)
 	return []Case{
 		set("of-a-node", "What the token of a pod on a node says of itself since Kubernetes 1.30.", nil, func(extra map[string][]string) {
-			extra["authentication.kubernetes.io/node-name"] = []string{"worker-1"}
 			extra["authentication.kubernetes.io/node-uid"] = []string{"00000000-1111-2222-3333-444444444444"}
 			extra["authentication.kubernetes.io/credential-id"] = []string{"JTI=00000000-1111-2222-3333-444444444444"}
 		}),
@@ -203,7 +205,7 @@ func (in maker) forOthers() []Case {
 	c := in.other("wrong-around-the-request", "A request to another issuer with nothing of what a request for an SVID has around it.",
 		in.csr("", nil, "", "").Spec.IssuerRef, func(*cmapi.CertificateRequestSpec) {})
 	c.Spec.IssuerRef.Name = "lets-encrypt"
-	c.Meta = metav1.ObjectMeta{Namespace: "tenant-a", Annotations: map[string]string{"example.org/a": "b"}}
+	c.Meta = metav1.ObjectMeta{Namespace: namespace, Annotations: map[string]string{"example.org/a": "b"}}
 	c.Spec.Username, c.Spec.Groups, c.Spec.Extra = "alice", nil, nil
 	return []Case{c}
 }
