@@ -16,7 +16,7 @@ import (
 // checkAcross holds fields against each other: the rules that the validate tag
 // of one field cannot say.
 func (r *reader) checkAcross(c *v1alpha1.SPIFFEConfiguration) {
-	r.checkIssuer("issuerRef", &c.IssuerRef)
+	r.checkIssuer("issuerRef", c.IssuerRef)
 	r.checkIssuers("approver.formerIssuers", c.Approver.FormerIssuers)
 	r.checkIssuers("approver.approveCAs", c.Approver.ApproveCAs)
 	r.checkApproveCAs(c)
@@ -43,7 +43,7 @@ func (r *reader) across(message string, paths ...string) {
 	r.fault(r.locate(paths[at]), paths[0], message)
 }
 
-func (r *reader) checkIssuer(path string, ref *v1alpha1.IssuerRef) {
+func (r *reader) checkIssuer(path string, ref v1alpha1.IssuerRef) {
 	kind, group := path+".kind", path+".group"
 	if ref.Group != "cert-manager.io" || ref.Kind == "Issuer" || ref.Kind == "ClusterIssuer" {
 		return
@@ -54,9 +54,9 @@ func (r *reader) checkIssuer(path string, ref *v1alpha1.IssuerRef) {
 	}
 }
 
-func (r *reader) checkIssuers(path string, refs []v1alpha1.IssuerRef) {
-	for i := range refs {
-		r.checkIssuer(item(path, i), &refs[i])
+func (r *reader) checkIssuers(path string, refs []v1alpha1.OtherIssuer) {
+	for i, ref := range refs {
+		r.checkIssuer(item(path, i), v1alpha1.IssuerRef(ref))
 	}
 }
 
@@ -66,7 +66,7 @@ func (r *reader) checkApproveCAs(c *v1alpha1.SPIFFEConfiguration) {
 	for i, ref := range c.Approver.ApproveCAs {
 		at := item("approver.approveCAs", i)
 		switch former := slices.Index(c.Approver.FormerIssuers, ref); {
-		case ref == c.IssuerRef:
+		case v1alpha1.IssuerRef(ref) == c.IssuerRef:
 			r.across(wrong("is the issuer of SVIDs", quote(ref.Name), "must be another: whoever has a CA certificate of issuerRef can make an SVID for anybody"), at, "issuerRef")
 		case former >= 0:
 			r.across(wrong("has been the issuer of SVIDs", quote(ref.Name), "must not be in approver.formerIssuers as well"), at, item("approver.formerIssuers", former))

@@ -143,7 +143,7 @@ func approverFromV1alpha1(wire *v1alpha1.Approver) Approver {
 	}
 }
 
-func issuersFromV1alpha1(wire []v1alpha1.IssuerRef) []policy.IssuerRef {
+func issuersFromV1alpha1(wire []v1alpha1.OtherIssuer) []policy.IssuerRef {
 	refs := make([]policy.IssuerRef, len(wire))
 	for i, ref := range wire {
 		refs[i] = policy.IssuerRef(ref)

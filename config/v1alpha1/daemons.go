@@ -67,13 +67,13 @@ type Approver struct {
 	// for `approveOthers`: those with `isCA`, or with the usage `cert sign` or `crl
 	// sign`. To all other issuers, such requests are left alone. The issuer of
 	// SVIDs and `formerIssuers` cannot be listed.
-	ApproveCAs []IssuerRef `json:"approveCAs" validate:"dive" change:"hot"`
+	ApproveCAs []OtherIssuer `json:"approveCAs" validate:"dive" change:"hot"`
 	// FormerIssuers lists the issuers that signed SVIDs before `issuerRef` was
 	// changed. While their roots are in trust bundles, whoever has a CA certificate
 	// of theirs can make an SVID for anybody, so no request to them is approved for
 	// `approveOthers`. List an issuer here in the same change that replaces it, and
 	// keep it until its root is in no trust bundle.
-	FormerIssuers []IssuerRef `json:"formerIssuers" validate:"dive" change:"hot"`
+	FormerIssuers []OtherIssuer `json:"formerIssuers" validate:"dive" change:"hot"`
 	// IgnoredAnnotations lists the annotations that a request for an SVID may have
 	// beside those of `certificate.requestAnnotations`: exact keys such as
 	// `example.org/team`, or all keys of a prefix such as `example.org/*`. List
@@ -91,6 +91,18 @@ type Approver struct {
 	KubeAPIBurst int `json:"kubeAPIBurst" validate:"min=0,max=10000" change:"restart,approver"`
 	// LeaderElection makes one of several approvers the one that decides.
 	LeaderElection LeaderElection `json:"leaderElection"`
+}
+
+// OtherIssuer names a cert-manager issuer that is not the one of SVIDs.
+type OtherIssuer struct {
+	// Name of the issuer object: a DNS-1123 subdomain.
+	Name string `json:"name" validate:"required,subdomain" change:"hot"`
+	// Kind of the issuer object: `ClusterIssuer`; `Issuer`, in any namespace; or
+	// the kind of an external issuer.
+	Kind string `json:"kind" validate:"required,kind" change:"hot"`
+	// Group is the API group of that kind: `cert-manager.io`, or that of an
+	// external issuer.
+	Group string `json:"group" validate:"required,subdomain" change:"hot"`
 }
 
 // LeaderElection makes one of several approvers the one that decides. Its

@@ -61,13 +61,16 @@ func (c *SPIFFEConfiguration) Complete() {
 	}
 }
 
-// completeIssuers sets the defaults of each issuer, which are those of issuerRef.
-func completeIssuers(list *[]IssuerRef) {
+// DefaultOtherIssuer returns an issuer in a list with the defaults of issuerRef.
+func DefaultOtherIssuer() OtherIssuer { return OtherIssuer(Default().IssuerRef) }
+
+// completeIssuers sets the defaults of each issuer.
+func completeIssuers(list *[]OtherIssuer) {
 	if *list == nil {
-		*list = []IssuerRef{}
+		*list = []OtherIssuer{}
 	}
 	for i := range *list {
-		ref, defaults := &(*list)[i], Default().IssuerRef
+		ref, defaults := &(*list)[i], DefaultOtherIssuer()
 		ref.Kind, ref.Group = cmp.Or(ref.Kind, defaults.Kind), cmp.Or(ref.Group, defaults.Group)
 	}
 }

@@ -48,13 +48,13 @@ type SPIFFEConfiguration struct {
 // CertificateRequest does.
 type IssuerRef struct {
 	// Name of the issuer object: a DNS-1123 subdomain.
-	Name string `json:"name" validate:"required,subdomain" change:"reissue"`
+	Name string `json:"name" validate:"required,subdomain" change:"reissue" note:"list the issuer before it in approver.formerIssuers until its root is in no trust bundle"`
 	// Kind of the issuer object: `ClusterIssuer`; `Issuer`, of which there must
 	// be one in each pod's namespace; or the kind of an external issuer.
-	Kind string `json:"kind" validate:"required,kind" change:"reissue"`
+	Kind string `json:"kind" validate:"required,kind" change:"reissue" note:"list the issuer before it in approver.formerIssuers until its root is in no trust bundle"`
 	// Group is the API group of that kind: `cert-manager.io`, or that of an
 	// external issuer.
-	Group string `json:"group" validate:"required,subdomain" change:"reissue"`
+	Group string `json:"group" validate:"required,subdomain" change:"reissue" note:"list the issuer before it in approver.formerIssuers until its root is in no trust bundle"`
 }
 
 // Volume is what pods find in their volume.

@@ -62,6 +62,19 @@ func (r *rollout) change(to policy.Policy, others policy.Others, now time.Time, 
 	r.earlier = slices.DeleteFunc(r.earlier, func(e expiring) bool { return e.policy == to })
 }
 
+// formerIssuer returns the issuer in force that a new policy replaces, unless it
+// is listed as a former one.
+func (r *rollout) formerIssuer(to policy.Policy, others policy.Others) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.current.IssuerRef.Defaulted()
+	listed := slices.ContainsFunc(others.Former, func(ref policy.IssuerRef) bool { return ref.Defaulted() == before })
+	if r.current == (policy.Policy{}) || before == to.IssuerRef.Defaulted() || listed {
+		return ""
+	}
+	return before.String()
+}
+
 // at returns what is known at a time, and for how long after its creation a
 // request with a stamp that is not known is waited for.
 func (r *rollout) at(now time.Time) (known policy.Rollout, grace time.Duration) {
@@ -97,11 +110,12 @@ func (r *rollout) scopes(now time.Time) (needed []scope, until time.Time) {
 }
 
 // isOurs reports whether a request is to the issuer of SVIDs, or to one that was
-// that within the grace period.
+// that within the grace period or is listed as a former one.
 func (r *rollout) isOurs(ref cmmeta.IssuerReference) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.current.IssuerRef.Names(ref) ||
+		slices.ContainsFunc(r.others.Former, func(former policy.IssuerRef) bool { return former.Names(ref) }) ||
 		slices.ContainsFunc(r.earlier, func(e expiring) bool { return e.policy.IssuerRef.Names(ref) })
 }
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
@@ -107,5 +108,38 @@ func TestGracePeriodOfAChange(t *testing.T) {
 		if len(known.Earlier) != test.earlier || patience != test.patience {
 			t.Errorf("%s: %d earlier policies and %s of patience, want %d and %s", name, len(known.Earlier), patience, test.earlier, test.patience)
 		}
+	}
+}
+
+// The issuer that a file replaces is to be listed in that file.
+func TestFormerIssuer(t *testing.T) {
+	t.Parallel()
+	issuer := func(name string) policy.Policy {
+		return policy.Policy{IssuerRef: policy.IssuerRef{Name: name, Kind: "ClusterIssuer"}, Duration: 1}
+	}
+	listed := policy.Others{Former: []policy.IssuerRef{{Name: "before", Kind: "ClusterIssuer", Group: "cert-manager.io"}}}
+	longer := issuer("before")
+	longer.Duration = 2
+	for name, test := range map[string]struct {
+		before, after policy.Policy
+		others        policy.Others
+		want          string
+	}{
+		"at the start":        {policy.Policy{}, issuer("now"), policy.Others{}, ""},
+		"the same issuer":     {issuer("before"), longer, policy.Others{}, ""},
+		"another":             {issuer("before"), issuer("now"), policy.Others{}, "ClusterIssuer.cert-manager.io/before"},
+		"another, listed":     {issuer("before"), issuer("now"), listed, ""},
+		"another, not listed": {issuer("earlier"), issuer("now"), listed, "ClusterIssuer.cert-manager.io/earlier"},
+	} {
+		var r rollout
+		r.change(test.before, policy.Others{}, time.Now(), time.Minute)
+		if got := r.formerIssuer(test.after, test.others); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
+	}
+	var r rollout
+	r.change(issuer("now"), listed, time.Now(), time.Minute)
+	if !r.isOurs(cmmeta.IssuerReference{Name: "before", Kind: "ClusterIssuer"}) || r.isOurs(cmmeta.IssuerReference{Name: "other", Kind: "ClusterIssuer"}) {
+		t.Error("a former issuer does not count as one of SVIDs, or any does")
 	}
 }

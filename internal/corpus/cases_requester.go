@@ -137,9 +137,6 @@ func (in maker) owner() []Case {
 			second.Name, second.UID = "web-1", "00000000-1111-2222-3333-444444444444"
 			c.Meta.OwnerReferences = append(c.Meta.OwnerReferences, second)
 		}),
-		in.object("owner-twice", is(policy.ErrOwner), "The pod, twice.", ownerRule, func(c *Case) {
-			c.Meta.OwnerReferences = append(c.Meta.OwnerReferences, owner())
-		}),
 		set("another-pod", "Another pod of the namespace.", func(o *metav1.OwnerReference) { o.Name, o.UID = "web-1", "00000000-1111-2222-3333-444444444444" }),
 		set("earlier-pod", "A pod of the same name that was there before: a StatefulSet's, for instance.", func(o *metav1.OwnerReference) { o.UID = "00000000-1111-2222-3333-444444444444" }),
 		set("another-name", "The UID of the pod under another name.", func(o *metav1.OwnerReference) { o.Name = "web-1" }),

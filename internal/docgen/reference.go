@@ -63,10 +63,10 @@ func (t *table) rows(path string, section reflect.Value) error {
 
 // entryDefaults is an entry of a list of sections with its defaults.
 func entryDefaults(t reflect.Type) any {
-	if t != reflect.TypeFor[v1alpha1.IssuerRef]() {
+	if t != reflect.TypeFor[v1alpha1.OtherIssuer]() {
 		return reflect.Zero(t).Interface()
 	}
-	return v1alpha1.Default().IssuerRef
+	return v1alpha1.DefaultOtherIssuer()
 }
 
 var durationType = reflect.TypeFor[v1alpha1.Duration]()
@@ -146,7 +146,7 @@ func literal(value reflect.Value) string {
 		return v
 	case map[string]string:
 		return "{}"
-	case []string, []v1alpha1.IssuerRef:
+	case []string, []v1alpha1.OtherIssuer:
 		return "[]"
 	default:
 		return fmt.Sprint(v)
