@@ -24,7 +24,11 @@ import (
 // no kubelet runs it. The token is valid until the Pod is deleted, but no longer
 // than certificates of the cluster are.
 func (c *Client) PodToken(ctx context.Context, serviceAccount string) (string, error) {
-	pod, err := c.core.CoreV1().Pods(ClusterResourceNamespace).Create(ctx, unscheduledPod(serviceAccount), meta.CreateOptions{})
+	account, err := c.core.CoreV1().ServiceAccounts(ClusterResourceNamespace).Get(ctx, serviceAccount, meta.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	pod, err := c.core.CoreV1().Pods(ClusterResourceNamespace).Create(ctx, unscheduledPod(account), meta.CreateOptions{})
 	if err != nil {
 		return "", fmt.Errorf("creating the Pod of ServiceAccount %s: %w", serviceAccount, err)
 	}
@@ -40,15 +44,17 @@ func (c *Client) PodToken(ctx context.Context, serviceAccount string) (string, e
 }
 
 // unscheduledPod is a Pod that a scheduler leaves alone, for its process runs
-// outside of the cluster. Its labels are those that cert-manager's chart gives.
-func unscheduledPod(serviceAccount string) *core.Pod {
+// outside of the cluster. It has the labels of the ServiceAccount, which the chart
+// gives the Pods, too.
+func unscheduledPod(serviceAccount *core.ServiceAccount) *core.Pod {
+	name := serviceAccount.Name
 	return &core.Pod{
-		ObjectMeta: meta.ObjectMeta{Name: serviceAccount, Labels: map[string]string{"app.kubernetes.io/instance": "cert-manager"}},
+		ObjectMeta: meta.ObjectMeta{Name: name, Labels: serviceAccount.Labels},
 		Spec: core.PodSpec{
-			ServiceAccountName:           serviceAccount,
+			ServiceAccountName:           name,
 			AutomountServiceAccountToken: new(false),
 			SchedulingGates:              []core.PodSchedulingGate{{Name: "devcluster/runs-outside-of-the-cluster"}},
-			Containers:                   []core.Container{{Name: serviceAccount, Image: "runs-outside-of-the-cluster"}},
+			Containers:                   []core.Container{{Name: name, Image: "runs-outside-of-the-cluster"}},
 		},
 	}
 }
