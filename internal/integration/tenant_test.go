@@ -423,12 +423,12 @@ func (a *tenant) decided(attempts []attempt) map[string]*cmapi.CertificateReques
 	a.t.Helper()
 	var found map[string]*cmapi.CertificateRequest
 	var waiting []string
-	err := wait.PollUntilContextTimeout(a.t.Context(), time.Second/2, 3*time.Minute, true, func(ctx context.Context) (bool, error) {
-		found, waiting = map[string]*cmapi.CertificateRequest{}, nil
+	err := wait.PollUntilContextTimeout(a.t.Context(), time.Second/2, 2*time.Minute, true, func(ctx context.Context) (bool, error) {
 		list, err := a.CertManager.CertmanagerV1().CertificateRequests("").List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return false, err
 		}
+		found, waiting = map[string]*cmapi.CertificateRequest{}, nil
 		for _, request := range list.Items {
 			name := request.Name
 			if certificate := request.Annotations[cmapi.CertificateNameKey]; certificate != "" {
@@ -459,7 +459,6 @@ func TestTenantGetsNoIdentity(t *testing.T) {
 	w := prepareOn(t, testkit.RequireOwn(t))
 	a := newTenant(w)
 	w.startApprover()
-	w.startDriver()
 	own, err := spiffeid.FromSegments(w.config.Policy().TrustDomain, "ns", w.workload.Namespace, "sa", w.workload.ServiceAccount)
 	w.check(err)
 
@@ -490,6 +489,8 @@ func TestTenantGetsNoIdentity(t *testing.T) {
 	}
 	a.requireNoCertificates(all, decided)
 
+	// Not before: it deletes the requests that have its labels.
+	w.startDriver()
 	if svid := w.readSVID(w.publish(w.pod("honest"))); svid.ID != own {
 		t.Errorf("the pod has the identity %s, want %s", svid.ID, own)
 	}
