@@ -16,7 +16,10 @@ import (
 // checkAcross holds fields against each other: the rules that the validate tag
 // of one field cannot say.
 func (r *reader) checkAcross(c *v1alpha1.SPIFFEConfiguration) {
-	r.checkIssuer(&c.IssuerRef)
+	r.checkIssuer("issuerRef", &c.IssuerRef)
+	r.checkIssuers("approver.formerIssuers", c.Approver.FormerIssuers)
+	r.checkIssuers("approver.approveCAs", c.Approver.ApproveCAs)
+	r.checkApproveCAs(c)
 	r.checkKey(&c.Certificate.PrivateKey)
 	r.checkRenewal(&c.Certificate)
 	r.checkAnnotations(c.Certificate.RequestAnnotations)
@@ -40,14 +43,34 @@ func (r *reader) across(message string, paths ...string) {
 	r.fault(r.locate(paths[at]), paths[0], message)
 }
 
-func (r *reader) checkIssuer(ref *v1alpha1.IssuerRef) {
-	const kind, group = "issuerRef.kind", "issuerRef.group"
+func (r *reader) checkIssuer(path string, ref *v1alpha1.IssuerRef) {
+	kind, group := path+".kind", path+".group"
 	if ref.Group != "cert-manager.io" || ref.Kind == "Issuer" || ref.Kind == "ClusterIssuer" {
 		return
 	}
 	if kindName.MatchString(ref.Kind) { // else that has been reported
 		r.across(wrong("is not a kind of cert-manager's own issuers", r.got(kind, ref.Kind),
 			"must be Issuer or ClusterIssuer, or "+group+" that of an external issuer"), kind, group)
+	}
+}
+
+func (r *reader) checkIssuers(path string, refs []v1alpha1.IssuerRef) {
+	for i := range refs {
+		r.checkIssuer(item(path, i), &refs[i])
+	}
+}
+
+// checkApproveCAs keeps whoever may ask for CA certificates from asking an issuer
+// of SVIDs.
+func (r *reader) checkApproveCAs(c *v1alpha1.SPIFFEConfiguration) {
+	for i, ref := range c.Approver.ApproveCAs {
+		at := item("approver.approveCAs", i)
+		switch former := slices.Index(c.Approver.FormerIssuers, ref); {
+		case ref == c.IssuerRef:
+			r.across(wrong("is the issuer of SVIDs", quote(ref.Name), "must be another: whoever has a CA certificate of issuerRef can make an SVID for anybody"), at, "issuerRef")
+		case former >= 0:
+			r.across(wrong("has been the issuer of SVIDs", quote(ref.Name), "must not be in approver.formerIssuers as well"), at, item("approver.formerIssuers", former))
+		}
 	}
 }
 

@@ -10,9 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// maxAnnotations is what Kubernetes allows for all annotations of an object,
-// 256 KiB, less a share for those that the driver and cert-manager add.
-const maxAnnotations = 192 << 10
+// maxAnnotations is how many bytes of annotations there may be, in keys and
+// values. Kubernetes allows 256 KiB for each object. But the approver keeps the
+// annotations of every request that waits, and whoever may create requests can
+// have any number wait, so it denies requests with more than 16 KiB of them.
+const maxAnnotations = 12 << 10
 
 func (r *reader) checkAnnotations(annotations map[string]string) {
 	const path = "certificate.requestAnnotations"

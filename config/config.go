@@ -33,6 +33,8 @@ type Config struct {
 	// was written.
 	wire any
 	hash string
+	// policy is what Policy returns.
+	policy policy.Policy
 	// apiVersion is that of wire.
 	apiVersion string
 }
@@ -121,7 +123,11 @@ type Approver struct {
 	Workers          int
 	LeaderElection   LeaderElection
 	ApproveOthers    bool
-	KubeAPI          // KubeAPIQPS and KubeAPIBurst
+	ApproveCAs       []policy.IssuerRef
+	FormerIssuers    []policy.IssuerRef
+	// IgnoredAnnotations and IgnoredLabels are patterns: see [policy.Keys].
+	IgnoredAnnotations, IgnoredLabels []string
+	KubeAPI                           // KubeAPIQPS and KubeAPIBurst
 }
 
 // KubeAPI is the client-side limit on requests to the Kubernetes API. Both are
@@ -154,11 +160,21 @@ type Logging struct {
 func (c *Config) APIVersion() string { return c.apiVersion }
 
 // Policy is what the driver requests and the approver demands.
-func (c *Config) Policy() policy.Policy {
+func (c *Config) Policy() policy.Policy { return c.policy }
+
+func (c *Config) makePolicy() policy.Policy {
 	return policy.Policy{
-		TrustDomain: c.TrustDomain,
-		IssuerRef:   c.IssuerRef,
-		Key:         c.Certificate.PrivateKey,
-		Duration:    c.Certificate.Duration,
+		TrustDomain:        c.TrustDomain,
+		IssuerRef:          c.IssuerRef,
+		Key:                c.Certificate.PrivateKey,
+		Duration:           c.Certificate.Duration,
+		Annotations:        policy.NewAnnotations(c.Certificate.RequestAnnotations),
+		IgnoredAnnotations: policy.NewKeys(c.Approver.IgnoredAnnotations),
+		IgnoredLabels:      policy.NewKeys(c.Approver.IgnoredLabels),
 	}
+}
+
+// Others says which requests to other issuers the approver approves.
+func (a Approver) Others() policy.Others {
+	return policy.Others{Approve: a.ApproveOthers, CAs: a.ApproveCAs, Former: a.FormerIssuers}
 }

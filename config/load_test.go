@@ -34,7 +34,7 @@ func TestLoadOfFolder(t *testing.T) {
 // Standard input belongs to the process: this test is not parallel.
 func TestLoadOfStandardInput(t *testing.T) {
 	for name, want := range map[string]string{
-		"good-minimal.yaml": "<stdin>: valid (config.spiffe.csi.cert-manager.io/v1alpha1, hash 7d10b4f50eb65552)\n",
+		"good-minimal.yaml": "<stdin>: valid (config.spiffe.csi.cert-manager.io/v1alpha1, hash f861b9730a07abba)\n",
 		"bad-empty.yaml":    "<stdin>:1:1: is empty, must be one YAML document\n1 fault\n",
 	} {
 		file, err := os.Open(filepath.Join(testdata, name))
@@ -61,7 +61,7 @@ func TestCheckFile(t *testing.T) {
 		full           bool
 		stdout, stderr string
 	}{
-		"good":       {path: good, stdout: good + ": valid (config.spiffe.csi.cert-manager.io/v1alpha1, hash 7d10b4f50eb65552)\n"},
+		"good":       {path: good, stdout: good + ": valid (config.spiffe.csi.cert-manager.io/v1alpha1, hash f861b9730a07abba)\n"},
 		"good, full": {path: good, full: true, stdout: read(t, testdata+"/good-minimal.want")},
 		"bad":        {path: bad, stderr: testdata + "/" + strings.ReplaceAll(read(t, testdata+"/bad-file-names-all-equal.err"), "\nbad", "\n"+testdata+"/bad") + "2 faults\n"},
 		"bad, full":  {path: testdata + "/bad-empty.yaml", full: true, stderr: testdata + "/" + read(t, testdata+"/bad-empty.err") + "1 fault\n"},

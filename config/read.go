@@ -47,6 +47,8 @@ func (r *reader) read(path string, node *yaml.Node, field reflect.Value) {
 		r.readStruct(path, node, field)
 	case field.Kind() == reflect.Map:
 		r.readMap(path, node, field)
+	case field.Kind() == reflect.Slice:
+		r.readList(path, node, field)
 	default:
 		r.readScalar(path, node, field)
 	}
@@ -102,6 +104,24 @@ func (r *reader) readMap(path string, node *yaml.Node, field reflect.Value) {
 		r.read(at, value, element)
 		field.SetMapIndex(reflect.ValueOf(key.Value), element)
 	})
+}
+
+func (r *reader) readList(path string, node *yaml.Node, field reflect.Value) {
+	if node.Kind != yaml.SequenceNode {
+		r.unreadable(node, path, wrong("is of the wrong type", describe(node), "must be a list"))
+		return
+	}
+	list := reflect.MakeSlice(field.Type(), len(node.Content), len(node.Content))
+	for i, value := range node.Content {
+		at := item(path, i)
+		r.places[at] = place{value, value}
+		if isNull(value) {
+			r.unreadable(value, at, wrong("is empty", describe(value), "must have a value, or be left out"))
+			continue
+		}
+		r.read(at, value, list.Index(i))
+	}
+	field.Set(list)
 }
 
 // readMapping calls each for every key that is a string and not a repetition,

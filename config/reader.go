@@ -126,3 +126,6 @@ func join(path, name string) string {
 func entry(path, key string) string {
 	return path + "[" + strconv.Quote(key) + "]"
 }
+
+// item is the path of an entry in a list.
+func item(path string, index int) string { return path + "[" + strconv.Itoa(index) + "]" }

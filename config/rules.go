@@ -53,6 +53,10 @@ func rules() []rule {
 			"must be 6 to 128 printable ASCII characters, or \"\" for one that each volume gets for itself",
 		},
 		{
+			"keypattern", isKeyPattern, "is not a key or the prefix of keys",
+			"must be such as example.org/team, or example.org/* for every key of that prefix, and not begin with spiffe.csi.cert-manager.io/",
+		},
+		{
 			"path", isPath, "is not an absolute path",
 			"must begin with a slash and have no empty, \".\" or \"..\" part, no slash at its end and no control characters",
 		},
@@ -83,6 +87,22 @@ func isSubdomain(s string) bool { return len(validation.IsDNS1123Subdomain(s)) =
 func isDriverName(s string) bool { return len(s) <= 63 && isSubdomain(s) }
 
 var kindName = regexp.MustCompile(`^[A-Z][A-Za-z0-9]{0,62}$`)
+
+// isKeyPattern refuses the keys of this project: the approver judges them.
+func isKeyPattern(s string) bool {
+	prefix, isPrefix := strings.CutSuffix(s, "/*")
+	switch {
+	case prefix == ownPrefix || strings.HasPrefix(s, ownPrefix+"/"):
+		return false
+	case isPrefix:
+		return isSubdomain(prefix)
+	default:
+		return len(validation.IsQualifiedName(s)) == 0
+	}
+}
+
+// ownPrefix is that of this project's annotations and labels.
+const ownPrefix = "spiffe.csi.cert-manager.io"
 
 // isFilename refuses names beginning with two dots because the folders behind
 // an atomic swap of all files have such names.

@@ -27,7 +27,8 @@ func wireName(field reflect.StructField) string {
 // fieldAt finds a field of a wire form by its path.
 func fieldAt(t reflect.Type, path string) (field reflect.StructField, found bool) {
 	for name := range strings.SplitSeq(path, ".") {
-		if t.Kind() == reflect.Pointer {
+		name, _, _ = strings.Cut(name, "[") // an entry of a list
+		if t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 			t = t.Elem()
 		}
 		if t.Kind() != reflect.Struct {

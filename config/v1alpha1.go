@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
+	"slices"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"go.yaml.in/yaml/v3"
@@ -50,9 +51,9 @@ func fromV1alpha1(wire *v1alpha1.SPIFFEConfiguration) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Config{
+	c := &Config{
 		TrustDomain:         td,
-		IssuerRef:           policy.IssuerRef{Name: wire.IssuerRef.Name, Kind: wire.IssuerRef.Kind, Group: wire.IssuerRef.Group},
+		IssuerRef:           policy.IssuerRef(wire.IssuerRef),
 		Certificate:         certificateFromV1alpha1(&wire.Certificate),
 		CertificateRequests: CertificateRequests(wire.CertificateRequests),
 		Volume:              volumeFromV1alpha1(&wire.Volume),
@@ -64,7 +65,9 @@ func fromV1alpha1(wire *v1alpha1.SPIFFEConfiguration) (*Config, error) {
 		wire:                wire,
 		hash:                hash,
 		apiVersion:          wire.APIVersion,
-	}, nil
+	}
+	c.policy = c.makePolicy()
+	return c, nil
 }
 
 func certificateFromV1alpha1(wire *v1alpha1.Certificate) Certificate {
@@ -121,11 +124,15 @@ func driverFromV1alpha1(wire *v1alpha1.Driver) Driver {
 func approverFromV1alpha1(wire *v1alpha1.Approver) Approver {
 	election := wire.LeaderElection
 	return Approver{
-		HTTPAddress:      wire.HTTPAddress,
-		ProfilingAddress: wire.ProfilingAddress,
-		Workers:          wire.Workers,
-		ApproveOthers:    wire.ApproveOthers,
-		KubeAPI:          KubeAPI{wire.KubeAPIQPS, wire.KubeAPIBurst},
+		HTTPAddress:        wire.HTTPAddress,
+		ProfilingAddress:   wire.ProfilingAddress,
+		Workers:            wire.Workers,
+		ApproveOthers:      wire.ApproveOthers,
+		ApproveCAs:         issuersFromV1alpha1(wire.ApproveCAs),
+		FormerIssuers:      issuersFromV1alpha1(wire.FormerIssuers),
+		IgnoredAnnotations: slices.Clone(wire.IgnoredAnnotations),
+		IgnoredLabels:      slices.Clone(wire.IgnoredLabels),
+		KubeAPI:            KubeAPI{wire.KubeAPIQPS, wire.KubeAPIBurst},
 		LeaderElection: LeaderElection{
 			Enabled:       election.Enabled,
 			LeaseName:     election.LeaseName,
@@ -134,4 +141,12 @@ func approverFromV1alpha1(wire *v1alpha1.Approver) Approver {
 			RetryPeriod:   election.RetryPeriod.Duration,
 		},
 	}
+}
+
+func issuersFromV1alpha1(wire []v1alpha1.IssuerRef) []policy.IssuerRef {
+	refs := make([]policy.IssuerRef, len(wire))
+	for i, ref := range wire {
+		refs[i] = policy.IssuerRef(ref)
+	}
+	return refs
 }

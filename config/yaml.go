@@ -62,29 +62,34 @@ func marshalYAML(wire any) ([]byte, error) {
 	return out.Bytes(), encoder.Close()
 }
 
-// nodeFromJSON reads one JSON value. Wire forms have no lists.
+// nodeFromJSON reads one JSON value. An empty list is written as [].
 func nodeFromJSON(decoder *json.Decoder) (*yaml.Node, error) {
 	token, err := decoder.Token()
 	if err != nil {
 		return nil, err
 	}
-	if token != json.Delim('{') {
+	collection := &yaml.Node{Kind: yaml.MappingNode}
+	switch token {
+	case json.Delim('{'):
+	case json.Delim('['):
+		collection.Kind = yaml.SequenceNode
+	default:
 		node := new(yaml.Node)
 		err := node.Encode(scalar(token))
 		return node, err
 	}
-	mapping := &yaml.Node{Kind: yaml.MappingNode}
-	for decoder.More() {
-		for range 2 { // the key and the value
-			node, err := nodeFromJSON(decoder)
-			if err != nil {
-				return nil, err
-			}
-			mapping.Content = append(mapping.Content, node)
+	for decoder.More() { // keys of a mapping count as values
+		node, err := nodeFromJSON(decoder)
+		if err != nil {
+			return nil, err
 		}
+		collection.Content = append(collection.Content, node)
 	}
-	_, err = decoder.Token() // the closing brace
-	return mapping, err
+	if collection.Kind == yaml.SequenceNode && len(collection.Content) == 0 {
+		collection.Style = yaml.FlowStyle
+	}
+	_, err = decoder.Token() // the closing brace or bracket
+	return collection, err
 }
 
 // scalar makes numbers what yaml/v3 prints without quotes.

@@ -59,9 +59,30 @@ type Approver struct {
 	// ApproveOthers makes the approver approve requests to other issuers, too, as
 	// cert-manager's own approver does, so that this can be turned off with no
 	// other approver in its place. Requests that hold a SPIFFE ID, or cannot be
-	// read, are left alone: another approver may be there for them. The approver
-	// then needs the right to approve for all signers.
+	// read, are left alone: another approver may be there for them. So are requests
+	// for CA certificates, unless `approveCAs` lists their issuer, and requests to
+	// `formerIssuers`. The approver then needs the right to approve for all signers.
 	ApproveOthers bool `json:"approveOthers" change:"hot"`
+	// ApproveCAs lists the issuers whose requests for CA certificates are approved
+	// for `approveOthers`: those with `isCA`, or with the usage `cert sign` or `crl
+	// sign`. To all other issuers, such requests are left alone. The issuer of
+	// SVIDs and `formerIssuers` cannot be listed.
+	ApproveCAs []IssuerRef `json:"approveCAs" validate:"dive" change:"hot"`
+	// FormerIssuers lists the issuers that signed SVIDs before `issuerRef` was
+	// changed. While their roots are in trust bundles, whoever has a CA certificate
+	// of theirs can make an SVID for anybody, so no request to them is approved for
+	// `approveOthers`. List an issuer here in the same change that replaces it, and
+	// keep it until its root is in no trust bundle.
+	FormerIssuers []IssuerRef `json:"formerIssuers" validate:"dive" change:"hot"`
+	// IgnoredAnnotations lists the annotations that a request for an SVID may have
+	// beside those of `certificate.requestAnnotations`: exact keys such as
+	// `example.org/team`, or all keys of a prefix such as `example.org/*`. List
+	// what an admission webhook of the cluster adds. Requests with any other
+	// annotation are denied, because issuers take certificate profiles from
+	// annotations: do not list what the issuer reads.
+	IgnoredAnnotations []string `json:"ignoredAnnotations" validate:"dive,keypattern" change:"hot"`
+	// IgnoredLabels is the same as `ignoredAnnotations`, for labels.
+	IgnoredLabels []string `json:"ignoredLabels" validate:"dive,keypattern" change:"hot"`
 	// KubeAPIQPS limits the requests to the Kubernetes API per second, up to
 	// 10000. 0: no limit but the API server's own, API Priority and Fairness.
 	KubeAPIQPS float32 `json:"kubeAPIQPS" validate:"min=0,max=10000" change:"restart,approver"`

@@ -4,6 +4,7 @@
 package v1alpha1
 
 import (
+	"cmp"
 	"time"
 )
 
@@ -35,7 +36,8 @@ func Default() *SPIFFEConfiguration {
 }
 
 // Complete sets what is not set and whose default depends on other fields: the
-// key's size on its algorithm, and renewBeforePercentage on renewBefore.
+// key's size on its algorithm, and renewBeforePercentage on renewBefore. It also
+// sets the defaults of entries in lists.
 func (c *SPIFFEConfiguration) Complete() {
 	if key := &c.Certificate.PrivateKey; key.Size == 0 {
 		key.Size = defaultSize(key.Algorithm)
@@ -43,12 +45,30 @@ func (c *SPIFFEConfiguration) Complete() {
 	if c.Certificate.RequestAnnotations == nil {
 		c.Certificate.RequestAnnotations = map[string]string{}
 	}
+	completeIssuers(&c.Approver.ApproveCAs)
+	completeIssuers(&c.Approver.FormerIssuers)
+	for _, list := range []*[]string{&c.Approver.IgnoredAnnotations, &c.Approver.IgnoredLabels} {
+		if *list == nil {
+			*list = []string{}
+		}
+	}
 	// -0 becomes 0: it must not have a hash of its own.
 	c.Driver.KubeAPIQPS += 0
 	c.Approver.KubeAPIQPS += 0
 	if c.Certificate.RenewBefore == nil && c.Certificate.RenewBeforePercentage == nil {
 		percentage := DefaultRenewBeforePercentage
 		c.Certificate.RenewBeforePercentage = &percentage
+	}
+}
+
+// completeIssuers sets the defaults of each issuer, which are those of issuerRef.
+func completeIssuers(list *[]IssuerRef) {
+	if *list == nil {
+		*list = []IssuerRef{}
+	}
+	for i := range *list {
+		ref, defaults := &(*list)[i], Default().IssuerRef
+		ref.Kind, ref.Group = cmp.Or(ref.Kind, defaults.Kind), cmp.Or(ref.Group, defaults.Group)
 	}
 }
 

@@ -137,7 +137,7 @@ func after(t time.Time) <-chan time.Time {
 
 func (a *Approver) takeConfig() {
 	c := a.config.Current()
-	a.rollout.change(c.Policy(), c.Approver.ApproveOthers, time.Now(), c.Rollout.GracePeriod)
+	a.rollout.change(c.Policy(), c.Approver.Others(), time.Now(), c.Rollout.GracePeriod)
 }
 
 // Ready returns nil if this replica could decide requests, whether it is the

@@ -98,7 +98,7 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 	known, grace := a.rollout.at(now)
 	// The clocks of API server and approver may differ.
 	patience := min(request.CreationTimestamp.Add(grace).Sub(now), grace)
-	decision := known.Decide(request.Annotations[policy.AnnotationHash], patience > 0, request.Spec)
+	decision := known.Decide(patience > 0, request)
 	switch decision.Verdict {
 	case policy.Ignore:
 		a.leaveAlone(request, decision)

@@ -120,6 +120,12 @@ func classes() []struct {
 		reason error
 	}{
 		{"username", policy.ErrUsername},
+		{"namespace", policy.ErrNamespace},
+		{"groups", policy.ErrGroups},
+		{"extra", policy.ErrExtra},
+		{"owner", policy.ErrOwner},
+		{"annotations", policy.ErrAnnotations},
+		{"labels", policy.ErrLabels},
 		{"is_ca", policy.ErrIsCA},
 		{"duration", policy.ErrDuration},
 		{"usages", policy.ErrUsages},

@@ -17,8 +17,8 @@ import (
 type rollout struct {
 	mu      sync.Mutex
 	current policy.Policy
-	// others is set when requests to other issuers are approved as well.
-	others bool
+	// others says which requests to other issuers are approved as well.
+	others policy.Others
 	// generation counts the changes, among them that an earlier policy is not
 	// honoured any more.
 	generation int
@@ -38,20 +38,24 @@ type expiring struct {
 
 // change puts a policy in force. The one before it is honoured for the grace
 // period, the one before or the one now, whichever is longer: a file that makes
-// it shorter must not do so for itself.
-func (r *rollout) change(to policy.Policy, others bool, now time.Time, grace time.Duration) {
+// it shorter must not do so for itself. A grace period of zero is for a change
+// that cannot wait: then nothing earlier is honoured any more.
+func (r *rollout) change(to policy.Policy, others policy.Others, now time.Time, grace time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.others != others || r.current != to {
+	if !r.others.Equal(others) || r.current != to {
 		r.generation++
 	}
 	r.others = others
 	hold := max(r.grace, grace)
 	r.grace = grace
+	if grace == 0 {
+		hold, r.earlier = 0, nil
+	}
 	if to == r.current {
 		return
 	}
-	if r.current != (policy.Policy{}) {
+	if r.current != (policy.Policy{}) && hold > 0 {
 		r.earlier = append(r.earlier, expiring{r.current, now.Add(hold), hold})
 	}
 	r.current = to
@@ -84,7 +88,7 @@ func (r *rollout) scopes(now time.Time) (needed []scope, until time.Time) {
 			until = e.until
 		}
 	}
-	if r.others {
+	if r.others.Approve {
 		// What is left alone is not kept, and may have to be looked at again: so
 		// there is another watch after each change.
 		return []scope{{generation: r.generation}}, until

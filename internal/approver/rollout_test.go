@@ -17,10 +17,10 @@ func TestRolloutHonoursWhatWasInForce(t *testing.T) {
 	start := time.Now()
 	a, b, c := policy.Policy{Duration: 1}, policy.Policy{Duration: 2}, policy.Policy{Duration: 3}
 	var r rollout
-	r.change(a, false, start, time.Minute)
-	r.change(a, false, start, time.Minute)
-	r.change(b, false, start.Add(10*time.Second), time.Minute)
-	r.change(c, false, start.Add(20*time.Second), time.Minute)
+	r.change(a, policy.Others{}, start, time.Minute)
+	r.change(a, policy.Others{}, start, time.Minute)
+	r.change(b, policy.Others{}, start.Add(10*time.Second), time.Minute)
+	r.change(c, policy.Others{}, start.Add(20*time.Second), time.Minute)
 	for name, test := range map[string]struct {
 		after   time.Duration
 		earlier []policy.Policy
@@ -41,7 +41,7 @@ func TestRolloutHonoursWhatWasInForce(t *testing.T) {
 			}
 		}
 	}
-	r.change(a, false, start.Add(30*time.Second), time.Minute)
+	r.change(a, policy.Others{}, start.Add(30*time.Second), time.Minute)
 	if got, _ := r.at(start.Add(31 * time.Second)); got.Current != a || len(got.Earlier) != 2 {
 		t.Errorf("after the first has come back: %+v", got)
 	}
@@ -82,19 +82,30 @@ func TestUnknownStampIsPutOff(t *testing.T) {
 	}
 }
 
-// A file that shortens the grace period must not do so for what it changes.
-func TestShorterGracePeriodIsForLaterChanges(t *testing.T) {
+// A file that shortens the grace period must not do so for what it changes,
+// unless it says that the change cannot wait.
+func TestGracePeriodOfAChange(t *testing.T) {
 	t.Parallel()
 	start := time.Now()
 	a, b, c := policy.Policy{Duration: 1}, policy.Policy{Duration: 2}, policy.Policy{Duration: 3}
-	var r rollout
-	r.change(a, false, start, time.Minute)
-	r.change(b, false, start, 0)
-	if known, grace := r.at(start.Add(59 * time.Second)); len(known.Earlier) != 1 || grace != time.Minute {
-		t.Errorf("%d earlier policies and %s of patience, want the old grace period", len(known.Earlier), grace)
-	}
-	r.change(c, false, start.Add(2*time.Minute), 0)
-	if known, grace := r.at(start.Add(2 * time.Minute)); len(known.Earlier) != 0 || grace != 0 {
-		t.Errorf("%d earlier policies and %s of patience, want none", len(known.Earlier), grace)
+	for name, test := range map[string]struct {
+		before, after time.Duration
+		earlier       int
+		patience      time.Duration
+	}{
+		"shorter":            {time.Minute, time.Second, 2, time.Minute},
+		"longer":             {time.Second, time.Minute, 2, time.Minute},
+		"the same":           {time.Minute, time.Minute, 2, time.Minute},
+		"none: takes effect": {time.Minute, 0, 0, 0},
+		"none before":        {0, time.Minute, 1, time.Minute},
+	} {
+		var r rollout
+		r.change(a, policy.Others{}, start, test.before)
+		r.change(b, policy.Others{}, start, test.before)
+		r.change(c, policy.Others{}, start, test.after)
+		known, patience := r.at(start.Add(time.Second / 2))
+		if len(known.Earlier) != test.earlier || patience != test.patience {
+			t.Errorf("%s: %d earlier policies and %s of patience, want %d and %s", name, len(known.Earlier), patience, test.earlier, test.patience)
+		}
 	}
 }

@@ -74,12 +74,12 @@ func TestScopesFollowTheConfiguration(t *testing.T) {
 			}
 		}
 	}
-	r.change(a, false, start, time.Minute)
+	r.change(a, policy.Others{Approve: false}, start, time.Minute)
 	expect("at first", start, time.Time{}, scope{issuer: a.IssuerRef})
-	r.change(b, false, start, time.Minute)
+	r.change(b, policy.Others{Approve: false}, start, time.Minute)
 	expect("after a change", start, start.Add(time.Minute), scope{issuer: a.IssuerRef}, scope{issuer: b.IssuerRef})
-	r.change(b, true, start, time.Minute)
+	r.change(b, policy.Others{Approve: true}, start, time.Minute)
 	expect("with others", start, start.Add(time.Minute), scope{generation: 3})
-	r.change(b, false, start, time.Minute)
+	r.change(b, policy.Others{Approve: false}, start, time.Minute)
 	expect("after the grace period", start.Add(time.Minute), time.Time{}, scope{issuer: b.IssuerRef})
 }

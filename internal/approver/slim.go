@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
 // slim returns of a request what a decision needs. Most of one, as it comes from
@@ -25,17 +24,15 @@ func slim(request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: request.Namespace, Name: request.Name, UID: request.UID,
 			ResourceVersion: request.ResourceVersion, CreationTimestamp: request.CreationTimestamp,
+			Labels: request.Labels, Annotations: request.Annotations, OwnerReferences: request.OwnerReferences,
 		},
 		Spec:   request.Spec,
 		Status: request.Status,
 	}
-	kept.Spec.UID, kept.Spec.Groups, kept.Spec.Extra = "", nil, nil
+	kept.Spec.UID = ""
 	if size := csr.MaxSize + 1; len(kept.Spec.Request) > size {
 		// It is too large with this much of it already.
 		kept.Spec.Request = slices.Clone(kept.Spec.Request[:size])
-	}
-	if stamp, ok := request.Annotations[policy.AnnotationHash]; ok {
-		kept.Annotations = map[string]string{policy.AnnotationHash: stamp}
 	}
 	return kept
 }

@@ -41,12 +41,15 @@ func (f *floor) draft(pod *corev1.Pod, access *rest.Config) (draft, error) {
 		issuance.LabelNode:   f.node,
 		issuance.LabelVolume: issuance.VolumeLabel(testkit.VolumeID(pod, testkit.VolumeName)),
 	}
-	d.meta.Annotations = map[string]string{policy.AnnotationHash: d.policy.Hash()}
-	d.meta.OwnerReferences = []metav1.OwnerReference{{
-		APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Pod", Name: pod.Name, UID: pod.UID,
-	}}
+	f.own(&d, pod)
 	d.requester, err = cmclient.NewForConfig(access)
 	return d, err
+}
+
+// own puts around a draft what the approver demands of a pod's request.
+func (f *floor) own(d *draft, pod *corev1.Pod) {
+	around := testkit.RequestOf(pod, d.policy, cmapi.CertificateRequestSpec{})
+	d.meta.Annotations, d.meta.OwnerReferences = around.Annotations, around.OwnerReferences
 }
 
 func (f *floor) bareDraft() (draft, error) {
@@ -69,11 +72,12 @@ func (d draft) sign() (*cmapi.CertificateRequest, error) {
 	return &cmapi.CertificateRequest{ObjectMeta: d.meta, Spec: d.policy.CertificateRequestSpec(d.id, csrPEM)}, nil
 }
 
-// request makes one of no pod, for what is not about its creation.
+// request makes one of the floor's own pod, for what is not about its creation.
 func (f *floor) request() (*cmapi.CertificateRequest, error) {
 	d, err := f.bareDraft()
 	if err != nil {
 		return nil, err
 	}
+	f.own(&d, f.pod)
 	return d.sign()
 }

@@ -13,11 +13,13 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // floor does the least that any implementation can do for a certificate, once there is
@@ -32,7 +34,9 @@ type floor struct {
 	node      string
 	account   spiffe.ServiceAccount
 	requester cmclient.Interface
-	approver  cmclient.Interface
+	// pod is that which requester has the access of.
+	pod      *corev1.Pod
+	approver cmclient.Interface
 	// workers bounds how many it approves at a time, as the approver's workers do:
 	// cert-manager's webhook asks the API server about rights 5 times a second at most,
 	// and what it keeps waiting for too long it refuses.
@@ -53,7 +57,11 @@ type ticket struct {
 }
 
 func newFloor(ctx context.Context, b *bench) (*floor, error) {
-	access, err := b.cluster.ServiceAccountConfig(ctx, b.workload.Namespace, b.workload.ServiceAccount)
+	pod, err := b.cluster.CreatePod(ctx, b.workload, testkit.UniqueName("floor"), b.floorIssuer())
+	if err != nil {
+		return nil, err
+	}
+	access, err := b.cluster.PodConfig(ctx, pod)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +81,7 @@ func newFloor(ctx context.Context, b *bench) (*floor, error) {
 	}
 	f := &floor{
 		namespace: b.workload.Namespace, issuer: b.floorIssuer(), node: b.floorIssuer(), account: account,
-		requester: requester, approver: approver, workers: make(chan struct{}, b.config.Approver.Workers), tickets: map[string]*ticket{},
+		requester: requester, pod: pod, approver: approver, workers: make(chan struct{}, b.config.Approver.Workers), tickets: map[string]*ticket{},
 	}
 	f.follow(b.config.Policy())
 	see := func(request *cmapi.CertificateRequest) { f.see(ctx, request) }

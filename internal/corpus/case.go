@@ -28,7 +28,14 @@ const (
 
 	namespace = "sandbox"
 	duration  = time.Hour
+	podName   = "web-0"
+	nodeName  = "worker-1"
+	podUID    = "5a1e0b5c-8f0d-4c77-9d0e-3f1a2b4c5d6e"
 )
+
+// extraNodeName is the key of spec.extra for the node of the requester's pod, since
+// Kubernetes 1.30.
+const extraNodeName = "authentication.kubernetes.io/node-name"
 
 // Case is one CertificateRequest and what must become of it.
 type Case struct {
@@ -47,7 +54,9 @@ type Case struct {
 	// Key is the key that the policy demands. If zero, it is that of the
 	// configuration file.
 	Key csr.KeySpec
-	// Spec is the request, as it is after cert-manager's webhook saw it.
+	// Meta and Spec are the request, as it is after cert-manager's webhook saw
+	// it. Of Meta, the name is that of the case.
+	Meta metav1.ObjectMeta
 	Spec cmapi.CertificateRequestSpec
 }
 
@@ -59,6 +68,7 @@ func Cases(keys csrtest.Keys) []Case {
 		in.key(), in.keyForms(), in.keyRSA(), in.keyOfOtherKind(), in.signature(), in.signatureForms(), in.attributes(),
 		in.extensions(), in.extensionForms(), in.usageExtensions(), in.sanTypes(), in.sanForms(), in.uri(), in.uriPath(), in.uriLookAlikes(),
 		in.identity(), in.trustDomain(), in.username(), in.usernameForms(), in.usages(), in.duration(), in.isCA(), in.issuer(),
+		in.namespace(), in.groups(), in.extra(), in.owner(), in.annotations(), in.labels(), in.forOthers(), in.sizes(),
 	)
 	slices.SortFunc(cases, func(a, b Case) int { return strings.Compare(a.Name, b.Name) })
 	return cases
@@ -78,8 +88,33 @@ func request(pem []byte) cmapi.CertificateRequestSpec {
 		Request:   pem,
 		Usages:    policy.Usages(),
 		Username:  Username,
-		Groups:    []string{"system:serviceaccounts", "system:serviceaccounts:sandbox", "system:authenticated"},
+		Groups:    groupsOf(namespace),
+		Extra:     extraOf(podName, podUID),
 	}
+}
+
+// extraOf is what the token of a pod brings along.
+func extraOf(podName, podUID string) map[string][]string {
+	return map[string][]string{policy.ExtraPodName: {podName}, policy.ExtraPodUID: {podUID}, extraNodeName: {nodeName}}
+}
+
+// groupsOf are those of a ServiceAccount of a namespace.
+func groupsOf(namespace string) []string {
+	return []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"}
+}
+
+// meta is what is around the good CertificateRequest.
+func meta() metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Namespace:       namespace,
+		Annotations:     map[string]string{policy.AnnotationHash: "0123456789abcdef"},
+		Labels:          map[string]string{policy.LabelNode: nodeName, policy.LabelVolume: "csi-0123456789abcdef"},
+		OwnerReferences: []metav1.OwnerReference{owner()},
+	}
+}
+
+func owner() metav1.OwnerReference {
+	return metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: podName, UID: podUID}
 }
 
 // csr makes a case of the good PKCS #10 request, changed.
@@ -91,7 +126,7 @@ func (in maker) csr(name string, want []error, why, source string, changes ...cs
 func (in maker) csrBy(key crypto.Signer, name string, want []error, why, source string, changes ...csrtest.Mutation) Case {
 	c := Case{
 		Name: verdict(want) + name, Why: why, Source: source, Want: want,
-		Spec: request(csrtest.Good(key).With(changes...).PEM()),
+		Meta: meta(), Spec: request(csrtest.Good(key).With(changes...).PEM()),
 	}
 	if demanded := csr.KeySpecOf(key.Public()); demanded != csr.KeySpecOf(in.keys.Main.Public()) {
 		c.Key = demanded
@@ -104,6 +139,13 @@ func (in maker) csrBy(key crypto.Signer, name string, want []error, why, source 
 func (in maker) spec(name string, want []error, why, source string, change func(*cmapi.CertificateRequestSpec)) Case {
 	c := in.csr(name, want, why, source)
 	change(&c.Spec)
+	return c
+}
+
+// object makes a case of the good CertificateRequest with anything changed.
+func (in maker) object(name string, want []error, why, source string, change func(*Case)) Case {
+	c := in.csr(name, want, why, source)
+	change(&c)
 	return c
 }
 

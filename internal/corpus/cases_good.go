@@ -33,7 +33,8 @@ func (in maker) good() []Case {
 	}
 	account := func(name, why, namespace, account string) Case {
 		c := in.csr(name, nil, why, "", csrtest.Names(csrtest.URI("spiffe://my.trust.domain/ns/"+namespace+"/sa/"+account)))
-		c.Spec.Username = "system:serviceaccount:" + namespace + ":" + account
+		c.Meta.Namespace = namespace
+		c.Spec.Username, c.Spec.Groups = "system:serviceaccount:"+namespace+":"+account, groupsOf(namespace)
 		return c
 	}
 	return []Case{
@@ -65,8 +66,6 @@ func (in maker) good() []Case {
 		in.spec("usages-in-another-order", nil, "The order of spec.usages means nothing.", "", func(spec *cmapi.CertificateRequestSpec) { slices.Reverse(spec.Usages) }),
 		in.spec("issuer-group-empty", nil, "An empty group means cert-manager.io, so this is our issuer.", "cert-manager v1.20, pkg/apis/meta/v1, IssuerReference",
 			func(spec *cmapi.CertificateRequestSpec) { spec.IssuerRef.Group = "" }),
-		in.spec("groups-any", nil, "Groups give no SPIFFE ID and take none away; only spec.username counts.", "",
-			func(spec *cmapi.CertificateRequestSpec) { spec.Groups = []string{"system:masters"} }),
 	}
 }
 

@@ -22,8 +22,8 @@ func (in maker) username() []Case {
 	none := func(name, why, username string) Case {
 		return in.spec("username-"+name, is(policy.ErrUsername, policy.ErrIdentity), why, usernames, func(spec *cmapi.CertificateRequestSpec) { spec.Username = username })
 	}
-	another := func(name, why, username string) Case {
-		return in.spec("username-"+name, is(policy.ErrIdentity), why, ownName, func(spec *cmapi.CertificateRequestSpec) { spec.Username = username })
+	another := func(name, why, username string, also ...error) Case {
+		return in.spec("username-"+name, append(also, policy.ErrIdentity), why, ownName, func(spec *cmapi.CertificateRequestSpec) { spec.Username = username })
 	}
 	return []Case{
 		none("empty", "Nobody: the webhook has not seen the request.", ""),
@@ -43,10 +43,10 @@ func (in maker) username() []Case {
 		none("namespace-and-name", "Namespace and name without the prefix.", "sandbox:example-app"),
 		none("oidc-prefix", "A ServiceAccount's user name behind the prefix of an OIDC provider.", "oidc:"+Username),
 		none("of-openshift", "A user with colons in the name.", "system:serviceaccount-token:sandbox:example-app"),
-		another("driver", "The driver itself, which asks in the pod's name and never in its own.", "system:serviceaccount:cert-manager:csi-driver-spiffe"),
-		another("other-namespace", "The ServiceAccount of the same name in another namespace.", "system:serviceaccount:other:example-app"),
+		another("driver", "The driver itself, which asks in the pod's name and never in its own.", "system:serviceaccount:cert-manager:csi-driver-spiffe", policy.ErrNamespace),
+		another("other-namespace", "The ServiceAccount of the same name in another namespace.", "system:serviceaccount:other:example-app", policy.ErrNamespace),
 		another("other-service-account", "Another ServiceAccount of the namespace.", "system:serviceaccount:sandbox:other"),
-		another("namespace-and-name-swapped", "Namespace and name have changed places.", "system:serviceaccount:example-app:sandbox"),
+		another("namespace-and-name-swapped", "Namespace and name have changed places.", "system:serviceaccount:example-app:sandbox", policy.ErrNamespace),
 		another("parts-as-dots", "A name with a dot where the ID has a hyphen.", "system:serviceaccount:sandbox:example.app"),
 	}
 }

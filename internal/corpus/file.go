@@ -42,7 +42,7 @@ type File struct {
 	Want []error
 	// Policy is what the request is judged by.
 	Policy policy.Policy
-	// Request is the object in the file.
+	// Request is the object in the file, without the annotations about the case.
 	Request *cmapi.CertificateRequest
 }
 
@@ -105,6 +105,8 @@ func parse(name string, data []byte, judge policy.Policy) (File, error) {
 			return File{}, err
 		}
 	}
+	delete(annotations, AnnotationDeniedFor)
+	delete(annotations, AnnotationPolicyKey)
 	prefix, _, _ := strings.Cut(name, "-")
 	switch {
 	case file.Request.Name != name:

@@ -40,7 +40,7 @@ func TestCheckSVIDOfIssuer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := corpus.SVID{ID: policy.Evaluate(file.Policy, file.Request.Spec).ID, Key: csrtest.MainKey(), Duration: time.Hour}
+		want := corpus.SVID{ID: policy.Evaluate(file.Policy, file.Request).ID, Key: csrtest.MainKey(), Duration: time.Hour}
 		if err := corpus.CheckSVID(chain, issuer.Bundle(file.Policy.TrustDomain), want); err != nil {
 			t.Error(err)
 		}

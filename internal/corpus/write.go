@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -88,7 +89,10 @@ func (c Case) YAML() ([]byte, error) {
 // object encodes the CertificateRequest, without the empty status that its type
 // would write.
 func (c Case) object() ([]byte, error) {
-	annotations := map[string]string{}
+	annotations := maps.Clone(c.Meta.Annotations)
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
 	if len(c.Want) > 0 {
 		names := make([]string, len(c.Want))
 		for i, sentinel := range c.Want {
@@ -99,9 +103,15 @@ func (c Case) object() ([]byte, error) {
 	if c.Key != (csr.KeySpec{}) {
 		annotations[AnnotationPolicyKey] = c.Key.String()
 	}
-	metadata := map[string]any{"name": c.Name, "namespace": namespace}
+	metadata := map[string]any{"name": c.Name, "namespace": c.Meta.Namespace}
 	if len(annotations) > 0 {
 		metadata["annotations"] = annotations
+	}
+	if len(c.Meta.Labels) > 0 {
+		metadata["labels"] = c.Meta.Labels
+	}
+	if len(c.Meta.OwnerReferences) > 0 {
+		metadata["ownerReferences"] = c.Meta.OwnerReferences
 	}
 	spec, err := json.Marshal(c.Spec)
 	if err != nil {

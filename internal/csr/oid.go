@@ -17,6 +17,7 @@ const (
 	subjectAltName    = "2.5.29.17"             // RFC 5280, section 4.2.1.6
 	keyUsage          = "2.5.29.15"             // RFC 5280, section 4.2.1.3
 	extKeyUsage       = "2.5.29.37"             // RFC 5280, section 4.2.1.12
+	basicConstraints  = "2.5.29.19"             // RFC 5280, section 4.2.1.9
 	serverAuth        = "1.3.6.1.5.5.7.3.1"
 	clientAuth        = "1.3.6.1.5.5.7.3.2"
 )
@@ -32,7 +33,7 @@ func nameOID(oid string) string {
 		return oid + " (Microsoft's extension request)"
 	case "2.5.29.14":
 		return oid + " (subjectKeyIdentifier)"
-	case "2.5.29.19":
+	case basicConstraints:
 		return oid + " (basicConstraints)"
 	case extensionRequest:
 		return oid + " (extensionRequest)"

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
 // askForAnother makes the request that somebody who broke into the pod could
@@ -26,7 +27,7 @@ func (d *demo) askForAnother(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pods, err := d.cluster.ServiceAccountConfig(ctx, "sandbox", "example-app")
+	pods, err := d.cluster.PodConfig(ctx, d.pod)
 	if err != nil {
 		return err
 	}
@@ -64,10 +65,7 @@ func (d *demo) foreignRequest() (*cmapi.CertificateRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &cmapi.CertificateRequest{
-		ObjectMeta: metav1.ObjectMeta{GenerateName: "burglar-"},
-		Spec:       policy.CertificateRequestSpec(id, csrPEM),
-	}, nil
+	return testkit.RequestOf(d.pod, policy, policy.CertificateRequestSpec(id, csrPEM)), nil
 }
 
 func (d *demo) waitForDecision(ctx context.Context, name string) (decision *cmapi.CertificateRequestCondition, err error) {

@@ -13,7 +13,7 @@ import (
 // two values, are not among them: JSON Schema cannot say these.
 func across(section string) []*schema {
 	switch section {
-	case "issuerRef":
+	case "issuerRef", "approver.approveCAs[]", "approver.formerIssuers[]":
 		return issuerKinds()
 	case "certificate":
 		return oneRenewal()

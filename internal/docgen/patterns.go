@@ -42,6 +42,7 @@ func patterns() map[string]pattern {
 		"subdomain":   {`^` + subdomain + `$`, new(253)},
 		"drivername":  {`^` + subdomain + `$`, new(63)},
 		"kind":        {`^[A-Z][A-Za-z0-9]{0,62}$`, nil},
+		"keypattern":  {`^((` + subdomain + `)/\*|(` + host + `/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)$`, nil},
 		// The rule counts bytes, this counts characters.
 		"filename":      {`^(` + fileChar + inFile + `*|\.` + fileChar + inFile + `*)$`, new(255)},
 		"storepassword": {`^[\x20-\x7e]{6,128}$`, nil},

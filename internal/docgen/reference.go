@@ -52,8 +52,21 @@ func (t *table) rows(path string, section reflect.Value) error {
 				return err
 			}
 		}
+		if field.Type.Kind() == reflect.Slice && isSection(field.Type.Elem()) {
+			if err := t.rows(at+"[]", reflect.ValueOf(entryDefaults(field.Type.Elem()))); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// entryDefaults is an entry of a list of sections with its defaults.
+func entryDefaults(t reflect.Type) any {
+	if t != reflect.TypeFor[v1alpha1.IssuerRef]() {
+		return reflect.Zero(t).Interface()
+	}
+	return v1alpha1.Default().IssuerRef
 }
 
 var durationType = reflect.TypeFor[v1alpha1.Duration]()
@@ -70,6 +83,10 @@ func typeOf(t reflect.Type) string {
 		return "section"
 	case t.Kind() == reflect.Map:
 		return "map of strings"
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		return "list of sections"
+	case t.Kind() == reflect.Slice:
+		return "list of strings"
 	case t.Kind() == reflect.String:
 		return "string"
 	case t.Kind() == reflect.Bool:
@@ -129,6 +146,8 @@ func literal(value reflect.Value) string {
 		return v
 	case map[string]string:
 		return "{}"
+	case []string, []v1alpha1.IssuerRef:
+		return "[]"
 	default:
 		return fmt.Sprint(v)
 	}

@@ -35,6 +35,7 @@ type schema struct {
 	Maximum              *float64   `json:"maximum,omitempty"`
 	Required             []string   `json:"required,omitempty"`
 	Properties           properties `json:"properties,omitempty"`
+	Items                *schema    `json:"items,omitempty"`
 	PropertyNames        *schema    `json:"propertyNames,omitempty"`
 	AdditionalProperties any        `json:"additionalProperties,omitempty"`
 	Not                  *schema    `json:"not,omitempty"`
@@ -103,9 +104,13 @@ func (w *schemaWriter) section(path string, section reflect.Value) (*schema, err
 		at := strings.TrimPrefix(path+"."+name, ".")
 		var child *schema
 		var err error
-		if isSection(field.Type) {
+		switch {
+		case isSection(field.Type):
 			child, err = w.section(at, section.Field(i))
-		} else {
+		case field.Type.Kind() == reflect.Slice && isSection(field.Type.Elem()):
+			child = &schema{Type: "array", Default: []any{}}
+			child.Items, err = w.section(at+"[]", reflect.ValueOf(entryDefaults(field.Type.Elem())))
+		default:
 			child, err = value(field, section.Field(i))
 		}
 		if err != nil {

@@ -21,6 +21,9 @@ func value(field reflect.StructField, value reflect.Value) (*schema, error) {
 	switch {
 	case field.Type.Kind() == reflect.Map:
 		s.PropertyNames, s.AdditionalProperties = annotationKey(), &schema{Type: "string"}
+	case field.Type.Kind() == reflect.Slice && !isSection(field.Type.Elem()):
+		s.Items = &schema{Type: jsonType(field.Type.Elem())}
+		return s, s.Items.obey(strings.TrimPrefix(field.Tag.Get("validate"), "dive,"))
 	case typeOf(field.Type) == "duration":
 		// All have a lower bound, so that none is negative, and few may be zero.
 		// The bounds themselves cannot be said: patterns do not calculate.
@@ -39,6 +42,8 @@ func jsonType(t reflect.Type) string {
 		return "string"
 	case "map of strings":
 		return "object"
+	case "list of strings", "list of sections":
+		return "array"
 	default:
 		return name
 	}

@@ -35,24 +35,23 @@ func (w *world) spec(account string) cmapi.CertificateRequestSpec {
 	return demanded.CertificateRequestSpec(id, csrPEM)
 }
 
-// request creates a CertificateRequest as the world's ServiceAccount.
+// request creates a CertificateRequest as a pod of the world's ServiceAccount.
 func (w *world) request(spec cmapi.CertificateRequestSpec) string {
 	w.t.Helper()
-	return w.stampedRequest(spec, "")
+	return w.stampedRequest(spec, w.config.Policy().Hash())
 }
 
 // stampedRequest is request with the hash of a policy.
 func (w *world) stampedRequest(spec cmapi.CertificateRequestSpec, stamp string) string {
 	w.t.Helper()
-	access, err := w.ServiceAccountConfig(w.t.Context(), w.workload.Namespace, w.workload.ServiceAccount)
+	pod := w.asking()
+	access, err := w.PodConfig(w.t.Context(), pod)
 	w.check(err)
 	client, err := cmclient.NewForConfig(access)
 	w.check(err)
-	created, err := client.CertmanagerV1().CertificateRequests(w.workload.Namespace).Create(w.t.Context(),
-		&cmapi.CertificateRequest{
-			ObjectMeta: metav1.ObjectMeta{GenerateName: "asked-", Annotations: map[string]string{policy.AnnotationHash: stamp}},
-			Spec:       spec,
-		}, metav1.CreateOptions{})
+	request := testkit.RequestOf(pod, w.config.Policy(), spec)
+	request.Annotations[policy.AnnotationHash] = stamp
+	created, err := client.CertmanagerV1().CertificateRequests(w.workload.Namespace).Create(w.t.Context(), request, metav1.CreateOptions{})
 	w.check(err)
 	return created.Name
 }

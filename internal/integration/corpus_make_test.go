@@ -15,10 +15,10 @@ import (
 	"sync"
 	"testing"
 
-	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	"golang.org/x/sync/errgroup"
 	authzv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,12 +30,12 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/requests/admission.txt anew")
 
-// makeRequests creates the requests in the world's namespace, as their
-// requesters, and returns those that were taken. Those to other issuers come
+// makeRequests creates the requests in their namespaces, as their requesters, and
+// returns those that were taken. Those to other issuers come
 // first, so that an approver has seen them when it has decided the others.
 func (w *world) makeRequests(files []corpus.File, refused *refusedRequests) (taken []corpus.File) {
 	w.t.Helper()
-	w.letRequest()
+	w.letRequest(files)
 	files = slices.Clone(files)
 	slices.SortStableFunc(files, func(a, b corpus.File) int { return cmp.Compare(a.Verdict, b.Verdict) })
 	var mu sync.Mutex
@@ -60,25 +60,34 @@ func (w *world) makeRequests(files []corpus.File, refused *refusedRequests) (tak
 	return taken
 }
 
-// requesters is the group of whoever may create requests in the world's
-// namespace, whatever they are called.
+// requesters is the group of whoever may create requests, whatever they are called.
 func (w *world) requesters() string { return "requesters:" + w.issuer }
 
-func (w *world) letRequest() {
+// letRequest makes the namespaces of the files, and has the group make requests in all.
+func (w *world) letRequest(files []corpus.File) {
 	w.t.Helper()
-	_, err := w.Kubernetes.RbacV1().RoleBindings(w.workload.Namespace).Create(w.t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "requesters"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: w.workload.ServiceAccount},
+	for _, file := range files {
+		_, err := w.Kubernetes.CoreV1().Namespaces().Create(w.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: file.Request.Namespace}}, metav1.CreateOptions{})
+		if !apierrors.IsAlreadyExists(err) {
+			w.check(err)
+		}
+	}
+	meta := metav1.ObjectMeta{Name: "requesters-" + w.issuer}
+	_, err := w.Kubernetes.RbacV1().ClusterRoles().Create(w.t.Context(), &rbacv1.ClusterRole{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{"cert-manager.io"}, Resources: []string{"certificaterequests"}, Verbs: []string{"create"},
+	}}}, metav1.CreateOptions{})
+	w.check(err)
+	_, err = w.Kubernetes.RbacV1().ClusterRoleBindings().Create(w.t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: meta,
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: meta.Name},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.GroupKind, APIGroup: rbacv1.GroupName, Name: w.requesters()}},
 	}, metav1.CreateOptions{})
 	w.check(err)
 	review := &authzv1.SubjectAccessReview{Spec: authzv1.SubjectAccessReviewSpec{
 		User: "anybody", Groups: []string{w.requesters()},
-		ResourceAttributes: &authzv1.ResourceAttributes{
-			Namespace: w.workload.Namespace, Verb: "create", Group: "cert-manager.io", Resource: "certificaterequests",
-		},
+		ResourceAttributes: &authzv1.ResourceAttributes{Namespace: "sandbox", Verb: "create", Group: "cert-manager.io", Resource: "certificaterequests"},
 	}}
-	w.eventually("the API server has seen the RoleBinding", func() bool {
+	w.eventually("the API server has seen the ClusterRoleBinding", func() bool {
 		answer, err := w.Kubernetes.AuthorizationV1().SubjectAccessReviews().Create(w.t.Context(), review, metav1.CreateOptions{})
 		w.check(err)
 		return answer.Status.Allowed
@@ -88,20 +97,24 @@ func (w *world) letRequest() {
 // makeRequest creates a request as its requester, by impersonation: none of the
 // users need be there. cert-manager's webhook then fills in spec.username.
 func (w *world) makeRequest(file corpus.File) error {
-	spec := *file.Request.Spec.DeepCopy()
+	request := file.Request.DeepCopy()
+	spec := &request.Spec
 	as := rest.CopyConfig(w.REST)
-	as.Impersonate = rest.ImpersonationConfig{UserName: spec.Username, Groups: append(spec.Groups, w.requesters())}
+	as.Impersonate = rest.ImpersonationConfig{UserName: spec.Username, Groups: append(spec.Groups, w.requesters()), Extra: spec.Extra}
 	client, err := cmclient.NewForConfig(as)
 	if err != nil {
 		return err
 	}
-	spec.Username, spec.Groups = "", nil
+	spec.Username, spec.Groups, spec.Extra = "", nil, nil
+	if stamp := request.Annotations[policy.AnnotationHash]; policy.IsStamp(stamp) {
+		// Of the policy in force, or a denial would be put off.
+		request.Annotations[policy.AnnotationHash] = w.config.Policy().Hash()
+	}
 	// The issuer of the world is called otherwise than that of the files.
 	spec.IssuerRef.Name = strings.NewReplacer(
 		corpus.IssuerName, w.issuer, strings.ToUpper(corpus.IssuerName), strings.ToUpper(w.issuer),
 	).Replace(spec.IssuerRef.Name)
-	created, err := client.CertmanagerV1().CertificateRequests(w.workload.Namespace).Create(w.t.Context(),
-		&cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{Name: file.Name}, Spec: spec}, metav1.CreateOptions{})
+	created, err := client.CertmanagerV1().CertificateRequests(request.Namespace).Create(w.t.Context(), request, metav1.CreateOptions{})
 	if err == nil && created.Spec.Username != file.Request.Spec.Username {
 		w.t.Errorf("%s: made as %q, want %q", file.Name, created.Spec.Username, file.Request.Spec.Username)
 	}

@@ -13,6 +13,7 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/corpus"
@@ -70,7 +71,9 @@ func (w *world) judge(files []corpus.File) {
 	// Not more often: a list of hundreds of requests is work for the API server.
 	err := wait.PollUntilContextTimeout(w.t.Context(), time.Second/2, 2*time.Minute, true, func(context.Context) (bool, error) {
 		decided = map[string]*cmapi.CertificateRequest{}
-		for _, request := range w.requests() {
+		list, err := w.CertManager.CertmanagerV1().CertificateRequests("").List(w.t.Context(), metav1.ListOptions{})
+		w.check(err)
+		for _, request := range list.Items {
 			decided[request.Name] = &request
 		}
 		waiting = ""
@@ -131,7 +134,7 @@ func requireSVID(t *testing.T, file corpus.File, request *cmapi.CertificateReque
 		t.Fatal(err)
 	}
 	want := corpus.SVID{
-		ID:  policy.Evaluate(file.Policy, file.Request.Spec).ID,
+		ID:  policy.Evaluate(file.Policy, file.Request).ID,
 		Key: keys.Of(parsed.PublicKey), Duration: file.Policy.Duration,
 	}
 	if err := corpus.CheckSVID(request.Status.Certificate, bundle, want); err != nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,6 +62,8 @@ type world struct {
 	rootDir  string
 	node     string
 	workload testkit.Workload
+	// asking is the pod as which requests are made without the driver.
+	asking func() *corev1.Pod
 }
 
 // setting changes a test's configuration, as lines of YAML added to it, or
@@ -100,6 +103,7 @@ func prepareOn(t *testing.T, cluster *testkit.Cluster, settings ...setting) *wor
 	w.check(w.CreateNamespace(ctx, w.workload))
 	w.installation, err = w.Install(ctx, repository, "-"+name, "clusterissuers.cert-manager.io/"+name)
 	w.check(err)
+	w.asking = sync.OnceValue(func() *corev1.Pod { return w.pod("asking") })
 	w.config = w.parseConfig(settings)
 	return w
 }

@@ -82,8 +82,11 @@ func issue(ctx context.Context, r *Requester, order Order, progress *Progress) (
 
 func mustBeAsOrdered(t *testing.T, asked *cmapi.CertificateRequest, order Order) {
 	t.Helper()
-	asked.Spec.Username = order.Pod.ServiceAccount.Username() // as the webhook fills it in
-	if decision := policy.Evaluate(order.Policy, asked.Spec); decision.Verdict != policy.Approve {
+	// As the webhook fills it in.
+	account := order.Pod.ServiceAccount
+	asked.Spec.Username, asked.Spec.Groups = account.Username(), []string{"system:serviceaccounts", "system:serviceaccounts:" + account.Namespace()}
+	asked.Spec.Extra = map[string][]string{policy.ExtraPodName: {order.Pod.PodName}, policy.ExtraPodUID: {order.Pod.PodUID}}
+	if decision := policy.Evaluate(order.Policy, asked); decision.Verdict != policy.Approve {
 		t.Errorf("the policy says %s: %s", decision.Verdict, decision.Message())
 	}
 	if asked.Labels[LabelNode] != order.Owner.Node || asked.Labels[LabelVolume] != order.VolumeID {

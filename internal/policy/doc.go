@@ -10,9 +10,10 @@
 //
 //	id, err := p.SPIFFEID(serviceAccount)
 //	pem, err := csr.Build(id, key)
-//	spec := p.CertificateRequestSpec(id, pem) // created as that ServiceAccount
+//	spec := p.CertificateRequestSpec(id, pem) // created with a token of that pod
+//	annotations := p.RequestAnnotations(id)
 //
-//	decision := policy.Evaluate(p, request.Spec)
+//	decision := policy.Evaluate(p, request)
 //	decision.Verdict   // Ignore, Approve or Deny
 //	decision.Message() // for the request's condition
 //

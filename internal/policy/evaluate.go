@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
 
 // Why [Evaluate] denies. Each reason wraps one of these or [ErrPolicy].
@@ -23,6 +22,23 @@ var (
 	// ErrUsername is for a requester that is no ServiceAccount, or has no
 	// SPIFFE ID in the trust domain.
 	ErrUsername = errors.New("wrong spec.username")
+	// ErrNamespace is for a request outside of the namespace of the requester's
+	// ServiceAccount.
+	ErrNamespace = errors.New("wrong metadata.namespace")
+	// ErrGroups is for a requester without the groups of every ServiceAccount of
+	// the namespace.
+	ErrGroups = errors.New("wrong spec.groups")
+	// ErrExtra is for a requester whose token is not bound to a pod: [ExtraPodName]
+	// or [ExtraPodUID] is missing or has several values.
+	ErrExtra = errors.New("wrong spec.extra")
+	// ErrOwner is for a request that is not owned by the requester's pod, and by
+	// that alone.
+	ErrOwner = errors.New("wrong metadata.ownerReferences")
+	// ErrAnnotations is for annotations other than those that the policy demands
+	// or ignores, and the driver's own.
+	ErrAnnotations = errors.New("wrong metadata.annotations")
+	// ErrLabels is for labels other than the driver's and those that the policy ignores.
+	ErrLabels = errors.New("wrong metadata.labels")
 	// ErrIsCA is for a request for a CA certificate.
 	ErrIsCA = errors.New("wrong spec.isCA")
 	// ErrDuration is for a duration that is absent or not the policy's.
@@ -45,20 +61,27 @@ var (
 // Evaluate decides about the request under the policy.
 //
 // A request to an issuer other than the policy's is ignored. Any other is
-// approved when it asks for an SVID just as [Policy.CertificateRequestSpec]
-// does, for the SPIFFE ID of the ServiceAccount in spec.username and, as
-// [csr.Parse] makes sure, for nothing else. Otherwise it is denied with every
-// reason there is.
+// approved when it is just as the driver makes it: in the namespace of the
+// ServiceAccount in spec.username, made with a token bound to a pod, owned by
+// that pod, with the annotations and labels of the policy, the spec of
+// [Policy.CertificateRequestSpec], and a CSR for the SPIFFE ID of that
+// ServiceAccount and, as [csr.Parse] makes sure, for nothing else. Otherwise it
+// is denied with every reason there is.
 //
-// spec.username is taken for the truth: cert-manager's admission webhook sets
-// it to the authenticated user and keeps it from being changed.
-func Evaluate(p Policy, spec cmapi.CertificateRequestSpec) Decision {
+// spec.username, uid, groups and extra are taken for the truth: cert-manager's
+// admission webhook sets them from the authenticated user and keeps them from
+// being changed. The owner reference is the requester's claim; that it names the
+// pod of the token makes it true.
+func Evaluate(p Policy, request *cmapi.CertificateRequest) Decision {
+	spec := &request.Spec
 	if !p.IssuerRef.Names(spec.IssuerRef) {
 		return Decision{Verdict: Ignore}
 	}
 	var d Decision
 	d.deny(p.Validate())
-	d.requester(p, spec.Username)
+	d.requester(p, request)
+	d.deny(checkAnnotations(p, request.Annotations, d.ID))
+	d.deny(checkLabels(p, request.Labels))
 	if spec.IsCA {
 		d.deny(fmt.Errorf("%w: it is true, must be false", ErrIsCA))
 	}
@@ -78,21 +101,6 @@ func (d *Decision) deny(reason error) {
 	if reason != nil {
 		d.Reasons = append(d.Reasons, reason)
 	}
-}
-
-func (d *Decision) requester(p Policy, username string) {
-	sa, err := spiffe.ParseUsername(username)
-	if err != nil {
-		d.deny(fmt.Errorf("%w: %w", ErrUsername, err))
-		return
-	}
-	d.ServiceAccount = sa
-	id, err := p.SPIFFEID(sa)
-	if err != nil {
-		d.deny(fmt.Errorf("%w: %w", ErrUsername, err))
-		return
-	}
-	d.ID = id
 }
 
 func checkDuration(p Policy, duration *metav1.Duration) error {

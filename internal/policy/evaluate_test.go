@@ -40,11 +40,11 @@ func TestEvaluateUnderPolicyThatIsNotWhole(t *testing.T) {
 			t.Parallel()
 			p := newPolicy()
 			spec := newSpec(p, request())
-			if d := policy.Evaluate(p, spec); d.Verdict != policy.Approve {
+			if d := policy.Evaluate(p, around(p, spec)); d.Verdict != policy.Approve {
 				t.Fatalf("denied before it was changed: %s", d.Message())
 			}
 			test.change(&p, &spec)
-			d := policy.Evaluate(p, spec)
+			d := policy.Evaluate(p, around(p, spec))
 			requireDenied(t, d, test.want...)
 			requireFit(t, d.Message())
 		})
@@ -57,7 +57,7 @@ func TestEvaluateUsagesInAnyOrder(t *testing.T) {
 	spec := newSpec(p, request())
 	for range spec.Usages {
 		spec.Usages = append(spec.Usages[1:], spec.Usages[0])
-		if d := policy.Evaluate(p, spec); d.Verdict != policy.Approve {
+		if d := policy.Evaluate(p, around(p, spec)); d.Verdict != policy.Approve {
 			t.Errorf("%q: %s", spec.Usages, d.Message())
 		}
 	}
@@ -74,7 +74,7 @@ func TestEvaluateCollectsReasons(t *testing.T) {
 		func(t *csrtest.Template) { t.Spoil = true },
 	))
 	spec.IsCA, spec.Duration, spec.Usages, spec.Username = true, nil, nil, "alice"
-	requireDenied(t, policy.Evaluate(p, spec),
+	requireDenied(t, policy.Evaluate(p, around(p, spec)),
 		policy.ErrUsername, policy.ErrIsCA, policy.ErrDuration, policy.ErrUsages, csr.ErrSubject, csr.ErrSignature,
 		policy.ErrKey, policy.ErrTrustDomain, policy.ErrIdentity)
 }

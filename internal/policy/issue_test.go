@@ -37,7 +37,7 @@ func (i issue) requireSound(t *testing.T, spec cmapi.CertificateRequestSpec) pol
 
 func (i issue) requireSoundUnder(t *testing.T, p policy.Policy, spec cmapi.CertificateRequestSpec) policy.Verdict {
 	t.Helper()
-	d := policy.Evaluate(p, spec)
+	d := policy.Evaluate(p, around(p, spec))
 	requireFit(t, d.Message())
 	group := spec.IssuerRef.Group
 	ours := spec.IssuerRef.Name == p.IssuerRef.Name && spec.IssuerRef.Kind == p.IssuerRef.Kind && (group == "" || group == p.IssuerRef.Group)

@@ -41,7 +41,7 @@ func TestEvaluateIssuerRef(t *testing.T) {
 			p.IssuerRef = test.ours
 			spec := newSpec(p, request())
 			spec.IssuerRef = test.ref
-			d := policy.Evaluate(p, spec)
+			d := policy.Evaluate(p, around(p, spec))
 			if d.Verdict != test.want {
 				t.Errorf("got %s, want %s: %s", d.Verdict, test.want, d.Message())
 			}
@@ -52,9 +52,9 @@ func TestEvaluateIssuerRef(t *testing.T) {
 // Nothing else is looked at in a request to another issuer.
 func TestEvaluateIgnoresWrongRequestToOthers(t *testing.T) {
 	t.Parallel()
-	d := policy.Evaluate(newPolicy(), cmapi.CertificateRequestSpec{
+	d := policy.Evaluate(newPolicy(), &cmapi.CertificateRequest{Spec: cmapi.CertificateRequestSpec{
 		IssuerRef: cmmeta.IssuerReference{Name: "other"}, Request: []byte("x"), IsCA: true, Username: username,
-	})
+	}})
 	if d.Verdict != policy.Ignore || d.Reasons != nil || !d.ID.IsZero() || !d.ServiceAccount.IsZero() {
 		t.Errorf("got %+v", d)
 	}

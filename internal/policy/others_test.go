@@ -5,10 +5,12 @@ package policy_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
@@ -16,44 +18,77 @@ import (
 )
 
 // What becomes of requests when the approver stands in for cert-manager's own.
+// The issuers former-ca (just now), listed-ca (approver.formerIssuers) and
+// root-ca (approver.approveCAs) are beside that of SVIDs.
 func TestRolloutDecidesOthers(t *testing.T) {
 	t.Parallel()
 	current, earlier := newPolicy(), newPolicy()
 	earlier.IssuerRef.Name = "former-ca"
+	issuer := func(name string) policy.IssuerRef { return policy.IssuerRef{Name: name, Kind: "ClusterIssuer"} }
 	dns := request(csrtest.Names(csrtest.Element(0x82, []byte("example.org"))))
-	to := func(issuer string, csrPEM []byte) cmapi.CertificateRequestSpec {
+	caInCSR := request(csrtest.Names(csrtest.Element(0x82, []byte("example.org"))),
+		csrtest.Extend(true, csrtest.Sequence([]byte{1, 1, 0xff}), 2, 5, 29, 19))
+	to := func(issuer string, csrPEM []byte, changes ...func(*cmapi.CertificateRequest)) *cmapi.CertificateRequest {
 		spec := newSpec(current, csrPEM)
 		spec.IssuerRef.Name, spec.Username, spec.Usages, spec.Duration = issuer, "alice", nil, nil
-		return spec
+		made := around(current, spec)
+		for _, change := range changes {
+			change(made)
+		}
+		return made
 	}
-	own := newSpec(current, request())
+	isCA := func(r *cmapi.CertificateRequest) { r.Spec.IsCA = true }
+	tenYears := func(r *cmapi.CertificateRequest) { r.Spec.Duration = &metav1.Duration{Duration: 87600e9 * 3600} }
+	usage := func(usage cmapi.KeyUsage) func(*cmapi.CertificateRequest) {
+		return func(r *cmapi.CertificateRequest) { r.Spec.Usages = []cmapi.KeyUsage{cmapi.UsageServerAuth, usage} }
+	}
+	truncated := func(r *cmapi.CertificateRequest) { r.Annotations[policy.AnnotationTruncated] = "spec.usages" }
+	const approve, ignore, deny = policy.Approve, policy.Ignore, policy.Deny
 	for name, test := range map[string]struct {
-		spec   cmapi.CertificateRequestSpec
-		others bool
-		want   policy.Verdict
-		reason error
+		request *cmapi.CertificateRequest
+		others  bool
+		want    policy.Verdict
+		reasons []error
 	}{
-		"other, switched off":        {to("other", dns), false, policy.Ignore, nil},
-		"other":                      {to("other", dns), true, policy.Approve, nil},
-		"other with SPIFFE ID":       {to("other", request()), true, policy.Ignore, csr.ErrCarriesSPIFFE},
-		"other that cannot be read":  {to("other", []byte("?")), true, policy.Ignore, csr.ErrPEM},
-		"ours, right":                {own, true, policy.Approve, nil},
-		"ours, without SPIFFE ID":    {to(current.IssuerRef.Name, dns), true, policy.Deny, nil},
-		"to the issuer of just now":  {to("former-ca", dns), true, policy.Ignore, nil},
-		"right, to that of just now": {newSpec(earlier, request()), true, policy.Approve, nil},
+		"other, switched off":                       {to("other", dns), false, ignore, nil},
+		"other":                                     {to("other", dns), true, approve, nil},
+		"other with SPIFFE ID":                      {to("other", request()), true, ignore, []error{csr.ErrCarriesSPIFFE}},
+		"other that cannot be read":                 {to("other", []byte("?")), true, ignore, []error{csr.ErrPEM}},
+		"other that was cut":                        {to("other", dns, truncated), true, ignore, []error{policy.ErrTruncated}},
+		"other, CA":                                 {to("other", dns, isCA), true, ignore, []error{policy.ErrOtherCA}},
+		"other, CA in the CSR alone":                {to("other", caInCSR), true, ignore, []error{csr.ErrAsksForCA}},
+		"other, cert sign":                          {to("other", dns, usage(cmapi.UsageCertSign)), true, ignore, []error{policy.ErrOtherCA}},
+		"other, crl sign":                           {to("other", dns, usage(cmapi.UsageCRLSign)), true, ignore, []error{policy.ErrOtherCA}},
+		"listed for CAs, CA":                        {to("root-ca", dns, isCA, usage(cmapi.UsageCertSign)), true, approve, nil},
+		"listed for CAs, CA in the CSR":             {to("root-ca", caInCSR), true, approve, nil},
+		"listed for CAs, switched off":              {to("root-ca", dns, isCA), false, ignore, nil},
+		"listed for CAs, with SPIFFE ID":            {to("root-ca", request(), isCA), true, ignore, []error{csr.ErrCarriesSPIFFE}},
+		"ours, right":                               {around(current, newSpec(current, request())), true, approve, nil},
+		"ours, without SPIFFE ID":                   {to(current.IssuerRef.Name, dns), true, deny, nil},
+		"to the issuer of just now":                 {to("former-ca", dns), true, ignore, nil},
+		"right, to that of just now":                {around(earlier, newSpec(earlier, request())), true, approve, nil},
+		"to a former issuer":                        {to("listed-ca", dns), true, ignore, []error{policy.ErrFormerIssuer}},
+		"to a former issuer, CA, ten years":         {to("listed-ca", dns, isCA, tenYears), true, ignore, []error{policy.ErrFormerIssuer, policy.ErrOtherCA}},
+		"to a former issuer that is listed for CAs": {to("both-ca", dns, isCA), true, ignore, []error{policy.ErrFormerIssuer}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			rollout := policy.Rollout{Current: current, Earlier: []policy.Policy{earlier}, Others: test.others}
-			d := rollout.Decide("unknown-stamp", false, test.spec)
+			rollout := policy.Rollout{Current: current, Earlier: []policy.Policy{earlier}, Others: policy.Others{
+				Approve: test.others,
+				CAs:     []policy.IssuerRef{issuer("root-ca"), issuer("both-ca")},
+				Former:  []policy.IssuerRef{issuer("listed-ca"), issuer("both-ca")},
+			}}
+			d := rollout.Decide(false, test.request)
 			if d.Verdict != test.want {
 				t.Errorf("%s, want %s: %s", d.Verdict, test.want, d.Message())
 			}
-			if test.reason != nil && (len(d.Reasons) != 1 || !errors.Is(d.Reasons[0], test.reason)) {
-				t.Errorf("reasons %v, want %v", d.Reasons, test.reason)
+			if d.Verdict == ignore && !slices.EqualFunc(d.Reasons, test.reasons, errors.Is) {
+				t.Errorf("reasons %v, want %v", d.Reasons, test.reasons)
 			}
-			if test.reason != nil && !strings.Contains(d.Message(), test.reason.Error()) {
-				t.Errorf("message %q does not say why", d.Message())
+			for _, reason := range test.reasons {
+				if !strings.Contains(d.Message(), reason.Error()) {
+					t.Errorf("message %q does not say why", d.Message())
+				}
 			}
 			requireFit(t, d.Message())
 		})

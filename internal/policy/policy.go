@@ -49,6 +49,12 @@ type Policy struct {
 	// Duration is the lifetime that is asked for, to the nanosecond. It is
 	// more than zero.
 	Duration time.Duration
+	// Annotations are those that a request must have beside the driver's own.
+	Annotations Annotations
+	// IgnoredAnnotations and IgnoredLabels may be on a request as well, with any
+	// value: an admission webhook of the cluster adds them. The driver makes
+	// requests without them, and they are no part of [Policy.Hash].
+	IgnoredAnnotations, IgnoredLabels Keys
 }
 
 // Validate returns nil if a request can satisfy the policy, and otherwise an
@@ -103,23 +109,29 @@ func (p Policy) SPIFFEID(sa spiffe.ServiceAccount) (spiffeid.ID, error) {
 	return sa.ID(p.TrustDomain)
 }
 
-// IdentityHash names what makes documents of the policy what they are, all but
-// how long they last: documents of another IdentityHash are to be replaced when
-// the policy changes, and others can wait until they are due. Its form is that
-// of Hash.
+// IdentityHash names what makes SVIDs of the policy what they are, all but how
+// long they last and the annotations of their requests: SVIDs of another
+// IdentityHash are replaced when the policy changes, and others can wait until
+// they are due. Its form is that of Hash.
 func (p Policy) IdentityHash() string {
-	p.Duration = 0
+	p.Duration, p.Annotations = 0, Annotations{}
 	return p.Hash()
 }
 
+// hashLength is the number of characters in what [Policy.Hash] returns.
+const hashLength = 16
+
 // Hash names the policy: 16 hexadecimal digits, the same for equal policies in
 // every process and version as long as the same is demanded. It is for telling
-// policies apart in labels and logs; nothing may be allowed because of it.
+// policies apart in annotations and logs; nothing may be allowed because of it.
 func (p Policy) Hash() string {
 	ref := p.IssuerRef.Defaulted()
 	demanded := fmt.Sprintf("policy/v1 %q %q %q %q %q %d %d %q",
 		p.TrustDomain.String(), ref.Name, ref.Kind, ref.Group,
 		string(p.Key.Algorithm), p.Key.Size, p.Duration.Nanoseconds(), Usages())
+	if p.Annotations != (Annotations{}) {
+		demanded += fmt.Sprintf(" %q", p.Annotations.encoded)
+	}
 	sum := sha256.Sum256([]byte(demanded))
-	return hex.EncodeToString(sum[:8])
+	return hex.EncodeToString(sum[:hashLength/2])
 }

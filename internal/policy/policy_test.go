@@ -33,7 +33,7 @@ func TestMessage(t *testing.T) {
 	p := newPolicy()
 	spec := newSpec(p, request())
 	spec.IsCA, spec.Duration = true, nil
-	got := policy.Evaluate(p, spec).Message()
+	got := policy.Evaluate(p, around(p, spec)).Message()
 	want := "wrong spec.isCA: it is true, must be false; wrong spec.duration: it is absent, must be 1h0m0s"
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
@@ -51,7 +51,7 @@ func TestMessageIsFit(t *testing.T) {
 	))
 	spec.Username = "system:serviceaccount:x:" + hostile
 	spec.Usages[0] = "evil"
-	d := policy.Evaluate(p, spec)
+	d := policy.Evaluate(p, around(p, spec))
 	requireFit(t, d.Message())
 	if want := fmt.Sprintf("... (%d reasons in all)", len(d.Reasons)); !strings.HasSuffix(d.Message(), want) {
 		t.Errorf("message does not end with %q: %s", want, d.Message())
@@ -93,6 +93,7 @@ func TestHash(t *testing.T) {
 		"key algorithm": func(p *policy.Policy) { p.Key.Algorithm = policy.RSA },
 		"key size":      func(p *policy.Policy) { p.Key.Size = 384 },
 		"duration":      func(p *policy.Policy) { p.Duration++ },
+		"annotations":   func(p *policy.Policy) { p.Annotations = policy.NewAnnotations(map[string]string{"a": "b"}) },
 	} {
 		other := p
 		change(&other)
@@ -100,6 +101,11 @@ func TestHash(t *testing.T) {
 			t.Errorf("another %s has the hash of %s", name, same)
 		}
 		seen[other.Hash()] = name
+	}
+	ignoring := p
+	ignoring.IgnoredAnnotations, ignoring.IgnoredLabels = policy.NewKeys([]string{"a"}), policy.NewKeys([]string{"a"})
+	if ignoring.Hash() != p.Hash() {
+		t.Error("what is ignored makes a difference to the hash, though the driver makes the same requests")
 	}
 	defaulted := p
 	defaulted.IssuerRef.Group = ""

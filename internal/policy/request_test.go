@@ -15,6 +15,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/corpus"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
@@ -41,8 +42,28 @@ func newPolicy() policy.Policy {
 func newSpec(p policy.Policy, csrPEM []byte) cmapi.CertificateRequestSpec {
 	spec := p.CertificateRequestSpec(spiffeid.RequireFromString(csrtest.ID), csrPEM)
 	spec.Username = username
-	spec.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:sandbox", "system:authenticated"}
 	return spec
+}
+
+// around puts around a spec what the driver does, for a pod of the
+// ServiceAccount in spec.username, and what the webhook notes of that.
+func around(p policy.Policy, spec cmapi.CertificateRequestSpec) *cmapi.CertificateRequest {
+	namespace, id := "sandbox", spiffeid.ID{}
+	if sa, err := spiffe.ParseUsername(spec.Username); err == nil {
+		namespace = sa.Namespace()
+		id, _ = p.SPIFFEID(sa)
+	}
+	spec.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"}
+	spec.Extra = map[string][]string{policy.ExtraPodName: {"web-0"}, policy.ExtraPodUID: {"0-1-2"}}
+	request := &cmapi.CertificateRequest{Spec: spec}
+	request.Namespace, request.Name = namespace, "web-0-x2b4z"
+	request.Labels = map[string]string{policy.LabelNode: "worker-1"}
+	request.Annotations = p.RequestAnnotations(id)
+	if id.IsZero() {
+		delete(request.Annotations, policy.AnnotationIdentity)
+	}
+	request.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "web-0", UID: "0-1-2"}}
+	return request
 }
 
 // request is the good request, changed.
@@ -70,7 +91,7 @@ func TestEvaluateApprovesWhatIsBuilt(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d := policy.Evaluate(p, newSpec(p, built))
+			d := policy.Evaluate(p, around(p, newSpec(p, built)))
 			if d.Verdict != policy.Approve || d.ID != id || d.ServiceAccount != sa || d.Reasons != nil {
 				t.Errorf("got %s: %s", d.Verdict, d.Message())
 			}
@@ -106,7 +127,7 @@ func requireKeyDenied(t *testing.T, demanded policy.KeySpec, id spiffeid.ID, key
 	}
 	p := newPolicy()
 	p.Key = demanded
-	d := policy.Evaluate(p, newSpec(p, built))
+	d := policy.Evaluate(p, around(p, newSpec(p, built)))
 	requireDenied(t, d, policy.ErrKey)
 	for _, spec := range []policy.KeySpec{demanded, csr.KeySpecOf(key.Public())} {
 		if !strings.Contains(d.Message(), spec.String()) {
@@ -130,7 +151,7 @@ func TestEvaluateCorpus(t *testing.T) {
 	for _, file := range requests(t) {
 		t.Run(file.Name, func(t *testing.T) {
 			t.Parallel()
-			d := policy.Evaluate(file.Policy, file.Request.Spec)
+			d := policy.Evaluate(file.Policy, file.Request)
 			if d.Verdict != file.Verdict || !slices.EqualFunc(d.Reasons, file.Want, errors.Is) {
 				t.Errorf("got %s with reasons %q,\nwant %s with %q", d.Verdict, d.Reasons, file.Verdict, file.Want)
 			}

@@ -35,24 +35,27 @@ func TestRolloutDecide(t *testing.T) {
 	foreign := requests["foreign"]
 	foreign.IssuerRef.Name = "another"
 	requests["foreign"] = foreign
+	demanded := map[string]policy.Policy{"current": current, "earlier": earlier, "unknown": unknown, "foreign": current}
 	stamps := map[string]string{
 		"none": "", "current": current.Hash(), "earlier": earlier.Hash(), "unknown": unknown.Hash(), "garbage": "\x00x",
 	}
 	for allowedBy, spec := range requests {
 		for stampOf, stamp := range stamps {
 			for _, patient := range []bool{true, false} {
+				request := stamped(around(demanded[allowedBy], spec), stamp)
 				t.Run(fmt.Sprintf("%s stamp %s patient %t", allowedBy, stampOf, patient), func(t *testing.T) {
 					t.Parallel()
 					want := policy.Deny
 					switch {
-					case allowedBy == "current", allowedBy == "earlier":
-						want = policy.Approve
 					case allowedBy == "foreign":
 						want = policy.Ignore
-					case patient && (stampOf == "unknown" || stampOf == "garbage"):
+					case stampOf == "none", stampOf == "garbage": // no driver makes such a request
+					case allowedBy == "current", allowedBy == "earlier":
+						want = policy.Approve
+					case patient && stampOf == "unknown":
 						want = policy.Defer
 					}
-					got := policy.Rollout{Current: current, Earlier: []policy.Policy{earlier}}.Decide(stamp, patient, spec)
+					got := policy.Rollout{Current: current, Earlier: []policy.Policy{earlier}}.Decide(patient, request)
 					if got.Verdict != want {
 						t.Errorf("%s, want %s: %s", got.Verdict, want, got.Message())
 					}
@@ -73,12 +76,12 @@ func TestRolloutLeavesTheEarlierIssuerToOthers(t *testing.T) {
 	earlier.IssuerRef.Name = "earlier"
 	r := policy.Rollout{Current: current, Earlier: []policy.Policy{earlier}}
 	good := newSpec(earlier, request())
-	if d := r.Decide("", true, good); d.Verdict != policy.Approve {
+	if d := r.Decide(true, around(earlier, good)); d.Verdict != policy.Approve {
 		t.Errorf("a good request to the earlier issuer: %s", d.Message())
 	}
 	bad := good
 	bad.IsCA = true
-	if d := r.Decide("", true, bad); d.Verdict != policy.Ignore {
+	if d := r.Decide(true, around(earlier, bad)); d.Verdict != policy.Ignore {
 		t.Errorf("a bad request to the earlier issuer: %s %s", d.Verdict, d.Message())
 	}
 }
@@ -90,21 +93,30 @@ func TestRolloutStampNeverApproves(t *testing.T) {
 	current, earlier, unknown := rollout()
 	r := policy.Rollout{Current: current, Earlier: []policy.Policy{earlier}}
 	random := rand.New(rand.NewPCG(1, 2))
-	stamps := []string{"", current.Hash(), earlier.Hash(), unknown.Hash()}
+	stamps := []string{"0123456789abcdef", current.Hash(), earlier.Hash(), unknown.Hash()}
 	wrong, right := newSpec(unknown, request()), newSpec(earlier, request())
 	for range 2000 {
 		stamp := stamps[random.IntN(len(stamps))]
 		if random.IntN(2) == 0 {
-			stamp = fmt.Sprintf("%x%s", random.Uint64(), stamp)
+			stamp = fmt.Sprintf("%016x", random.Uint64())
 		}
 		patient := random.IntN(2) == 0
-		if d := r.Decide(stamp, patient, wrong); d.Verdict == policy.Approve || !errors.Is(d.Reasons[0], policy.ErrDuration) {
+		if d := r.Decide(patient, stamped(around(current, wrong), stamp)); d.Verdict == policy.Approve || !errors.Is(d.Reasons[0], policy.ErrDuration) {
 			t.Fatalf("stamp %q: %s %v", stamp, d.Verdict, d.Reasons)
 		}
-		if d := r.Decide(stamp, patient, right); d.Verdict != policy.Approve {
+		if d := r.Decide(patient, stamped(around(current, right), stamp)); d.Verdict != policy.Approve {
 			t.Fatalf("stamp %q: %s", stamp, d.Verdict)
 		}
 	}
+}
+
+// stamped puts another stamp on a request, or none.
+func stamped(request *cmapi.CertificateRequest, stamp string) *cmapi.CertificateRequest {
+	request.Annotations[policy.AnnotationHash] = stamp
+	if stamp == "" {
+		delete(request.Annotations, policy.AnnotationHash)
+	}
+	return request
 }
 
 func TestIdentityHash(t *testing.T) {
@@ -114,6 +126,11 @@ func TestIdentityHash(t *testing.T) {
 	longer.Duration *= 2
 	if p.IdentityHash() != longer.IdentityHash() {
 		t.Error("the duration changes the identity hash")
+	}
+	annotated := p
+	annotated.Annotations = policy.NewAnnotations(map[string]string{"a": "b"})
+	if p.IdentityHash() != annotated.IdentityHash() {
+		t.Error("annotations of the request change the identity hash")
 	}
 	other := p
 	other.IssuerRef.Name = "another"
