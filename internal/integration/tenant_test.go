@@ -171,7 +171,7 @@ func (a *tenant) impersonateAs(user rest.ImpersonationConfig, account string) *t
 	may := func(resource string) bool {
 		attributes := &authzv1.ResourceAttributes{Verb: "impersonate", Resource: resource, Namespace: a.workload.Namespace, Name: a.workload.ServiceAccount}
 		if resource == "userextras" {
-			attributes = &authzv1.ResourceAttributes{Verb: "impersonate", Group: "authentication.k8s.io", Resource: resource, Subresource: podNameExtra, Name: "tenant-0"}
+			attributes = &authzv1.ResourceAttributes{Verb: "impersonate", Group: "authentication.k8s.io", Resource: resource, Subresource: policy.ExtraPodName, Name: "tenant-0"}
 		}
 		answer, err := a.Kubernetes.AuthorizationV1().SubjectAccessReviews().Create(a.t.Context(), &authzv1.SubjectAccessReview{
 			Spec: authzv1.SubjectAccessReviewSpec{User: user.UserName, ResourceAttributes: attributes},
@@ -187,9 +187,6 @@ func (a *tenant) impersonateAs(user rest.ImpersonationConfig, account string) *t
 		Groups:   []string{"system:serviceaccounts", "system:serviceaccounts:" + a.workload.Namespace, "system:authenticated"},
 	})
 }
-
-// podNameExtra is the extra field of a user that names the Pod of its token.
-const podNameExtra = "authentication.kubernetes.io/pod-name"
 
 // secretConfig is how the API is reached with a token that is bound to a Secret.
 func (a *tenant) secretConfig() (*rest.Config, error) {
@@ -239,77 +236,88 @@ type attempt struct {
 // A way is how to ask for an identity.
 type way struct {
 	ask func(a *tenant, to attempt) error
+	// want are reasons with which it is denied, whatever the identity.
+	want []error
 	// own is set if a Pod may get the identity of its own ServiceAccount in this
 	// way: it is how the driver asks.
 	own bool
 }
 
+// byController are the reasons to deny what cert-manager asks for a Certificate.
+var byController = []error{policy.ErrNamespace, policy.ErrOwner}
+
 // ways are all that a tenant can make of a CertificateRequest, by itself or by
 // having a controller make it.
 var ways = map[string]way{
-	"Certificate": {ask: func(a *tenant, to attempt) error { return a.createCertificate(a.certificate(to)) }},
-	"Certificate that is labelled and annotated as the driver's requests": {ask: func(a *tenant, to attempt) error {
+	"Certificate": {want: byController, ask: func(a *tenant, to attempt) error { return a.createCertificate(a.certificate(to)) }},
+	"Certificate that is labelled and annotated as the driver's requests": {want: byController, ask: func(a *tenant, to attempt) error {
 		certificate := a.certificate(to)
 		certificate.Labels, certificate.Annotations = a.driverMetadata(to)
 		return a.createCertificate(certificate)
 	}},
-	"Certificate whose CSR has no usages": {ask: func(a *tenant, to attempt) error {
+	"Certificate whose CSR has no usages": {want: byController, ask: func(a *tenant, to attempt) error {
 		certificate := a.certificate(to)
 		certificate.Spec.EncodeUsagesInRequest = new(false)
 		return a.createCertificate(certificate)
 	}},
-	"Certificate with a literal subject": {ask: func(a *tenant, to attempt) error {
+	// The one way in which the namespace is right. A tenant cannot do this, but whoever
+	// manages certificates of cert-manager's namespace can.
+	"Certificate in cert-manager's namespace": {want: []error{policy.ErrOwner}, ask: func(a *tenant, to attempt) error {
+		_, err := a.CertManager.CertmanagerV1().Certificates(testkit.InstallNamespace).Create(a.t.Context(), a.certificate(to), metav1.CreateOptions{})
+		return err
+	}},
+	"Certificate with a literal subject": {want: byController, ask: func(a *tenant, to attempt) error {
 		certificate := a.certificate(to)
 		certificate.Spec.LiteralSubject = "O=system:masters"
 		return a.createCertificate(certificate)
 	}},
-	"Certificate created by a deployment controller": {ask: func(a *tenant, to attempt) error {
+	"Certificate created by a deployment controller": {want: byController, ask: func(a *tenant, to attempt) error {
 		_, err := a.inDeployer.CertManager.CertmanagerV1().Certificates(a.workload.Namespace).Create(a.t.Context(), a.certificate(to), metav1.CreateOptions{})
 		return err
 	}},
-	"annotated Ingress": {ask: (*tenant).createIngress},
-	"annotated Gateway": {ask: (*tenant).createGateway},
-	"CertificateRequest of the user": {ask: func(a *tenant, to attempt) error {
+	"annotated Ingress": {want: byController, ask: (*tenant).createIngress},
+	"annotated Gateway": {want: byController, ask: (*tenant).createGateway},
+	"CertificateRequest of the user": {want: []error{policy.ErrUsername}, ask: func(a *tenant, to attempt) error {
 		return a.create(a.user, a.forge(to, a.pod))
 	}},
-	"CertificateRequest of the user that names another requester": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest of the user that names another requester": {want: []error{policy.ErrUsername}, ask: func(a *tenant, to attempt) error {
 		request := a.forge(to, a.pod)
 		namespace := strings.Split(to.id.Path(), "/")[2]
 		request.Spec.Username = "system:serviceaccount:" + namespace + ":" + strings.Split(to.id.Path(), "/")[4]
 		request.Spec.Groups = []string{"system:serviceaccounts", "system:serviceaccounts:" + namespace, "system:authenticated"}
-		request.Spec.Extra = map[string][]string{podNameExtra: {a.pod.Name}, "authentication.kubernetes.io/pod-uid": {string(a.pod.UID)}}
+		request.Spec.Extra = map[string][]string{policy.ExtraPodName: {a.pod.Name}, policy.ExtraPodUID: {string(a.pod.UID)}}
 		return a.create(a.user, request)
 	}},
-	"CertificateRequest of the user as an impersonated ServiceAccount": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest of the user as an impersonated ServiceAccount": {want: []error{policy.ErrExtra}, ask: func(a *tenant, to attempt) error {
 		return a.create(a.impersonating, a.forge(to, a.pod))
 	}},
-	"CertificateRequest with a token that is bound to nothing": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest with a token that is bound to nothing": {want: []error{policy.ErrExtra}, ask: func(a *tenant, to attempt) error {
 		return a.create(a.account, a.forge(to, a.pod))
 	}},
-	"CertificateRequest with a token that is bound to a Secret": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest with a token that is bound to a Secret": {want: []error{policy.ErrExtra}, ask: func(a *tenant, to attempt) error {
 		return a.create(a.boundToSecret, a.forge(to, a.pod))
 	}},
-	"CertificateRequest with a Pod's token": {own: true, ask: func(a *tenant, to attempt) error {
+	"CertificateRequest with a Pod's token": {want: []error{policy.ErrIdentity}, own: true, ask: func(a *tenant, to attempt) error {
 		return a.create(a.inPod, a.forge(to, a.pod))
 	}},
-	"CertificateRequest with a Pod's token, without an owner": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest with a Pod's token, without an owner": {want: []error{policy.ErrOwner}, ask: func(a *tenant, to attempt) error {
 		return a.create(a.inPod, a.forge(to, nil))
 	}},
-	"CertificateRequest with a Pod's token, owned by another Pod": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest with a Pod's token, owned by another Pod": {want: []error{policy.ErrOwner}, ask: func(a *tenant, to attempt) error {
 		return a.create(a.inPod, a.forge(to, a.otherPod))
 	}},
-	"CertificateRequest with a Pod's token, owned by cert-manager's Pod": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest with a Pod's token, owned by cert-manager's Pod": {want: []error{policy.ErrOwner}, ask: func(a *tenant, to attempt) error {
 		return a.create(a.inPod, a.forge(to, a.certManager))
 	}},
-	"CertificateRequest with a Pod's token, in a neighbour's namespace": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest with a Pod's token, in a neighbour's namespace": {want: []error{policy.ErrNamespace}, ask: func(a *tenant, to attempt) error {
 		request := a.forge(to, a.pod)
 		request.Namespace = a.neighbour
 		return a.create(a.inPod, request)
 	}},
-	"CertificateRequest created by a deployment controller": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest created by a deployment controller": {want: []error{policy.ErrNamespace, policy.ErrOwner}, ask: func(a *tenant, to attempt) error {
 		return a.create(a.inDeployer, a.forge(to, a.pod))
 	}},
-	"CertificateRequest created by a deployment controller, owned by the controller's Pod": {ask: func(a *tenant, to attempt) error {
+	"CertificateRequest created by a deployment controller, owned by the controller's Pod": {want: []error{policy.ErrNamespace}, ask: func(a *tenant, to attempt) error {
 		return a.create(a.inDeployer, a.forge(to, a.deployer))
 	}},
 }
@@ -480,10 +488,7 @@ func TestTenantGetsNoIdentity(t *testing.T) {
 	for name, attempts := range attempts {
 		t.Run(name, func(t *testing.T) {
 			for _, attempt := range attempts {
-				request := decided[attempt.name]
-				if !apiutil.CertificateRequestIsDenied(request) {
-					t.Errorf("%s: not denied: requester %s, conditions %+v", attempt.id, request.Spec.Username, request.Status.Conditions)
-				}
+				requireDeniedFor(t, attempt.id, decided[attempt.name], ways[name].want)
 			}
 		})
 	}
@@ -496,6 +501,21 @@ func TestTenantGetsNoIdentity(t *testing.T) {
 	}
 }
 
+// requireDeniedFor asserts that a request is denied for all reasons that are wanted.
+func requireDeniedFor(t *testing.T, id spiffeid.ID, request *cmapi.CertificateRequest, want []error) {
+	t.Helper()
+	denied := apiutil.GetCertificateRequestCondition(request, cmapi.CertificateRequestConditionDenied)
+	if denied == nil {
+		t.Errorf("%s: not denied: requester %s, conditions %+v", id, request.Spec.Username, request.Status.Conditions)
+		return
+	}
+	for _, reason := range want {
+		if !strings.Contains(denied.Message, reason.Error()) {
+			t.Errorf("%s: denied without the reason %q: %s", id, reason, denied.Message)
+		}
+	}
+}
+
 // requireNoCertificates asserts that nothing was signed for any attempt.
 func (a *tenant) requireNoCertificates(attempts []attempt, decided map[string]*cmapi.CertificateRequest) {
 	a.t.Helper()
@@ -504,10 +524,10 @@ func (a *tenant) requireNoCertificates(attempts []attempt, decided map[string]*c
 			a.t.Errorf("%s: a certificate was signed", attempt.id)
 		}
 	}
-	secrets, err := a.user.Kubernetes.CoreV1().Secrets(a.workload.Namespace).List(a.t.Context(), metav1.ListOptions{})
+	secrets, err := a.Kubernetes.CoreV1().Secrets("").List(a.t.Context(), metav1.ListOptions{})
 	a.check(err)
 	for _, secret := range secrets.Items {
-		if len(secret.Data[corev1.TLSCertKey]) > 0 {
+		if len(secret.Data[corev1.TLSCertKey]) > 0 && secret.Name != a.issuer {
 			a.t.Errorf("Secret %s holds a certificate", secret.Name)
 		}
 	}
