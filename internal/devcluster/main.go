@@ -20,16 +20,24 @@
 // # What is real
 //
 // etcd, kube-apiserver (RBAC, TokenRequest, API Priority and Fairness),
-// cert-manager's controllers for CA and SelfSigned issuers and cert-manager's
-// admission webhook run as they are, each in a process of its own. The webhook
-// fills in who made a CertificateRequest, and lets nobody approve one without
-// the verb "approve" on the signer. Nobody approves by default.
+// cert-manager's controllers for CA and SelfSigned issuers, for Certificates and
+// for annotated Ingresses and Gateways, and cert-manager's admission webhook run
+// as they are, each in a process of its own. The webhook fills in who made a
+// CertificateRequest, and lets nobody approve one without the verb "approve" on
+// the signer. Nobody approves by default.
 //
-// The kubeconfig is that of a member of system:masters. Everything listens on
-// 127.0.0.1 or on a UNIX socket and on ports that were free, and is kept in a
-// fresh folder below TMPDIR, so any number can run at the same time. All of it
-// is gone afterwards, also after kill -9 (but for a copy that --kubeconfig asked
-// for). Only when a part has failed are the logs kept; the error says where.
+// cert-manager has its production rights: controllers and webhook run as the
+// ServiceAccounts cert-manager and cert-manager-webhook in namespace cert-manager,
+// with the RBAC that cert-manager's Helm chart grants when it is installed with
+// disableAutoApproval=true. Their tokens are bound to Pods of the same names,
+// which exist but run nowhere; whoever deletes such a Pod ends the token.
+//
+// The kubeconfig, and nothing else, is that of a member of system:masters.
+// Everything listens on 127.0.0.1 or on a UNIX socket and on ports that were free,
+// and is kept in a fresh folder below TMPDIR, so any number can run at the same
+// time. All of it is gone afterwards, also after kill -9 (but for a copy that
+// --kubeconfig asked for). Only when a part has failed are the logs kept; the error
+// says where.
 //
 // # What is missing
 //
@@ -49,7 +57,7 @@
 // [Command devnode] has all of that, and needs root.
 //
 // Of cert-manager's kinds only Certificate, CertificateRequest, Issuer and
-// ClusterIssuer exist. Somebody has to approve the request that a Certificate
+// ClusterIssuer exist, of the Gateway API's only Gateway. Somebody has to approve the request that a Certificate
 // makes. Whoever makes a CA issuer's Secret by hand labels it
 // controller.cert-manager.io/fao=true where speed matters (cert-manager then has
 // it in its cache).

@@ -43,7 +43,14 @@ func Connect(kubeconfig string) (*Cluster, error) {
 	}
 	config.QPS = -1 // what is measured must not be this client
 	config.WarningHandler = rest.NoWarnings{}
+	return NewCluster(config)
+}
+
+// NewCluster returns a cluster as the user of config sees it. Of another user than
+// the administrator, methods do what that user may do.
+func NewCluster(config *rest.Config) (*Cluster, error) {
 	c := &Cluster{REST: config}
+	var err error
 	if c.Kubernetes, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, err
 	}

@@ -13,11 +13,13 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/rbac"
 )
 
 // ClusterResourceNamespace is where cert-manager looks for the Secrets of
-// ClusterIssuers.
-const ClusterResourceNamespace = "cert-manager"
+// ClusterIssuers. Its ServiceAccounts are there, too.
+const ClusterResourceNamespace = rbac.Namespace
 
 // A Client sets up one API server.
 type Client struct {

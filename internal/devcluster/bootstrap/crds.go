@@ -14,8 +14,8 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/crds"
 )
 
-// InstallCRDs creates cert-manager's custom resources and waits until the API
-// server serves them.
+// InstallCRDs creates the custom resources that cert-manager's controllers need
+// and waits until the API server serves them.
 func (c *Client) InstallCRDs(ctx context.Context) error {
 	all, err := crds.All()
 	if err != nil {
@@ -28,7 +28,7 @@ func (c *Client) InstallCRDs(ctx context.Context) error {
 		}
 	}
 	for _, crd := range all {
-		if err := poll(ctx, "custom resource "+crd.Name, c.list(crd.Spec.Names.Plural)); err != nil {
+		if err := poll(ctx, "custom resource "+crd.Name, c.list(crd)); err != nil {
 			return err
 		}
 	}
@@ -67,10 +67,11 @@ func (c *Client) waitCreatable(ctx context.Context) error {
 // list lists objects as an informer does when it starts. That works a little
 // later than the condition "Established" says, and an informer which starts in
 // between waits for a second.
-func (c *Client) list(resource string) func(context.Context) error {
+func (c *Client) list(crd *apiextensions.CustomResourceDefinition) func(context.Context) error {
+	path := fmt.Sprintf("/apis/%s/%s/%s", crd.Spec.Group, crd.Spec.Versions[0].Name, crd.Spec.Names.Plural)
 	return func(ctx context.Context) error {
-		return c.certManager.CertmanagerV1().RESTClient().Get().
-			Resource(resource).
+		return c.core.Discovery().RESTClient().Get().
+			AbsPath(path).
 			Param("resourceVersion", "0").
 			MaxRetries(0). // poll is quicker than the server's Retry-After
 			Do(ctx).Error()

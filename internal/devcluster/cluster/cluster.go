@@ -15,7 +15,9 @@ import (
 	"syscall"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/bootstrap"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/kubeconfig"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/part"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/rbac"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/statedir"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/supervisor"
 )
@@ -160,9 +162,26 @@ func (c *Cluster) startControlPlane(ctx context.Context, client *bootstrap.Clien
 	return nil
 }
 
+// startCertManager starts cert-manager's controllers and webhook, each as the
+// ServiceAccount that it has in production.
 func (c *Cluster) startCertManager(ctx context.Context, client *bootstrap.Client) error {
 	if err := client.CreateNamespace(ctx); err != nil {
 		return err
+	}
+	if err := client.InstallRBAC(ctx); err != nil {
+		return err
+	}
+	for account, file := range map[string]string{
+		rbac.Controller:     statedir.CertManagerKubeconfig,
+		rbac.WebhookAccount: statedir.WebhookKubeconfig,
+	} {
+		token, err := client.PodToken(ctx, account)
+		if err != nil {
+			return err
+		}
+		if err := kubeconfig.WriteToken(c.dir.Path(file), c.apiServer.url(), c.caPEM, token); err != nil {
+			return err
+		}
 	}
 	if err := c.startPart(ctx, part.CertManager, nil); err != nil {
 		return err

@@ -1,16 +1,17 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package crds holds cert-manager's CustomResourceDefinitions for the kinds that
-// a devcluster has controllers for: CertificateRequest, Issuer, ClusterIssuer.
+// Package crds holds the CustomResourceDefinitions of the kinds that a devcluster
+// has controllers for: cert-manager's Certificate, CertificateRequest, Issuer and
+// ClusterIssuer, and the Gateway API's Gateway.
 //
-// The others are left out so that creating, say, a Certificate fails at once
-// instead of waiting for a controller that is not there.
+// The others are left out so that creating, say, an Order fails at once instead
+// of waiting for a controller that is not there.
 //
 // A program cannot embed files of another module, so they are copied here by
 // go generate, one definition a line and without the descriptions, which are
 // nine tenths of the originals and validate nothing. A test compares them with
-// the cert-manager version in go.mod.
+// the versions of the modules in go.mod.
 package crds
 
 import (
@@ -22,9 +23,9 @@ import (
 	apiextensions "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 )
 
-//go:generate go run ./update -o cert-manager.jsonl
+//go:generate go run ./update -o definitions.jsonl
 
-//go:embed cert-manager.jsonl
+//go:embed definitions.jsonl
 var definitions []byte
 
 // All returns the definitions.

@@ -38,6 +38,24 @@ func TestWriteIsWhatClientGoReads(t *testing.T) {
 	}
 }
 
+func TestWriteTokenIsWhatClientGoReads(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := kubeconfig.WriteToken(file, "https://127.0.0.1:1", []byte("authority"), "token"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := clientcmd.BuildConfigFromFlags("", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Host != "https://127.0.0.1:1" || !bytes.Equal(got.CAData, []byte("authority")) || got.BearerToken != "token" {
+		t.Errorf("server %q, authority %q, token %q", got.Host, got.CAData, got.BearerToken)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("file: %v, %v", info.Mode(), err)
+	}
+}
+
 func TestWriteNamesTheFileInErrors(t *testing.T) {
 	t.Parallel()
 	// A file cannot be a folder.

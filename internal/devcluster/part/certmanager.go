@@ -14,6 +14,8 @@ import (
 	"github.com/cert-manager/cert-manager/pkg/controller"
 	// Each of these registers itself. Those that are not here do not run: above
 	// all certificaterequests/approver, which would approve every request.
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificate-shim/gateways"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificate-shim/ingresses"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/selfsigned"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/issuing"
@@ -37,7 +39,12 @@ import (
 const workers = 5
 
 // runCertManager runs cert-manager's controllers of Issuers, ClusterIssuers,
-// Certificates and of CertificateRequests for the CA and SelfSigned issuers.
+// Certificates and of CertificateRequests for the CA and SelfSigned issuers, and
+// those that make Certificates of annotated Ingresses and Gateways. They run as
+// the ServiceAccount of cert-manager's Helm chart, so it is the requester of every
+// CertificateRequest that they create, as in production.
+//
+// Options are cert-manager's defaults (internal/apis/config/controller/v1alpha1).
 //
 // The CA issuer reads its key pair for every request. Only Secrets labelled
 // controller.cert-manager.io/fao=true are in its cache; others are fetched from
@@ -45,7 +52,7 @@ const workers = 5
 func runCertManager() error {
 	group, ctx := errgroup.WithContext(klog.NewContext(context.Background(), klog.Background()))
 	factory, err := controller.NewContextFactory(ctx, controller.ContextOptions{
-		Kubeconfig: statedir.Kubeconfig,
+		Kubeconfig: statedir.CertManagerKubeconfig,
 		// Used only against a server without Priority and Fairness, which ours has.
 		// High enough not to be what a benchmark measures if that ever changes.
 		KubernetesAPIQPS:   500,
@@ -53,7 +60,17 @@ func runCertManager() error {
 		IssuerOptions: controller.IssuerOptions{
 			ClusterResourceNamespace: bootstrap.ClusterResourceNamespace,
 		},
+		IngressShimOptions: controller.IngressShimOptions{
+			DefaultIssuerKind:                 "Issuer",
+			DefaultIssuerGroup:                "cert-manager.io",
+			DefaultAutoCertificateAnnotations: []string{"kubernetes.io/tls-acme"},
+		},
+		// Off in cert-manager's defaults; here because users may switch it on.
+		ConfigOptions: controller.ConfigOptions{EnableGatewayAPI: true},
 		CertificateOptions: controller.CertificateOptions{
+			CopiedAnnotationPrefixes: []string{
+				"*", "-kubectl.kubernetes.io/", "-fluxcd.io/", "-argocd.argoproj.io/",
+			},
 			CertificateRequestMinimumBackoffDuration: time.Hour,
 			CertificateRequestMaximumBackoffDuration: 32 * time.Hour,
 		},
@@ -76,8 +93,10 @@ func runCertManager() error {
 	}
 	shared.SharedInformerFactory.Start(ctx.Done())
 	shared.KubeSharedInformerFactory.Start(ctx.Done())
+	shared.GWShared.Start(ctx.Done())
 	shared.SharedInformerFactory.WaitForCacheSync(ctx.Done())
 	shared.KubeSharedInformerFactory.WaitForCacheSync(ctx.Done())
+	shared.GWShared.WaitForCacheSync(ctx.Done())
 	if err := supervisor.Ready(); err != nil {
 		return err
 	}

@@ -37,6 +37,8 @@ func TestControllersAreTheWantedOnes(t *testing.T) {
 		"certificates-revision-manager",
 		"certificates-trigger",
 		"clusterissuers",
+		"gateway-shim",
+		"ingress-shim",
 		"issuers",
 	}
 	if got := slices.Sorted(maps.Keys(controller.Known())); !slices.Equal(got, want) {

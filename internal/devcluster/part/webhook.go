@@ -16,10 +16,11 @@ import (
 )
 
 // runWebhook serves cert-manager's admission webhook on the listener inherited
-// from the parent, which tells the API server of it.
+// from the parent, which tells the API server of it. It runs as the
+// ServiceAccount of its Helm chart.
 func runWebhook() error {
 	ctrl.SetLogger(klog.Background())
-	handler, err := webhook.NewHandler(klog.Background(), statedir.Kubeconfig)
+	handler, err := webhook.NewHandler(klog.Background(), statedir.WebhookKubeconfig)
 	if err != nil {
 		return err
 	}

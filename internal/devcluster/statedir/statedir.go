@@ -37,6 +37,10 @@ const (
 
 	// Kubeconfig is the administrator's, with its credentials embedded.
 	Kubeconfig = "kubeconfig"
+	// CertManagerKubeconfig and WebhookKubeconfig are those of cert-manager's
+	// controllers and of its webhook, each with the token of a ServiceAccount.
+	CertManagerKubeconfig = "cert-manager.kubeconfig"
+	WebhookKubeconfig     = "cert-manager-webhook.kubeconfig"
 
 	// EtcdData is etcd's data folder.
 	EtcdData = "etcd"

@@ -1,8 +1,9 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Command update writes cert-manager's CustomResourceDefinitions, as the
-// cert-manager module in go.mod has them, in the form that package crds embeds.
+// Command update writes the CustomResourceDefinitions of cert-manager and of the
+// Gateway API, as their modules in go.mod have them, in the form that package
+// crds embeds.
 package main
 
 import (
@@ -18,16 +19,21 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// module is where the definitions are from; below deploy/crds.
-const module = "github.com/cert-manager/cert-manager"
+// A source is a file of a module that holds one definition.
+type source struct{ module, file string }
 
 // wanted are the definitions to take.
-func wanted() []string {
-	return []string{
-		"cert-manager.io_certificaterequests.yaml",
-		"cert-manager.io_certificates.yaml",
-		"cert-manager.io_clusterissuers.yaml",
-		"cert-manager.io_issuers.yaml",
+func wanted() []source {
+	const (
+		certManager = "github.com/cert-manager/cert-manager"
+		gatewayAPI  = "sigs.k8s.io/gateway-api"
+	)
+	return []source{
+		{certManager, "deploy/crds/cert-manager.io_certificaterequests.yaml"},
+		{certManager, "deploy/crds/cert-manager.io_certificates.yaml"},
+		{certManager, "deploy/crds/cert-manager.io_clusterissuers.yaml"},
+		{certManager, "deploy/crds/cert-manager.io_issuers.yaml"},
+		{gatewayAPI, "config/crd/standard/gateway.networking.k8s.io_gateways.yaml"},
 	}
 }
 
@@ -41,13 +47,13 @@ func main() {
 }
 
 func update(output string) error {
-	dir, err := moduleDir()
-	if err != nil {
-		return err
-	}
 	var lines bytes.Buffer
-	for _, name := range wanted() {
-		line, err := compact(filepath.Join(dir, "deploy", "crds", name))
+	for _, source := range wanted() {
+		dir, err := moduleDir(source.module)
+		if err != nil {
+			return err
+		}
+		line, err := compact(filepath.Join(dir, filepath.FromSlash(source.file)))
 		if err != nil {
 			return err
 		}
@@ -56,8 +62,8 @@ func update(output string) error {
 	return os.WriteFile(output, lines.Bytes(), 0o644)
 }
 
-// moduleDir asks the go command where the module's files are.
-func moduleDir() (string, error) {
+// moduleDir asks the go command where a module's files are.
+func moduleDir(module string) (string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", module).Output()
 	if err != nil {
 		return "", fmt.Errorf("go list -m %s: %w", module, err)
