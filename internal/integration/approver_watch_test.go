@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
@@ -202,6 +204,51 @@ func TestApproveOthers(t *testing.T) {
 	last := w.request(web)
 	w.requireApproved(w.request(w.spec("example-app")))
 	w.requireUndecided(last)
+}
+
+// Whoever has a CA certificate of an issuer whose root is in trust bundles can
+// make an SVID for anybody. With approver.approveOthers, none is approved but for
+// issuers in approver.approveCAs, nor anything to issuers in
+// approver.formerIssuers, also by an approver that has just been started.
+func TestApproveOthersKeepsCAsBack(t *testing.T) {
+	t.Parallel()
+	w := prepareOn(t, testkit.RequireOwn(t))
+	w.allowSigners("clusterissuers.cert-manager.io/*", "issuers.cert-manager.io/*")
+	const section = "approver: {httpAddress: '', leaderElection: {enabled: false}, approveOthers: true"
+	key, err := w.config.Policy().Key.Generate()
+	w.check(err)
+	ca := w.spec("example-app")
+	ca.IsCA, ca.Usages, ca.Duration = true, []cmapi.KeyUsage{cmapi.UsageCertSign, cmapi.UsageCRLSign}, &metav1.Duration{Duration: 87600 * time.Hour}
+	ca.Request = csrtest.Good(key).With(csrtest.Names(csrtest.Element(0x82, []byte("ca.example.org")))).PEM()
+	former := w.issuer
+	w.lines = append(w.lines, "rollout: {gracePeriod: 0s}")
+	leaf := ca
+	leaf.IsCA, leaf.Usages, leaf.Duration = false, nil, nil
+	to := func(spec cmapi.CertificateRequestSpec, issuer string) cmapi.CertificateRequestSpec {
+		spec.IssuerRef.Name = issuer
+		return spec
+	}
+
+	w.config = w.changedConfig(section + ", approveCAs: [{name: root}]}")
+	stop := w.startReplica("first")
+	refused := w.request(to(ca, "another"))
+	w.requireApproved(w.request(to(ca, "root")))
+	w.requireApproved(w.request(to(leaf, "another")))
+	w.requireUndecided(refused)
+	stop()
+
+	// The issuer of SVIDs is another now, and a new approver knows of the one before from the file alone.
+	w.changedConfig("issuerRef: {name: " + former + "-2}")
+	w.config, w.ofApprover = w.changedConfig(section+", formerIssuers: [{name: "+former+"}]}"), nil
+	w.startReplica("second")
+	toFormer := []string{w.request(to(ca, former)), w.request(to(leaf, former))}
+	w.requireApproved(w.request(to(leaf, "another")))
+	for _, name := range toFormer {
+		w.requireUndecided(name)
+	}
+	if !strings.Contains(w.log.String(), policy.ErrFormerIssuer.Error()) || !strings.Contains(w.log.String(), policy.ErrOtherCA.Error()) {
+		t.Error("the log does not say why requests were left alone")
+	}
 }
 
 func (w *world) requireApproved(name string) {
