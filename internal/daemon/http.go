@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
 )
 
 // HashHeader is the header of /configz that names the running configuration.
@@ -52,57 +54,134 @@ type Checks struct {
 // healthy. The timeout of the liveness probe should be longer.
 const healthTimeout = 3 * time.Second
 
+// serverLimits bound what clients can make a server spend. Whoever reaches the
+// port can send anything; it must not end the program, nor keep probes from being
+// answered.
+type serverLimits struct {
+	// connections is how many may be open, see connectionLimiter.
+	connections int
+	// requestBytes is how many bytes a request may have, its header included.
+	requestBytes int64
+	// write is how long it may take to answer a request and send the answer.
+	write time.Duration
+}
+
+// publicLimits are those of ServeHTTP. Its honest clients are the kubelet, which
+// opens a connection for each probe, one or two Prometheus servers, which keep
+// theirs open, and people.
+var publicLimits = serverLimits{connections: 64, requestBytes: 8 << 10, write: 10 * time.Second}
+
+const (
+	// readTimeout is for a whole request, its header included.
+	readTimeout = 5 * time.Second
+	// idleTimeout is how long a connection may be without a request. Prometheus
+	// usually asks once a minute or more often, over the same connection.
+	idleTimeout = 90 * time.Second
+)
+
 // ServeHTTP serves /healthz, /readyz, /configz and /metrics on address,
 // host:port, until ctx ends. An empty address serves nothing.
 //
 // A configuration file that was refused does not make a program unready, for it
 // goes on with the one before; the body of /readyz tells.
+//
+// Clients cannot make it use much memory or time: see serverLimits for what one
+// connection may cost, connectionLimiter for how many there are, and coalesced for
+// what all requests together may cost.
 func (e Env) ServeHTTP(ctx context.Context, address string, checks Checks) error {
 	if address == "" {
 		<-ctx.Done()
 		return nil
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	listener, err := listen(ctx, address)
 	if err != nil {
 		return fmt.Errorf("listening for probes and metrics on httpAddress %s: %w", address, err)
 	}
 	e.Log.Info("serving probes and metrics", "address", listener.Addr().String())
-	return serve(ctx, listener, e.handler(checks))
+	return e.serve(ctx, listener, e.handler(ctx, checks), publicLimits)
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	config := net.ListenConfig{Control: limitSocketBuffers}
+	return config.Listen(ctx, "tcp", address)
 }
 
 // serve serves HTTP until ctx ends.
-func serve(ctx context.Context, listener net.Listener, handler http.Handler) error {
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+func (e Env) serve(ctx context.Context, listener net.Listener, handler http.Handler, limits serverLimits) error {
+	limiter := newConnectionLimiter(listener, limits, e.Log)
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      limits.write,
+		IdleTimeout:       idleTimeout,
+		// The limiter's count comes first.
+		MaxHeaderBytes: int(limits.requestBytes),
+		ConnState:      limiter.follow,
+		// It would read bodies, and linger. See withoutBody.
+		DisableGeneralOptionsHandler: true,
+	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(limiter); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
 }
 
-func (e Env) handler(checks Checks) http.Handler {
+func (e Env) handler(ctx context.Context, checks Checks) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(e.Registry, promhttp.HandlerOpts{
-		EnableOpenMetrics: true, // for whoever asks for it
-		ErrorLog:          slog.NewLogLogger(e.Log.Handler(), slog.LevelError),
-	}))
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+	metrics := promhttp.HandlerFor(e.Registry, promhttp.HandlerOpts{
+		EnableOpenMetrics:  true, // for whoever asks for it
+		DisableCompression: true, // a compressor takes several times the memory of the page
+		ErrorLog:           slog.NewLogLogger(e.Log.Handler(), slog.LevelError),
+	})
+	text, openMetrics := coalesce(ctx, "/metrics", "", metrics), coalesce(ctx, "/metrics", string(expfmt.FmtOpenMetrics_1_0_0), metrics)
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		if expfmt.NegotiateIncludingOpenMetrics(r.Header).FormatType() == expfmt.TypeOpenMetrics {
+			openMetrics.ServeHTTP(w, r)
+			return
+		}
+		text.ServeHTTP(w, r)
+	})
+	mux.Handle("GET /healthz", coalesce(ctx, "/healthz", "", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := checks.healthy(r.Context()); err != nil {
 			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprintln(w, "ok")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	})))
+	mux.Handle("GET /readyz", coalesce(ctx, "/readyz", "", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		if err := checks.Ready(); err != nil {
 			http.Error(w, strings.TrimSpace(err.Error()+"\n"+e.detail(checks)), http.StatusServiceUnavailable)
 			return
 		}
 		fmt.Fprint(w, "ok\n"+e.detail(checks))
+	})))
+	mux.Handle("GET /configz", coalesce(ctx, "/configz", "", http.HandlerFunc(e.configz)))
+	return withoutBody(mux)
+}
+
+// withoutBody rejects requests with a body and closes their connection at once.
+// No page takes one, and the server would read what comes of it for a while, or
+// linger, before it lets the connection go.
+func withoutBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength == 0 { // -1 if it is not known beforehand
+			next.ServeHTTP(w, r)
+			return
+		}
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			http.Error(w, "send no body", http.StatusRequestEntityTooLarge)
+			return
+		}
+		defer conn.Close()
+		if err := conn.SetWriteDeadline(time.Now().Add(time.Second)); err == nil {
+			_, _ = io.WriteString(conn, "HTTP/1.1 413 Request Entity Too Large\r\nContent-Type: text/plain; charset=utf-8\r\n"+
+				"Connection: close\r\n\r\nsend no body\n")
+		}
 	})
-	mux.HandleFunc("GET /configz", e.configz)
-	return mux
 }
 
 // detail is what an operator should know, whether or not the program is ready.

@@ -6,10 +6,15 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/pprof" // What it adds to http.DefaultServeMux is served by nobody.
+	"time"
 )
+
+// profileLimits are those of ServeProfiles. A profile or trace may be of up to two
+// minutes: net/http/pprof rejects one that would take longer. Symbols are looked
+// up by a POST request with many addresses.
+var profileLimits = serverLimits{connections: 8, requestBytes: 1 << 20, write: 2*time.Minute + 10*time.Second}
 
 // ServeProfiles serves profiles of the process at /debug/pprof/ on address,
 // host:port, as `go tool pprof` fetches them, until ctx ends. An empty address
@@ -27,10 +32,10 @@ func (e Env) ServeProfiles(ctx context.Context, address string) error {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	listener, err := listen(ctx, address)
 	if err != nil {
 		return fmt.Errorf("listening for profiles on profilingAddress %s: %w", address, err)
 	}
 	e.Log.Info("serving profiles", "address", listener.Addr().String())
-	return serve(ctx, listener, mux)
+	return e.serve(ctx, listener, mux, profileLimits)
 }

@@ -44,6 +44,11 @@
     openshift: false,
     // PodMonitor, ServiceMonitor, PrometheusRule and a Grafana dashboard.
     monitoring: false,
+    // A NetworkPolicy that lets only metricsFrom, a list of NetworkPolicyPeers, and the kubelet reach the pods of both.
+    networkPolicy: {
+      enabled: false,
+      metricsFrom: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }],
+    },
     resources: {
       driver: { requests: { cpu: '10m', memory: '64Mi' }, limits: { memory: '256Mi' } },
       approver: { requests: { cpu: '10m', memory: '64Mi' }, limits: { memory: '256Mi' } },
@@ -294,6 +299,16 @@
         rule('security.openshift.io', 'securitycontextconstraints', ['use'], ['privileged']),
       ]),
       driverSCCRoleBinding: binding('Role', 'csi-driver-spiffe-scc', 'driver', 'csi-driver-spiffe'),
+    }) + (if !p.networkPolicy.enabled then {} else {
+      networkPolicy: object('networking.k8s.io/v1', 'NetworkPolicy', 'csi-driver-spiffe') {
+        spec: {
+          podSelector: { matchLabels: labels() },
+          policyTypes: ['Ingress'],
+          // An empty list of sources would mean: from everywhere.
+          ingress: if p.networkPolicy.metricsFrom == [] then []
+          else [{ from: p.networkPolicy.metricsFrom, ports: [{ port: 'http', protocol: 'TCP' }] }],
+        },
+      },
     }) + (if !p.monitoring then {} else {
       local prometheus = { metadata+: { labels+: { prometheus: 'default' } } },
       local endpoint = { port: 'http', path: '/metrics', interval: '10s', scrapeTimeout: '5s' },

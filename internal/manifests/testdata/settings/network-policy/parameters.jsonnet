@@ -1,0 +1,1 @@
+{ networkPolicy: { enabled: true } }
