@@ -61,6 +61,15 @@ type world struct {
 	rootDir  string
 	node     string
 	workload testkit.Workload
+	// admission is whether the admission policies are installed. A test whose
+	// requests they would reject does without, for clusters do too.
+	admission bool
+}
+
+// withoutAdmission leaves the admission policies out.
+func withoutAdmission(w *world) string {
+	w.admission = false
+	return ""
 }
 
 // setting changes a test's configuration, as lines of YAML added to it, or
@@ -90,7 +99,7 @@ func prepareOn(t *testing.T, cluster *testkit.Cluster, settings ...setting) *wor
 	ctx := t.Context()
 	name := testkit.UniqueName("it")
 	w := &world{
-		Cluster: cluster, t: t, log: &log{}, issuer: name, dir: t.TempDir(), node: name,
+		Cluster: cluster, t: t, log: &log{}, issuer: name, dir: t.TempDir(), node: name, admission: true,
 		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
 	}
 	var err error
@@ -101,6 +110,9 @@ func prepareOn(t *testing.T, cluster *testkit.Cluster, settings ...setting) *wor
 	w.installation, err = w.Install(ctx, repository, "-"+name, "clusterissuers.cert-manager.io/"+name)
 	w.check(err)
 	w.config = w.parseConfig(settings)
+	if w.admission {
+		w.check(w.InstallAdmission(ctx, repository, "-"+name, name, "clusterissuers.cert-manager.io/"+name))
+	}
 	return w
 }
 

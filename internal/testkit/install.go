@@ -55,16 +55,17 @@ func (c *Cluster) DriverConfig(ctx context.Context, suffix, node string) (*rest.
 	if node == "" {
 		return c.ServiceAccountConfig(ctx, InstallNamespace, account)
 	}
+	name := account + "-" + node
 	pods := c.Kubernetes.CoreV1().Pods(InstallNamespace)
 	pod, err := pods.Create(ctx, &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: "csi-driver-spiffe-" + node, Namespace: InstallNamespace},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: InstallNamespace},
 		Spec: corev1.PodSpec{
 			ServiceAccountName: account, NodeName: node,
 			Containers: []corev1.Container{{Name: "csi-driver-spiffe", Image: "csi-driver-spiffe"}},
 		},
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
-		pod, err = pods.Get(ctx, "csi-driver-spiffe-"+node, metav1.GetOptions{})
+		pod, err = pods.Get(ctx, name, metav1.GetOptions{})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("making a pod of the driver on node %s: %w", node, err)
