@@ -359,6 +359,23 @@ func TestAdmissionGuardsDeletions(t *testing.T) {
 	}
 }
 
+// A driver obtains nothing for a pod of another node, even if it has the pod's token,
+// and the pod's events say why.
+func TestAdmissionKeepsADriverToItsNode(t *testing.T) {
+	w := newWorld(t, impatient)
+	pod, err := w.CreatePod(t.Context(), w.workload, "web-0", w.node+"-other")
+	w.check(err)
+	_, err = w.kubelet.Publish(t.Context(), pod, testkit.VolumeName)
+	for _, want := range []string{labelsNeedNode, "'" + w.node + "'; the node in the token of system:serviceaccount:" + w.workload.Namespace + ":example-app is '" + w.node + "-other'"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	if requests := w.requests(); len(requests) > 0 {
+		t.Errorf("there is the request %s", requests[0].Name)
+	}
+}
+
 // letDeleteCollections gives the driver a right that the manifests do not give.
 func (w *admissionWorld) letDeleteCollections() {
 	w.t.Helper()
