@@ -107,7 +107,7 @@ func (w *world) install(t *testing.T) {
 }
 
 // renderManifests has kustomize render manifests/examples/kustomize with the
-// images of a tag, and returns the file.
+// images of a tag and with the admission policies, and returns the file.
 func renderManifests(t *testing.T, tag string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -119,12 +119,18 @@ func renderManifests(t *testing.T, tag string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kustomization := strings.NewReplacer("EXAMPLE", example, "TAG", tag, "ROOTS", rootsSecret).Replace(`
+	kustomization := strings.NewReplacer("EXAMPLE", example, "TAG", tag, "ROOTS", rootsSecret, "ISSUER", issuer).Replace(`
 resources: [EXAMPLE]
+components: [EXAMPLE/../../components/admission]
 images:
   - {name: ghcr.io/csi-driver-spiffe/csi-driver-spiffe, newTag: TAG}
   - {name: ghcr.io/csi-driver-spiffe/csi-driver-spiffe-approver, newTag: TAG}
 patches:
+  - target: {kind: ValidatingAdmissionPolicy, name: csi-driver-spiffe-requests}
+    patch: |-
+      - op: replace
+        path: /spec/variables/0/expression
+        value: '[{"group":"cert-manager.io","kind":"ClusterIssuer","name":"ISSUER"}]'
   - target: {kind: DaemonSet}
     patch: |-
       apiVersion: apps/v1

@@ -127,7 +127,7 @@ func TestDenialIsAnEvent(t *testing.T) {
 	w := prepare(t)
 	w.startApprover()
 	spec := w.spec("somebody-else")
-	spec.IsCA = true
+	spec.Duration = nil
 	name := w.request(spec)
 	message := w.decision(name).Message
 	w.eventually("the Event", func() bool {

@@ -83,7 +83,7 @@ func TestApproverApprovesWhatTheDriverAsksFor(t *testing.T) {
 }
 
 func TestApproverDeniesWithEveryReason(t *testing.T) {
-	w := prepare(t)
+	w := prepare(t, withoutAdmission) // which would reject spec.isCA
 	w.startApprover()
 	spec := w.spec("somebody-else")
 	spec.IsCA = true

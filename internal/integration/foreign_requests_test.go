@@ -24,7 +24,7 @@ import (
 // Requests of another namespace that say they are for a pod's volume, and that a
 // finalizer keeps, hold nothing up; they are deleted, and then left alone.
 func TestRequestsOfOthersAreNotWaitedFor(t *testing.T) {
-	w := prepare(t)
+	w := prepare(t, withoutAdmission) // which would reject them
 	proxy := w.behindProxy()
 	w.startApprover()
 	w.startDriver()

@@ -152,7 +152,8 @@ func TestHistoryLimitZeroAfterAKill(t *testing.T) {
 // What no volume wants is deleted whatever the limit is: requests of volumes that
 // are not there, and those of a volume that brought no certificate.
 func TestHistoryLimitKeepsNoStrays(t *testing.T) {
-	w := newWorld(t, withHistory(3)...)
+	// The admission policies would reject the strays.
+	w := newWorld(t, append(withHistory(3), withoutAdmission)...)
 	w.config = w.changedConfig("certificate: {duration: 1h}")
 	w.ofDriver.Set(w.config)
 	w.ofApprover.Set(w.config)

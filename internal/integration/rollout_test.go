@@ -83,6 +83,9 @@ func (w *world) anotherNode() *world {
 	c.Volume.TmpfsPath = filepath.Join(other.dir, "tmpfs")
 	c.Driver.KubeletRootDir = filepath.Join(other.dir, "kubelet")
 	other.config = &c
+	var err error
+	other.installation.Driver, err = w.DriverConfig(w.t.Context(), "-"+w.issuer, other.node)
+	w.check(err)
 	other.startDriver()
 	return &other
 }

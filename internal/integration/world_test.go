@@ -64,6 +64,15 @@ type world struct {
 	workload testkit.Workload
 	// asking is the pod as which requests are made without the driver.
 	asking func() *corev1.Pod
+	// admission is whether the admission policies are installed. A test whose
+	// requests they would reject does without, for clusters do too.
+	admission bool
+}
+
+// withoutAdmission leaves the admission policies out.
+func withoutAdmission(w *world) string {
+	w.admission = false
+	return ""
 }
 
 // setting changes a test's configuration, as lines of YAML added to it, or
@@ -93,7 +102,7 @@ func prepareOn(t *testing.T, cluster *testkit.Cluster, settings ...setting) *wor
 	ctx := t.Context()
 	name := testkit.UniqueName("it")
 	w := &world{
-		Cluster: cluster, t: t, log: &log{}, issuer: name, dir: t.TempDir(), node: name,
+		Cluster: cluster, t: t, log: &log{}, issuer: name, dir: t.TempDir(), node: name, admission: true,
 		workload: testkit.Workload{Namespace: name, ServiceAccount: "example-app", Driver: driver.Name},
 	}
 	var err error
@@ -105,6 +114,9 @@ func prepareOn(t *testing.T, cluster *testkit.Cluster, settings ...setting) *wor
 	w.check(err)
 	w.asking = sync.OnceValue(func() *corev1.Pod { return w.pod("asking") })
 	w.config = w.parseConfig(settings)
+	if w.admission {
+		w.check(w.InstallAdmission(ctx, repository, "-"+name, name, "clusterissuers.cert-manager.io/"+name))
+	}
 	return w
 }
 

@@ -5,15 +5,21 @@ package testkit
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 )
 
 // Installation is how driver and approver reach the API: each as its own
-// ServiceAccount, with the rights of the manifests and no others.
+// ServiceAccount, with the rights of the manifests and no others. The driver's
+// token is bound to a pod of the driver on the installation's node, as the
+// kubelet's are; the node is called as the suffix without its dash.
 type Installation struct{ Driver, Approver *rest.Config }
 
 // Install applies the CSIDriver and the RBAC objects of the manifests, in the
@@ -34,11 +40,41 @@ func (c *Cluster) Install(ctx context.Context, repository, suffix string, signer
 		return Installation{}, err
 	}
 	var made Installation
-	if made.Driver, err = c.ServiceAccountConfig(ctx, InstallNamespace, "csi-driver-spiffe"+suffix); err != nil {
+	if made.Driver, err = c.DriverConfig(ctx, suffix, strings.TrimPrefix(suffix, "-")); err != nil {
 		return Installation{}, err
 	}
 	made.Approver, err = c.ServiceAccountConfig(ctx, InstallNamespace, "csi-driver-spiffe-approver"+suffix)
 	return made, err
+}
+
+// DriverConfig returns how the driver of a node reaches the API, with a token that
+// is bound to a pod of the driver on that node; without a node, to none. suffix
+// is that of the installation.
+func (c *Cluster) DriverConfig(ctx context.Context, suffix, node string) (*rest.Config, error) {
+	account := "csi-driver-spiffe" + suffix
+	if node == "" {
+		return c.ServiceAccountConfig(ctx, InstallNamespace, account)
+	}
+	name := account + "-" + node
+	pods := c.Kubernetes.CoreV1().Pods(InstallNamespace)
+	pod, err := pods.Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: InstallNamespace},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: account, NodeName: node,
+			Containers: []corev1.Container{{Name: "csi-driver-spiffe", Image: "csi-driver-spiffe"}},
+		},
+	}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		pod, err = pods.Get(ctx, name, metav1.GetOptions{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making a pod of the driver on node %s: %w", node, err)
+	}
+	token, err := c.token(ctx, InstallNamespace, account, "", pod, 24*3600)
+	if err != nil {
+		return nil, err
+	}
+	return c.As(token.Token), nil
 }
 
 // rename gives an object and whatever it refers to the suffix.

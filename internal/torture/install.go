@@ -60,7 +60,11 @@ func (t *torture) install(ctx context.Context) error {
 	if err := t.Cluster.CreateNamespace(ctx, t.workload); err != nil {
 		return err
 	}
-	if t.installation, err = t.Cluster.Install(ctx, t.Repository, "-"+t.name, "clusterissuers.cert-manager.io/"+t.name); err != nil {
+	signer := "clusterissuers.cert-manager.io/" + t.name
+	if t.installation, err = t.Cluster.Install(ctx, t.Repository, "-"+t.name, signer); err != nil {
+		return err
+	}
+	if err := t.Cluster.InstallAdmission(ctx, t.Repository, "-"+t.name, t.workload.Namespace, signer); err != nil {
 		return err
 	}
 	if err := t.configure(t.Lifetime); err != nil {

@@ -7,7 +7,7 @@
 //   }).list
 //
 // list is for `jsonnet FILE | kubectl apply -f -`; objects has each object under a name of its own, to be changed with +.
-// The files of manifests/components/monitoring must be where they are from here.
+// The files of manifests/components/monitoring and manifests/components/admission must be where they are from here.
 {
   // The parameters with their defaults. What is not here is refused.
   defaults:: {
@@ -49,6 +49,9 @@
       enabled: false,
       metricsFrom: [{ namespaceSelector: { matchLabels: { 'kubernetes.io/metadata.name': 'monitoring' } } }],
     },
+    // ValidatingAdmissionPolicies for CertificateRequests; manifests/components/admission explains them. Kubernetes 1.32 and
+    // later: on a cluster whose tokens do not name the pod's node, every request of the driver is rejected.
+    admission: false,
     resources: {
       driver: { requests: { cpu: '10m', memory: '64Mi' }, limits: { memory: '256Mi' } },
       approver: { requests: { cpu: '10m', memory: '64Mi' }, limits: { memory: '256Mi' } },
@@ -327,6 +330,21 @@
         metadata+: { labels+: { grafana_dashboard: '1' } },
         data: { 'csi-driver-spiffe.json': importstr '../components/monitoring/csi-driver-spiffe.json' },
       },
+    }) + (if !p.admission then {} else {
+      local issuer = { kind: 'ClusterIssuer', group: 'cert-manager.io' } + p.config.issuerRef,
+      local issuers = { name: 'issuers', expression: std.manifestJsonMinified([issuer]) },
+      local read(file) = std.parseYaml(file),
+      local requests = read(importstr '../components/admission/requests.yaml'),
+      local labelling = read(importstr '../components/admission/labels.yaml'),
+      local deletions = read(importstr '../components/admission/deletions.yaml'),
+      admissionRequestsPolicy: requests[0] {
+        spec+: { variables: [if variable.name == 'issuers' then issuers else variable for variable in super.variables] },
+      },
+      admissionRequestsBinding: requests[1],
+      admissionLabelsPolicy: labelling[0],
+      admissionLabelsBinding: labelling[1],
+      admissionDeletionsPolicy: deletions[0],
+      admissionDeletionsBinding: deletions[1],
     }),
 
     list: { apiVersion: 'v1', kind: 'List', items: std.objectValues(this.objects) },

@@ -1,0 +1,5 @@
+{
+  namespace: 'spiffe-system',
+  config: { issuerRef: { name: 'my-ca', kind: 'AWSPCAClusterIssuer', group: 'awspca.cert-manager.io' } },
+  admission: true,
+}
