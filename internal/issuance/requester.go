@@ -29,6 +29,8 @@ type Requester struct {
 	tracker *tracker
 	// callLimit is after how long without an answer a call of the API is given up.
 	callLimit time.Duration
+	// links are parts of chains that have been verified.
+	links verifiedLinks
 }
 
 // NewRequester returns a Requester for the driver of one node, which learns by
@@ -132,7 +134,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 		return nil, err
 	}
 	progress.set(pending.Request, StageVerify, nil)
-	document, err := newDocument(pending.ID, pending.key, signed, order.Policy)
+	document, err := r.links.newDocument(pending.ID, pending.key, signed, order.Policy)
 	if err != nil {
 		return nil, &Error{pending.Request, StageVerify, err}
 	}
