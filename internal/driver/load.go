@@ -124,7 +124,7 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 		pending, err = nil, nil
 	}
 	if pending != nil {
-		state.claim(pending.Request)
+		state.claim(pending)
 	}
 	if err == nil {
 		d.store.Tidy(state.id)

@@ -100,7 +100,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error 
 	if live == nil {
 		f.attempt.fail(errNotLive)
 		// If it was made when the volume was gone, nobody else knows of it.
-		d.letGo(state, f.document.Request)
+		d.letGo(state, f.document.Request, issuance.PodOf(f.pod))
 		return errNotLive
 	}
 	renewed := *live

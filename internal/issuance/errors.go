@@ -24,7 +24,9 @@ var (
 	// it, or each other.
 	ErrBadCertificate = errors.New("issuer returned a certificate that is not the SVID that was asked for")
 	// ErrNotOurs means that there is a CertificateRequest of the name that was
-	// chosen, by chance of 1 in 10^14, and that it is somebody else's.
+	// chosen, and that somebody else made it. By chance that happens once in 10^14
+	// times; somebody may have learned the name, and taken it in time. A request of
+	// another name can be made at once.
 	ErrNotOurs = errors.New("a CertificateRequest of this name is there already, and is not the driver's")
 )
 

@@ -40,9 +40,12 @@ type Pending struct {
 	IdentityHash string
 	Duration     time.Duration
 
-	podUID, policyHash string
-	key                crypto.Signer
-	csrPEM             []byte
+	// Pod is the one that it is made for.
+	Pod Pod
+
+	policyHash string
+	key        crypto.Signer
+	csrPEM     []byte
 }
 
 // Prepare makes the key and the CSR for an order. Errors are of type [*Error].
@@ -70,14 +73,14 @@ func (o Order) prepare() (*Pending, error) {
 	return &Pending{
 		Request: types.NamespacedName{Namespace: o.Pod.ServiceAccount.Namespace(), Name: requestName(o.Pod.PodName)},
 		ID:      id, IdentityHash: o.Policy.IdentityHash(), Duration: o.Policy.Duration,
-		podUID: o.Pod.PodUID, policyHash: o.Policy.Hash(), key: key, csrPEM: csrPEM,
+		Pod: PodOf(o.Pod), policyHash: o.Policy.Hash(), key: key, csrPEM: csrPEM,
 	}, nil
 }
 
 // IsFor reports whether the request is the one that would be made for an order.
 func (p *Pending) IsFor(o Order) bool {
 	id, err := o.Policy.SPIFFEID(o.Pod.ServiceAccount)
-	return err == nil && id == p.ID && o.Policy.Hash() == p.policyHash && o.Pod.PodUID == p.podUID
+	return err == nil && id == p.ID && o.Policy.Hash() == p.policyHash && o.Pod.PodUID == p.Pod.UID
 }
 
 // Owns reports whether a public key is that of the request.
@@ -96,6 +99,8 @@ type pendingFile struct {
 	Name         string        `json:"name"`
 	SPIFFEID     string        `json:"spiffeID"`
 	PodUID       string        `json:"podUID"`
+	PodName      string        `json:"podName,omitempty"`
+	Account      string        `json:"serviceAccount,omitempty"`
 	PolicyHash   string        `json:"policyHash"`
 	IdentityHash string        `json:"identityHash"`
 	Duration     time.Duration `json:"duration"`
@@ -111,7 +116,7 @@ func (p *Pending) Marshal() ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(pendingFile{ //nolint:gosec // The key belongs into that file.
-		pendingVersion, p.Request.Namespace, p.Request.Name, p.ID.String(), p.podUID, p.policyHash, p.IdentityHash, p.Duration,
+		pendingVersion, p.Request.Namespace, p.Request.Name, p.ID.String(), p.Pod.UID, p.Pod.Name, p.Pod.ServiceAccount, p.policyHash, p.IdentityHash, p.Duration,
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), string(p.csrPEM),
 	})
 }
@@ -142,6 +147,6 @@ func UnmarshalPending(data []byte) (*Pending, error) {
 	return &Pending{
 		Request: types.NamespacedName{Namespace: file.Namespace, Name: file.Name}, ID: id,
 		IdentityHash: file.IdentityHash, Duration: file.Duration,
-		podUID: file.PodUID, policyHash: file.PolicyHash, key: signer, csrPEM: []byte(file.CSR),
+		Pod: Pod{file.Namespace, file.Account, file.PodName, file.PodUID}, policyHash: file.PolicyHash, key: signer, csrPEM: []byte(file.CSR),
 	}, nil
 }
