@@ -126,5 +126,5 @@ func (s *volumeState) forget() {
 	s.lastPod = s.podLocked()
 	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy = nil, podToken{}, false, 0, nil, noRequest, ""
 	s.damage = nil
-	s.inherited = false
+	s.inherited, s.unverified = false, ""
 }

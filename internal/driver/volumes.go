@@ -69,6 +69,9 @@ type volumeState struct {
 	// hiddenBy is what the pod's containers may see in place of the volume, since it
 	// was mounted first; empty: nothing.
 	hiddenBy string
+	// unverified names the chain that the trust bundle in force does not verify, and the
+	// bundle; empty: it does, or has not been asked.
+	unverified string
 	// failures counts renewals that failed, in a row.
 	failures int
 	// lastErr is why the last one failed, at lastErrAt; nil if it did not.
