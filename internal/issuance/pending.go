@@ -4,6 +4,7 @@
 package issuance
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"log/slog"
 	"time"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -87,6 +89,13 @@ func (p *Pending) IsFor(o Order) bool {
 func (p *Pending) Owns(key crypto.PublicKey) bool {
 	own, ok := p.key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && own.Equal(key)
+}
+
+// isIn reports whether a request is the one that is pending: it has the CSR, which
+// others can read and copy, and there is proof that it was made in the pod's name.
+func (p *Pending) isIn(request *cmapi.CertificateRequest, pod Pod) bool {
+	origin, proven := originOf(request)
+	return proven && origin.Is(pod) && bytes.Equal(request.Spec.Request, p.csrPEM)
 }
 
 // LogValue keeps the key out of logs.

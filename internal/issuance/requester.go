@@ -4,9 +4,7 @@
 package issuance
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -198,33 +196,6 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	return r.await(ctx, name, uid, event{}, events, progress)
 }
 
-// create makes a request, and returns its UID. It does so without the retries of
-// client-go, of which nobody would hear the reason. What comes back is otherwise what
-// was sent, and is not decoded; what becomes of it comes by the watch.
-func create(ctx context.Context, client cmclient.Interface, request *cmapi.CertificateRequest) (types.UID, error) {
-	result := client.CertmanagerV1().RESTClient().Post().Namespace(request.Namespace).Resource("certificaterequests").
-		Body(request).MaxRetries(0).Do(ctx)
-	if err := result.Error(); err != nil {
-		return "", err
-	}
-	body, err := result.Raw()
-	if err != nil {
-		return "", err
-	}
-	var created struct {
-		Metadata struct {
-			UID types.UID `json:"uid"`
-		} `json:"metadata"`
-	}
-	if err := json.Unmarshal(body, &created); err != nil || created.Metadata.UID == "" {
-		return "", errNoUID
-	}
-	return created.Metadata.UID, nil
-}
-
-// errNoUID means that a request may have been made, and nobody can tell which.
-var errNoUID = errors.New("the API server's answer does not say which object was created")
-
 // because returns why a call of the API has failed: why ctx has ended, if it has,
 // rather than that the HTTP request broke off.
 func because(ctx context.Context, err error) error {
@@ -251,13 +222,6 @@ func (r *Requester) goOn(ctx context.Context, order Order, pending *Pending, req
 		return nil, &Error{pending.Request, StageCreate, ErrNotOurs}
 	}
 	return r.await(ctx, pending.Request, request.UID, event{request: request, uid: request.UID}, events, progress)
-}
-
-// isIn reports whether a request is the one that is pending: it has the CSR, which
-// others can read and copy, and there is proof that it was made in the pod's name.
-func (p *Pending) isIn(request *cmapi.CertificateRequest, pod Pod) bool {
-	origin, proven := originOf(request)
-	return proven && origin.Is(pod) && bytes.Equal(request.Spec.Request, p.csrPEM)
 }
 
 // Ready returns nil while requests can be made, or why not.
