@@ -21,6 +21,19 @@ import (
 // four; to verify a link of P-521 takes milliseconds.
 const longestChain = 10
 
+// mostLinks bounds what is remembered: issuers have a few intermediates.
+const mostLinks = 32
+
+// verifiedLinks remembers pairs of CA certificates of which the second has signed the
+// first. The zero value is ready for use, by many goroutines.
+type verifiedLinks struct {
+	mu    sync.Mutex
+	links map[link]struct{}
+}
+
+// link is the hashes of two certificates.
+type link struct{ child, parent [sha256.Size]byte }
+
 // parseChain reads a chain of certificates in PEM.
 func parseChain(chain []byte) ([]*x509.Certificate, error) {
 	var der []byte
@@ -82,19 +95,6 @@ func (l *verifiedLinks) checkLink(child, parent *x509.Certificate, remember bool
 	}
 	return nil
 }
-
-// mostLinks bounds what is remembered: issuers have a few intermediates.
-const mostLinks = 32
-
-// verifiedLinks remembers pairs of CA certificates of which the second has signed the
-// first. The zero value is ready for use, by many goroutines.
-type verifiedLinks struct {
-	mu    sync.Mutex
-	links map[link]struct{}
-}
-
-// link is the hashes of two certificates.
-type link struct{ child, parent [sha256.Size]byte }
 
 func linkOf(child, parent *x509.Certificate) link {
 	return link{sha256.Sum256(child.Raw), sha256.Sum256(parent.Raw)}

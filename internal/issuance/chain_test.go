@@ -23,6 +23,7 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
@@ -321,4 +322,43 @@ func BenchmarkNewDocument(b *testing.B) {
 			})
 		}
 	}
+}
+
+// Whatever an issuer returns, it is refused or go-spiffe takes it, too, and the message
+// fits into an Event.
+func FuzzNewSVID(f *testing.F) {
+	root := fakeIssuer{}.authority(f, "root", elliptic.P256(), func(*x509.Certificate) {})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, change := range []func(*x509.Certificate){
+		func(*x509.Certificate) {}, commonName("web.example"), withNames(generalName(6, identity), otherName()),
+		func(c *x509.Certificate) { c.DNSNames = []string{"example"} },
+	} {
+		template := leaf(identity)
+		change(template)
+		der, err := x509.CreateCertificate(rand.Reader, template, root.certificate, key.Public(), root.key)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(der)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		chain, err := x509.ParseCertificates(der)
+		if err != nil || len(chain) == 0 {
+			return
+		}
+		_, err = new(verifiedLinks).newSVID(chain, spiffeid.RequireFromString(identity), key)
+		if err != nil && len(err.Error()) > 2000 {
+			t.Errorf("a message of %d bytes", len(err.Error()))
+		}
+		if _, theirs := x509svid.ParseRaw(der, keyDER); err == nil && theirs != nil {
+			t.Errorf("newSVID accepts what go-spiffe refuses: %v", theirs)
+		}
+	})
 }
