@@ -83,7 +83,8 @@ type Volume struct {
 // Certificate is what the driver requests, and the approver demands.
 type Certificate struct {
 	// Duration is the requested lifetime of an SVID, from `5s` to `87600h`
-	// (ten years). An issuer may sign for less.
+	// (ten years). An issuer may sign for less. If it signs for more, the SVID is
+	// renewed as if it had not.
 	Duration Duration `json:"duration" validate:"min=5s,max=87600h" change:"hot,reissue" note:"from each volume's next renewal, or at once if more is left than it would now get"`
 	// PrivateKey is the kind of key that an SVID has. Every renewal makes a new
 	// one.

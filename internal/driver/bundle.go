@@ -115,6 +115,7 @@ func (d *Driver) bundleSeen(outcome trustbundle.Outcome) {
 		d.log.Warn("the trust bundle has more such certificates", "more", more)
 	}
 	d.catchUp()
+	d.volumes.each(func(state *volumeState) { d.chains.add(state.id) })
 }
 
 // requireBundle returns why nothing new can be published, or nil.

@@ -32,7 +32,9 @@ var noRequest types.NamespacedName
 // discarded is a request that is to be deleted, unless its volume wants it; or, if
 // it is none, those of the volume that it does not want.
 type discarded struct {
-	request types.NamespacedName
+	// Ref has a UID if the watch has told of the request, and none if the driver has
+	// made it and nothing more is known.
+	issuance.Ref
 	// volumeLabel is the value of its label for the volume.
 	volumeLabel string
 }
@@ -51,12 +53,12 @@ func newDiscards() discards {
 }
 
 // add has a request of a volume deleted, if the volume does not want it.
-func (q discards) add(request types.NamespacedName, volumeID string) {
+func (q discards) add(request issuance.Ref, volumeID string) {
 	q.queue.Add(discarded{request, issuance.VolumeLabel(volumeID)})
 }
 
 // addLater is add for a request that may not be there yet.
-func (q discards) addLater(request types.NamespacedName, volumeID string) {
+func (q discards) addLater(request issuance.Ref, volumeID string) {
 	q.queue.AddAfter(discarded{request, issuance.VolumeLabel(volumeID)}, strayAge)
 }
 
@@ -67,13 +69,14 @@ func (d *Driver) discardOthers(state *volumeState) {
 	}
 }
 
-// unwanted are the requests of a volume that are there and that it does not want.
-func (d *Driver) unwanted(state *volumeState) (unwanted []types.NamespacedName) {
-	there := d.requester.OfVolume(state.id)
+// unwanted are the requests that the pod of a volume has made for it, and that the
+// volume does not want.
+func (d *Driver) unwanted(state *volumeState) (unwanted []issuance.Ref) {
+	there := d.requester.OfVolume(state.id, state.pod())
 	wanted := d.wanted(state, func() []issuance.Known { return there })
 	for _, known := range there {
 		if !slices.Contains(wanted, known.Request) {
-			unwanted = append(unwanted, known.Request)
+			unwanted = append(unwanted, known.Ref())
 		}
 	}
 	return unwanted
@@ -119,9 +122,9 @@ func (d *Driver) wanted(state *volumeState, history func() []issuance.Known) []t
 // latest ones of the volume have come only now, and there are others that it does
 // not want any more. Those are looked for once for many that appear: who makes
 // thousands must not keep the watch, which calls this, from what others wait for.
-func (d *Driver) seen(request types.NamespacedName, volumeLabel string) {
-	d.discards.queue.AddAfter(discarded{request, volumeLabel}, strayAge)
-	d.discards.queue.AddAfter(discarded{noRequest, volumeLabel}, time.Second)
+func (d *Driver) seen(request issuance.Known, volumeLabel string) {
+	d.discards.queue.AddAfter(discarded{request.Ref(), volumeLabel}, strayAge)
+	d.discards.queue.AddAfter(discarded{issuance.Ref{}, volumeLabel}, time.Second)
 }
 
 // discardStrays has those deleted that a volume does not want, should they be that
@@ -136,9 +139,18 @@ func (d *Driver) discardStrays(volumeLabel string) {
 	}
 }
 
+// isWanted reports whether a request must not be deleted. One that is not of the
+// volume's pod, though it has the volume's label, is that pod's own affair.
 func (d *Driver) isWanted(request discarded) bool {
 	state := d.volumes.byLabel(request.volumeLabel)
-	return state != nil && slices.Contains(d.wanted(state, func() []issuance.Known { return d.requester.OfVolume(state.id) }), request.request)
+	if state == nil {
+		return false
+	}
+	pod := state.pod()
+	if request.UID != "" && !request.Pod.Is(pod) {
+		return true
+	}
+	return slices.Contains(d.wanted(state, func() []issuance.Known { return d.requester.OfVolume(state.id, pod) }), request.Name)
 }
 
 // discardRequests deletes requests until ctx ends.
@@ -159,7 +171,7 @@ func (d *Driver) discardNext(ctx context.Context) (more bool) {
 		return false
 	}
 	defer d.discards.queue.Done(item)
-	if item.request == noRequest {
+	if item.Name == noRequest {
 		d.discardStrays(item.volumeLabel)
 		return true
 	}
@@ -167,9 +179,9 @@ func (d *Driver) discardNext(ctx context.Context) (more bool) {
 		d.discards.queue.Forget(item)
 		return true
 	}
-	if err := d.requester.Delete(ctx, []types.NamespacedName{item.request}); err != nil {
+	if err := d.requester.Delete(ctx, item.Ref); err != nil {
 		if ctx.Err() == nil {
-			d.log.Warn("could not delete a request that is of no use any more; tries again", "request", item.request, "error", err)
+			d.log.Warn("could not delete a request that is of no use any more; tries again", "request", item.Name, "error", err)
 			d.discards.queue.AddRateLimited(item)
 		}
 		return true

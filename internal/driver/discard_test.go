@@ -33,3 +33,30 @@ func TestHistoryHasWhatCameInTheSameSecond(t *testing.T) {
 		t.Errorf("wanted are %v, want %v", got, want)
 	}
 }
+
+// A request with the volume's label that another pod has made is left alone. Of the
+// volume's own pod, what the volume does not want is deleted, and so is what is for a
+// volume that is not there.
+func TestRequestsOfOtherPodsAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	d := newTestDriver(t, nil)
+	state := d.volumes.acquire("csi-1")
+	state.setMetadata(&volume.Metadata{PodNamespace: "sandbox", PodName: "web-0", PodUID: "c2f0f7a1", Request: "document"})
+	own := issuance.Pod{Namespace: "sandbox", ServiceAccount: "example-app", Name: "web-0", UID: "c2f0f7a1"}
+	other := issuance.Pod{Namespace: "sandbox", ServiceAccount: "example-app", Name: "web-1", UID: "77"}
+	for _, row := range []struct {
+		name, request, volume string
+		pod                   issuance.Pod
+		stays                 bool
+	}{
+		{"that of the document", "document", "csi-1", own, true},
+		{"another of the pod", "stray", "csi-1", own, false},
+		{"of another pod", "stray", "csi-1", other, true},
+		{"of a volume that is not there", "stray", "csi-2", other, false},
+	} {
+		request := discarded{issuance.Ref{Name: types.NamespacedName{Namespace: "sandbox", Name: row.request}, UID: "1b2c", Pod: row.pod}, row.volume}
+		if stays := d.isWanted(request); stays != row.stays {
+			t.Errorf("%s: it stays: %t", row.name, stays)
+		}
+	}
+}

@@ -17,10 +17,12 @@
 //	write.go      the document becomes files
 //	files.go      which, and what else is in them
 //	renew.go      the same again, before the document expires
+//	lifetime.go   how long that is, if the issuer has signed for more than requested
 //	early.go      sometimes long before, so that crowds part
 //	reissue.go    or because the configuration asks for another document
 //	bundle.go     the trust bundle's file is followed
 //	catchup.go    and what has changed reaches live volumes, documents or not
+//	chains.go     and whether it verifies their certificates is checked
 //	unpublish.go  everything of the volume is destroyed
 //	volumes.go    what is known of each volume between those
 //	load.go       what an earlier process left behind

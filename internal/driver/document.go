@@ -188,10 +188,10 @@ func (s *volumeState) explain(err error) error {
 }
 
 // claim notes the request that the volume is to get its document from.
-func (s *volumeState) claim(request types.NamespacedName) {
+func (s *volumeState) claim(request *issuance.Pending) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.claimed = request
+	s.claimed, s.lastPod = request.Request, request.Pod
 }
 
 // unclaim notes that the volume has got its document from a request, or will get none,

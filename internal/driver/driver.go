@@ -86,6 +86,7 @@ type Driver struct {
 	occupied    occupied
 	reissue     reissue
 	discards    discards
+	chains      chainChecks
 	step        func(name string)
 	firstMounts precedence
 	issuances   *issuances
@@ -146,7 +147,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 	d := &Driver{
 		owner: owner, socket: options.Socket,
 		config: options.Config, log: options.Log,
-		requester: requester, discards: newDiscards(), step: options.Step,
+		requester: requester, discards: newDiscards(), chains: newChainChecks(), step: options.Step,
 		behind: newBehind(), event: options.Event, issuances: newIssuances(), calls: newCalls(),
 		store: volume.New(snapshot.Volume.TmpfsPath,
 			append([]volume.Setting{volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)}, options.Volume...)...),
@@ -185,6 +186,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	group.Go(func() error { d.followClock(ctx); return nil })
 	group.Go(func() error { _ = d.rewrites.FollowClock(ctx); return nil }) // to look at it less often
 	group.Go(func() error { d.discardRequests(ctx); return nil })
+	group.Go(func() error { d.checkChains(ctx); return nil })
 	group.Go(func() error { d.serveList(ctx, forList); return nil })
 	if d.registrar != nil {
 		group.Go(func() error { d.registrar.Run(ctx); return nil })

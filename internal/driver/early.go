@@ -18,16 +18,17 @@ const earlyRenewals = 2
 
 // renewalTime is when the document of a live volume is to be renewed.
 func renewalTime(c *config.Config, id string, live *volume.Metadata) time.Time {
+	from, until := lifetime(live)
 	if live.EarlyRenewals > 0 {
-		return c.EarlyRenewalTime(live.NotBefore, live.NotAfter, id)
+		return c.EarlyRenewalTime(from, until, id)
 	}
-	return c.RenewalTime(live.NotBefore, live.NotAfter, id)
+	return c.RenewalTime(from, until, id)
 }
 
 // earlyAfter is how many renewals come early after the one that replaces a
 // document now. One that is late waited for what many others have waited for, too.
 func earlyAfter(c *config.Config, id string, live *volume.Metadata, now time.Time) int {
-	late := now.Sub(renewalTime(c, id, live)) > live.NotAfter.Sub(live.NotBefore)/10
+	late := now.Sub(renewalTime(c, id, live)) > lifetimeOf(live)/10
 	if late || isOutdated(c, live, now) {
 		return earlyRenewals
 	}

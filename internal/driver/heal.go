@@ -189,7 +189,7 @@ func (d *Driver) forgetUnasked(ctx context.Context, state *volumeState) {
 		return
 	}
 	d.log.Info("nobody asks for a volume any more; its request is given up", "volume", state.id, "request", request)
-	d.letGo(state, request)
+	d.letGo(state, request, state.pod())
 }
 
 // hasRequest reports whether the volume is not published, and is to be by a

@@ -65,6 +65,7 @@ func (d *Driver) loadOne(c *config.Config, id string, count *taken) {
 	case live != nil:
 		d.plan(c, state, live)
 		d.compare(state)
+		d.chains.add(id)
 		count.live.Add(1)
 	case err == nil && count.targets[id] == "":
 		count.waiting.Add(1)
@@ -124,9 +125,12 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 		pending, err = nil, nil
 	}
 	if pending != nil {
-		state.claim(pending.Request)
+		state.claim(pending)
 	}
 	if err == nil {
+		if live.Obtained.IsZero() { // an earlier version did not note it
+			guessObtained(live, time.Now())
+		}
 		d.store.Tidy(state.id)
 		d.findBundle(state.id, live)
 		state.inherit(live)
@@ -166,9 +170,13 @@ func (d *Driver) takeTarget(state *volumeState, live *volume.Metadata) {
 func (d *Driver) completeMetadata(id string, live *volume.Metadata, pending *issuance.Pending) {
 	if live.Request != pending.Request.Name { // else everything has been noted
 		live.EarlyRenewals = max(0, live.EarlyRenewals-1)
+		live.Obtained = time.Time{}
 	}
 	live.Request = pending.Request.Name
 	live.IdentityHash, live.Duration = pending.IdentityHash, pending.Duration
+	if live.Obtained.IsZero() {
+		guessObtained(live, time.Now())
+	}
 	err := d.store.WriteMetadata(id, *live)
 	if err == nil {
 		err = d.store.RemovePending(id)

@@ -19,6 +19,9 @@ import (
 // while the API server is away: the pod should start soon after it is back.
 const longestRetry = 10 * time.Second
 
+// mostNames is how many names are tried for a request at a time.
+const mostNames = 3
+
 // obtain brings a document by the request that an earlier attempt, or an earlier
 // process, has left pending, else by a new one. So it does, once, if the document
 // comes too late.
@@ -35,12 +38,24 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 		asked = time.Time{} // nobody knows
 	}
 	document, err := d.pursue(ctx, state, f, order, pending)
+	for range mostNames - 1 {
+		if !errors.Is(err, issuance.ErrNotOurs) {
+			break
+		}
+		d.log.Warn("somebody else has made a CertificateRequest of the name that was chosen; another name is tried",
+			"volume", state.id, "request", pending.Request)
+		if pending, err = d.prepare(state.id, order); err != nil {
+			return nil, err
+		}
+		asked = time.Now()
+		document, err = d.pursue(ctx, state, f, order, pending)
+	}
 	if err != nil || !isLate(document, asked, time.Now()) {
 		return document, err
 	}
 	d.log.Info("the request that was under way was signed long ago, and a new one is made",
 		"volume", state.id, "request", pending.Request, "notAfter", document.NotAfter())
-	d.letGo(state, pending.Request)
+	d.letGo(state, pending.Request, pending.Pod)
 	if pending, err = d.prepare(state.id, order); err != nil {
 		return nil, err
 	}
@@ -52,7 +67,7 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 // will be none: whenever the process is killed, the next one goes on with them, and
 // asks for nothing twice.
 func (d *Driver) pursue(ctx context.Context, state *volumeState, f *flight, order issuance.Order, pending *issuance.Pending) (*issuance.Document, error) {
-	state.claim(pending.Request)
+	state.claim(pending)
 	d.discardOthers(state)
 	document, err := d.issue(ctx, state, f, order, pending)
 	switch {
@@ -64,7 +79,7 @@ func (d *Driver) pursue(ctx context.Context, state *volumeState, f *flight, orde
 	case errors.Is(err, issuance.ErrNotOurs):
 		d.dropPending(state, pending.Request) // and not somebody else's request
 	default:
-		d.letGo(state, pending.Request)
+		d.letGo(state, pending.Request, pending.Pod)
 	}
 	return document, err
 }
@@ -76,7 +91,7 @@ func (d *Driver) pending(id string, order issuance.Order) (pending *issuance.Pen
 			d.log.Info("going on with a request that was under way", "volume", id, "request", before.Request)
 			return before, true, nil
 		}
-		d.discards.add(before.Request, id)
+		d.discards.add(issuance.Ref{Name: before.Request, Pod: before.Pod}, id)
 	} else if !errors.Is(err, volume.ErrNotFound) {
 		d.log.Warn("the request that was under way is lost, and a new one is made", "volume", id, "error", err)
 	}
@@ -138,16 +153,17 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 	}
 }
 
-// letGo forgets a request that no document will come from, and what is kept of it. If
-// there is none, that there is none.
-func (d *Driver) letGo(state *volumeState, request types.NamespacedName) {
+// letGo forgets a request of a pod that no document will come from, and what is kept of
+// it. If there is none, that there is none.
+func (d *Driver) letGo(state *volumeState, request types.NamespacedName, pod issuance.Pod) {
 	d.dropPending(state, request)
 	if request == noRequest {
 		return
 	}
-	d.discards.add(request, state.id)
+	ref := issuance.Ref{Name: request, Pod: pod}
+	d.discards.add(ref, state.id)
 	// Its creation may have been cut off, and come about after the deletion.
-	d.discards.addLater(request, state.id)
+	d.discards.addLater(ref, state.id)
 }
 
 // dropPending forgets the request that was under way for a volume, with its key:

@@ -49,7 +49,7 @@ func TestPendingRequestOfAnEarlierProcessIsClaimed(t *testing.T) {
 	pending := n.leavePending(t, newTestDriver(t, nil))
 	d, out, err := n.start(t)
 	check(t, err)
-	if !d.isWanted(discarded{pending.Request, issuance.VolumeLabel(testVolume)}) {
+	if !d.isWanted(discarded{issuance.Ref{Name: pending.Request, Pod: pending.Pod}, issuance.VolumeLabel(testVolume)}) {
 		t.Error("the request would be deleted as nobody's")
 	}
 	if !strings.Contains(out.String(), "volumes=0 waiting=1 damaged=0") {
@@ -60,7 +60,7 @@ func TestPendingRequestOfAnEarlierProcessIsClaimed(t *testing.T) {
 	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
 		t.Errorf("left in the store: %q, %v", ids, err)
 	}
-	if d.isWanted(discarded{pending.Request, issuance.VolumeLabel(testVolume)}) || len(d.volumes.all) != 0 {
+	if d.isWanted(discarded{issuance.Ref{Name: pending.Request, Pod: pending.Pod}, issuance.VolumeLabel(testVolume)}) || len(d.volumes.all) != 0 {
 		t.Error("the request is kept, or its volume is")
 	}
 }
@@ -87,8 +87,8 @@ func TestPendingRequestThatIsDamagedIsGivenUp(t *testing.T) {
 			if d.discards.queue.Len() == 0 {
 				t.Fatal("no request is deleted")
 			}
-			if item, _ := d.discards.queue.Get(); item.request != pending.Request {
-				t.Errorf("%s is deleted, want %s", item.request, pending.Request)
+			if item, _ := d.discards.queue.Get(); item.Ref != (issuance.Ref{Name: pending.Request, Pod: pending.Pod}) {
+				t.Errorf("%+v is deleted, want %s", item.Ref, pending.Request)
 			}
 		})
 	}

@@ -136,17 +136,6 @@ func (d *Driver) writeDocument(state *volumeState, f *flight, live *volume.Metad
 	return nil
 }
 
-// compareLifetime tells if the issuer has signed for less than it was asked to. It
-// may, and renewals follow what it has signed for, but somebody has to know: there
-// are more of them, and less time to mend what keeps them from happening.
-func (d *Driver) compareLifetime(state *volumeState, live *volume.Metadata) {
-	const tolerance = 2 * time.Second // times in certificates are whole seconds
-	if got := live.NotAfter.Sub(live.NotBefore); got < live.Duration-tolerance {
-		d.log.Warn("the issuer has signed for less than certificate.duration", "volume", state.id, "pod", live.Pod(),
-			"request", live.Request, "asked", live.Duration, "got", got)
-	}
-}
-
 // setLive notes that the volume has a new document, and when it is due for
 // renewal. A document that is due on arrival, because the clocks of node and
 // issuer differ or because the issuer signs for less than was asked, counts as a
@@ -155,6 +144,7 @@ func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Meta
 	now := time.Now()
 	// So may what files there are to be.
 	defer d.compare(state)
+	defer d.chains.add(state.id)
 	if renewalTime(c, state.id, live).After(now) {
 		state.setMetadata(live)
 		// The configuration may have changed since the request was made.

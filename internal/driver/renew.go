@@ -100,7 +100,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error 
 	if live == nil {
 		f.attempt.fail(errNotLive)
 		// If it was made when the volume was gone, nobody else knows of it.
-		d.letGo(state, f.document.Request)
+		d.letGo(state, f.document.Request, issuance.PodOf(f.pod))
 		return errNotLive
 	}
 	renewed := *live
@@ -115,6 +115,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error 
 	d.log.Info("renewed", entryOf(state.id, &renewed).fields(f.attempt.elapsed())...)
 	d.dropPending(state, f.document.Request)
 	d.discardOthers(state)
+	d.warnOverlong(state, &renewed)
 	return nil
 }
 
@@ -139,7 +140,7 @@ func (d *Driver) retryLater(state *volumeState, err error, took time.Duration) {
 // longestWait bounds a wait by a tenth of the document's lifetime: a short one
 // should not have ended long before the next attempt.
 func longestWait(live *volume.Metadata) time.Duration {
-	return max(live.NotAfter.Sub(live.NotBefore)/10, time.Second)
+	return max(lifetimeOf(live)/10, time.Second)
 }
 
 // noteDue notes since when a volume is due, for the renewal that is about to

@@ -36,7 +36,7 @@ func patience(live *volume.Metadata, failed bool) time.Duration {
 	if live == nil || failed {
 		return 0
 	}
-	return min(max(live.NotAfter.Sub(live.NotBefore)/60, leastPatience), mostPatience)
+	return min(max(lifetimeOf(live)/60, leastPatience), mostPatience)
 }
 
 // await returns when a request has brought a document, or why there is none. If ctx

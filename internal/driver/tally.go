@@ -31,6 +31,8 @@ func (c *volumesCollector) Collect(metrics chan<- prometheus.Metric) {
 	gauge("volumes", "Live volumes of this node.", float64(t.live))
 	gauge("volumes_damaged", "Volumes in pods that could not be given a document, so that nobody renews what the pods have.", float64(t.damaged))
 	gauge("volumes_hidden", "Live volumes mounted over something else, which containers see that were started before.", float64(t.hidden))
+	gauge("volumes_overlong", "Live volumes whose SVID is valid for longer than was requested.", float64(t.overlong))
+	gauge("volumes_unverified", "Live volumes whose certificate chain the trust bundle in force does not verify.", float64(t.unverified))
 	gauge("volumes_overdue", "Live volumes whose document should have been renewed by now.", float64(t.overdue))
 	gauge("volumes_expired", "Live volumes whose document has expired.", float64(t.expired))
 	gauge("volumes_backing_off", "Volumes whose last attempt failed, and which wait for the next.", float64(t.backingOff))
@@ -55,7 +57,7 @@ func (c *volumesCollector) Collect(metrics chan<- prometheus.Metric) {
 
 // tally is how many volumes there are of each kind.
 type tally struct {
-	live, damaged, hidden, overdue, expired, backingOff, dueSoon int
+	live, damaged, hidden, overdue, expired, backingOff, dueSoon, overlong, unverified int
 	// earliest is when the first document expires, if there is one.
 	earliest   time.Time
 	inProgress map[operation]map[issuance.Stage]int
@@ -75,7 +77,8 @@ func (d *Driver) tally(now time.Time) *tally {
 		t.countDocument(c, state.id, live, now)
 		due, planned := d.schedule.Due(state.id)
 		if !planned { // it is being renewed, or waits for a token
-			due = c.RenewalTime(live.NotBefore, live.NotAfter, state.id)
+			from, until := lifetime(live)
+			due = c.RenewalTime(from, until, state.id)
 		}
 		if due.Before(now.Add(time.Hour)) {
 			t.dueSoon++
@@ -93,7 +96,11 @@ func (t *tally) countDocument(c *config.Config, id string, live *volume.Metadata
 	if !now.Before(live.NotAfter) {
 		t.expired++
 	}
-	if late := now.Sub(c.RenewalTime(live.NotBefore, live.NotAfter, id)); late >= 0 {
+	if isOverlong(live) {
+		t.overlong++
+	}
+	from, until := lifetime(live)
+	if late := now.Sub(c.RenewalTime(from, until, id)); late >= 0 {
 		t.overdue++
 		t.longestOverdue = max(t.longestOverdue, late)
 	}
@@ -121,6 +128,9 @@ func (s *volumeState) countInto(t *tally) *volume.Metadata {
 	}
 	if s.hiddenBy != "" {
 		t.hidden++
+	}
+	if s.unverified != "" {
+		t.unverified++
 	}
 	return s.live
 }

@@ -6,6 +6,7 @@ package driver
 import (
 	"context"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -48,7 +49,7 @@ func (d *Driver) destroy(ctx context.Context, state *volumeState, target string)
 	d.step("volume unmounted")
 	if pending, err := d.readPending(id); err == nil {
 		// The watch may not have shown it yet.
-		defer d.discards.add(pending.Request, id)
+		defer d.discards.add(issuance.Ref{Name: pending.Request, Pod: pending.Pod}, id)
 	}
 	if err := d.store.Remove(id); err != nil {
 		return err
@@ -122,7 +123,8 @@ func (s *volumeState) stay() *volume.Metadata {
 func (s *volumeState) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.lastPod = s.podLocked()
 	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy = nil, podToken{}, false, 0, nil, noRequest, ""
 	s.damage = nil
-	s.inherited = false
+	s.inherited, s.unverified = false, ""
 }

@@ -129,13 +129,13 @@ func TestDocumentForAVolumeThatIsGone(t *testing.T) {
 	check(t, err)
 	pending := n.leavePending(t, d)
 	state := d.volumes.acquire(testVolume)
-	state.claim(pending.Request)
+	state.claim(pending)
 	document := newDocument(t)
 	document.Request = pending.Request
 	if err := d.replace(d.config.Current(), state, landed(d, document)); !errors.Is(err, errNotLive) {
 		t.Errorf("got %v, want %v", err, errNotLive)
 	}
-	if d.discards.queue.Len() == 0 || d.isWanted(discarded{pending.Request, issuance.VolumeLabel(testVolume)}) {
+	if d.discards.queue.Len() == 0 || d.isWanted(discarded{issuance.Ref{Name: pending.Request, Pod: pending.Pod}, issuance.VolumeLabel(testVolume)}) {
 		t.Error("the request stays")
 	}
 	mustLeaveNothing(t, n, d, state)

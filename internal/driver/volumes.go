@@ -56,6 +56,8 @@ type volumeState struct {
 	inherited bool
 	// claimed is the request that the next document is to come from, if any.
 	claimed types.NamespacedName
+	// lastPod is the pod that the volume was last for, as far as known.
+	lastPod issuance.Pod
 	// askedAt is when the kubelet last asked for the volume.
 	askedAt time.Time
 	// dueWithoutToken is set when a renewal was due and there was no token.
@@ -67,6 +69,9 @@ type volumeState struct {
 	// hiddenBy is what the pod's containers may see in place of the volume, since it
 	// was mounted first; empty: nothing.
 	hiddenBy string
+	// unverified names the chain that the trust bundle in force does not verify, and the
+	// bundle; empty: it does, or has not been asked.
+	unverified string
 	// failures counts renewals that failed, in a row.
 	failures int
 	// lastErr is why the last one failed, at lastErrAt; nil if it did not.
@@ -163,6 +168,28 @@ func (s *volumeState) metadata() *volume.Metadata {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.live
+}
+
+// pod returns what is known of the volume's pod: of a volume of an earlier process no
+// ServiceAccount, and nothing of one that is damaged.
+func (s *volumeState) pod() issuance.Pod {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.podLocked()
+}
+
+// podLocked is pod for whoever holds the lock.
+func (s *volumeState) podLocked() issuance.Pod {
+	switch {
+	case !s.token.secret.IsZero():
+		return issuance.PodOf(s.token.PodToken)
+	case s.live != nil:
+		return issuance.Pod{Namespace: s.live.PodNamespace, Name: s.live.PodName, UID: s.live.PodUID}
+	case s.flight != nil:
+		return issuance.PodOf(s.flight.pod)
+	default:
+		return s.lastPod
+	}
 }
 
 func (s *volumeState) setMetadata(live *volume.Metadata) {

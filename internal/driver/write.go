@@ -21,7 +21,7 @@ func (d *Driver) write(id string, document *issuance.Document, meta *volume.Meta
 		return fmt.Errorf("encoding the document: %w", err)
 	}
 	meta.SPIFFEID = document.SVID.ID.String()
-	meta.NotBefore, meta.NotAfter = document.NotBefore(), document.NotAfter()
+	meta.NotBefore, meta.NotAfter, meta.Obtained = document.NotBefore(), document.NotAfter(), document.Obtained
 	meta.IdentityHash = document.Policy.IdentityHash()
 	meta.Duration = document.Policy.Duration
 	meta.Request = document.Request.Name

@@ -12,7 +12,6 @@ import (
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
@@ -161,17 +160,7 @@ func TestHistoryLimitKeepsNoStrays(t *testing.T) {
 	w.publish(pod)
 	kept := w.onlyRequest()
 	for _, volume := range []string{kept.Labels["spiffe.csi.cert-manager.io/volume"], "csi-unknown"} {
-		stray := kept.DeepCopy()
-		stray.ObjectMeta = metav1.ObjectMeta{
-			Name: testkit.UniqueName("stray"), Namespace: kept.Namespace, Annotations: kept.Annotations,
-			Labels: map[string]string{
-				"spiffe.csi.cert-manager.io/node": kept.Labels["spiffe.csi.cert-manager.io/node"], "spiffe.csi.cert-manager.io/volume": volume,
-			},
-		}
-		// For an issuer that is not there: it stays open.
-		stray.Spec.IssuerRef.Name = "not-there"
-		_, err := w.CertManager.CertmanagerV1().CertificateRequests(kept.Namespace).Create(t.Context(), stray, metav1.CreateOptions{})
-		w.check(err)
+		w.podRequest(pod, "stray", w.ownLabels(volume), kept.Annotations)
 	}
 	w.eventually("the strays are deleted", func() bool {
 		return slices.Equal(w.requestNames(), []string{kept.Name})

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ import (
 // the clock of the cluster cannot be set: this test signs, as an external issuer
 // does.
 func TestTroubleshootingOfWhatIsSigned(t *testing.T) {
-	w := newWorld(t)
+	w := newWorld(t, withBundle)
 	w.setIssuer(vaultIssuer()) // who says nothing
 	w.publishSignedAs("early", func(c *x509.Certificate) {
 		c.NotBefore, c.NotAfter = c.NotBefore.Add(-2*time.Hour), c.NotAfter.Add(-2*time.Hour)
@@ -45,6 +46,20 @@ func TestTroubleshootingOfWhatIsSigned(t *testing.T) {
 
 	w.publishSignedAs("short", func(c *x509.Certificate) { c.NotAfter = c.NotBefore.Add(20 * time.Minute) })
 	troubleshooting.Row("the issuer has signed for less than certificate.duration").Seen(t, w.log.String())
+
+	w.check(w.publishSignedAs("long", func(c *x509.Certificate) { c.NotAfter = c.NotAfter.AddDate(10, 0, 0) }))
+	troubleshooting.Row("the issuer has signed for more than certificate.duration").Seen(t, w.log.String())
+	if due := w.list()["long"].NextRenewal; time.Until(due) > w.config.Certificate.Duration {
+		t.Errorf("the renewal is due at %s, after what was requested", due)
+	}
+
+	trusted := w.ca
+	w.ca = w.newCA("not in the bundle")
+	w.check(w.publishSignedAs("stranger", func(*x509.Certificate) {}))
+	row = troubleshooting.Row("the trust bundle in force does not verify the certificate chain of a volume")
+	w.eventually("the chain is checked", func() bool { return strings.Contains(w.log.String(), "does not verify") })
+	row.Seen(t, w.log.String())
+	w.ca = trusted
 
 	err := w.publishSignedAs("nameless", func(c *x509.Certificate) { c.URIs = nil })
 	troubleshooting.Row("issuer returned a certificate that is not the SVID that was asked for").Seen(t, fmt.Sprint(err))

@@ -4,6 +4,7 @@
 package issuance
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
@@ -77,9 +79,28 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodPost:
 		a.create(w, r)
 	default:
-		a.note(r, path.Base(r.URL.Path))
-		respond(w, metav1.Status{Status: metav1.StatusSuccess})
+		a.delete(w, r)
 	}
+}
+
+// delete deletes the object of a name, if there is one and it has the UID that is
+// demanded.
+func (a *api) delete(w http.ResponseWriter, r *http.Request) {
+	name := path.Base(r.URL.Path)
+	a.note(r, name)
+	var options metav1.DeleteOptions
+	if err := json.NewDecoder(r.Body).Decode(&options); err != nil {
+		panic(err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p, there := options.Preconditions, a.sent[name]; there != nil && (p == nil || p.UID == nil || *p.UID != there.UID) {
+		w.WriteHeader(http.StatusConflict)
+		respond(w, metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonConflict, Code: http.StatusConflict})
+		return
+	}
+	delete(a.sent, name)
+	respond(w, metav1.Status{Status: metav1.StatusSuccess})
 }
 
 func respond(w http.ResponseWriter, body any) {
@@ -107,16 +128,32 @@ func (a *api) create(w http.ResponseWriter, r *http.Request) {
 		panic(err)
 	}
 	a.note(r, request.Name)
+	admit(request)
 	if status := a.created(a, request); status != nil {
 		w.WriteHeader(int(status.Code))
 		respond(w, status)
 		return
 	}
+	a.mu.Lock()
+	if a.sent[request.Name] == nil {
+		a.put(request)
+	}
+	a.mu.Unlock()
 	w.WriteHeader(http.StatusCreated)
 	respond(w, request)
 }
 
-// get answers with what the watch last told of a request.
+// admit fills in what the API server and cert-manager's webhook do for a request that
+// was made with the token of the pod that owns it.
+func admit(request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
+	owner := request.OwnerReferences[0]
+	request.UID = types.UID(rand.Text())
+	request.Spec.Username = "system:serviceaccount:" + request.Namespace + ":example-app"
+	request.Spec.Extra = map[string][]string{extraPodName: {owner.Name}, extraPodUID: {string(owner.UID)}}
+	return request
+}
+
+// get answers with a request as it was created, or as the watch last told of it.
 func (a *api) get(w http.ResponseWriter, name string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -159,12 +196,21 @@ func (*api) tell(w http.ResponseWriter, kind string, request *cmapi.CertificateR
 // send makes the watch tell of a request.
 func (a *api) send(kind string, request *cmapi.CertificateRequest) {
 	a.mu.Lock()
+	if kind == "DELETED" {
+		delete(a.sent, request.Name)
+	} else {
+		a.put(request)
+	}
+	a.mu.Unlock()
+	a.events <- change{kind, request.DeepCopy()}
+}
+
+// put has get answer with a request. The caller holds the lock.
+func (a *api) put(request *cmapi.CertificateRequest) {
 	if a.sent == nil {
 		a.sent = map[string]*cmapi.CertificateRequest{}
 	}
 	a.sent[request.Name] = request.DeepCopy()
-	a.mu.Unlock()
-	a.events <- change{kind, request.DeepCopy()}
 }
 
 // requester returns a started Requester of node worker-1.

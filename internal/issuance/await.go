@@ -33,11 +33,12 @@ const longestSilence = 4 * time.Minute
 const quickLook = 10 * time.Second
 
 // await follows a request until it is signed, and tells progress on the way. The
-// latest event is what is known of it already, if anything.
-func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest event, events <-chan event, to *Progress) (*cmapi.CertificateRequest, error) {
+// latest event is what is known of it already, if anything. Another request that has
+// its name is not waited for.
+func (r *Requester) await(ctx context.Context, name types.NamespacedName, uid types.UID, latest event, events <-chan event, to *Progress) (*cmapi.CertificateRequest, error) {
 	defer func() {
 		if ctx.Err() == nil { // it has its answer, whatever the watch has shown
-			r.tracker.unseen.drop(name)
+			r.tracker.unseen.dropUID(name, uid)
 		}
 	}()
 	to.set(name, StageApprove, errNotSeen)
@@ -57,13 +58,13 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, latest
 		case latest = <-events:
 			silence.Reset(longestSilence + rand.N(longestSilence/2))
 		}
-		if latest.request == nil && !latest.deleted {
+		if latest.uid != uid || latest.request == nil && !latest.deleted {
 			var err error
 			if latest, err = r.look(ctx, min(quickLook, r.callLimit), name); err != nil {
 				continue // the watch may still tell
 			}
 		}
-		if latest.request == nil {
+		if latest.request == nil || latest.uid != uid {
 			return nil, &Error{name, StageApprove, ErrDeleted}
 		}
 		stage, done, err := outcome(latest.request)
@@ -88,32 +89,56 @@ func (r *Requester) look(ctx context.Context, limit time.Duration, name types.Na
 	})
 	switch {
 	case apierrors.IsNotFound(err):
-		return event{deleted: true}, r.tracker.forget(name)
+		return event{deleted: true}, r.tracker.forget(name, "")
 	case err != nil:
 		return event{}, err
 	}
-	return event{request: request}, r.tracker.learn(request)
+	return event{request: request, uid: request.UID}, r.tracker.learn(request)
 }
 
-// Delete deletes requests. One that is gone already is not an error, nor is one that
-// has been deleted and that somebody's finalizer keeps.
-func (r *Requester) Delete(ctx context.Context, requests []types.NamespacedName) error {
-	var errs []error
-	for _, name := range requests {
-		if r.tracker.leaves(name) {
-			continue
-		}
-		err := listwatch.Within(ctx, r.callLimit, func(ctx context.Context) error {
-			return r.client.CertmanagerV1().CertificateRequests(name.Namespace).Delete(ctx, name.Name, metav1.DeleteOptions{})
+// Delete deletes a request, and never another one that has got its name: the UID is a
+// precondition. Where it is not known, the request of that name is deleted if there is
+// proof that it was made in the name of the pod, and left alone otherwise. A request
+// that is gone already is not an error, nor is one that has been deleted and that
+// somebody's finalizer keeps.
+//
+// There is no precondition on the resource version: whatever becomes of a request that
+// is not wanted, it stays unwanted.
+func (r *Requester) Delete(ctx context.Context, ref Ref) error {
+	ref, err := r.identify(ctx, ref)
+	if err == nil && ref.UID != "" && !r.tracker.leaves(ref) {
+		err = listwatch.Within(ctx, r.callLimit, func(ctx context.Context) error {
+			return r.client.CertmanagerV1().CertificateRequests(ref.Name.Namespace).Delete(ctx, ref.Name.Name,
+				metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &ref.UID}})
 		})
-		if err == nil || apierrors.IsNotFound(err) {
-			err = r.tracker.forget(name)
-		}
-		if err != nil {
-			errs = append(errs, fmt.Errorf("deleting CertificateRequest %s: %w", name, err))
+		// A conflict says that the object of that name is another one.
+		if err == nil || apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			err = r.tracker.forget(ref.Name, ref.UID)
 		}
 	}
-	return errors.Join(errs...)
+	if err != nil {
+		return fmt.Errorf("deleting CertificateRequest %s: %w", ref.Name, err)
+	}
+	return nil
+}
+
+// identify finds out which request is meant, if that is not known. The UID stays empty
+// if the request is gone, or about to be, or is not the pod's.
+func (r *Requester) identify(ctx context.Context, ref Ref) (Ref, error) {
+	if ref.UID != "" {
+		return ref, nil
+	}
+	latest, err := r.look(ctx, r.callLimit, ref.Name)
+	if err != nil || latest.request == nil || latest.request.DeletionTimestamp != nil {
+		return ref, err
+	}
+	if pod, proven := originOf(latest.request); !proven || !pod.Is(ref.Pod) {
+		r.tracker.log.Debug("leaving a CertificateRequest alone that has the name of one of this driver", "request", ref.Name)
+		r.tracker.unseen.drop(ref.Name)
+		return ref, nil
+	}
+	ref.UID = latest.uid
+	return ref, nil
 }
 
 func nameOf(request metav1.Object) types.NamespacedName {

@@ -12,7 +12,6 @@ import (
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 )
 
@@ -28,10 +27,11 @@ func TestIssueDeletesOtherRequestsOfTheVolume(t *testing.T) {
 	requester, err := NewRequester(&rest.Config{Host: a.URL, BearerToken: "driver", QPS: -1}, Owner{Node: "worker-1"}, WatchNode, slog.New(slog.DiscardHandler))
 	check(t, err)
 	seen := make(chan struct{}, 3)
-	requester.OnNew(func(types.NamespacedName, string) { seen <- struct{}{} })
+	requester.OnNew(func(Known, string) { seen <- struct{}{} })
 	requester.Start(t.Context())
 	foreign := requestNamed("of-somebody-else", order.VolumeID)
 	foreign.Namespace = "hostile"
+	admit(foreign)
 	a.send("ADDED", requestNamed("of-an-earlier-process", order.VolumeID))
 	a.send("ADDED", foreign)
 	<-seen

@@ -5,9 +5,6 @@ package issuance
 
 import (
 	"crypto"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"time"
 
@@ -28,6 +25,8 @@ type Document struct {
 	Request types.NamespacedName
 	// Policy is the policy under which the document was requested.
 	Policy policy.Policy
+	// Obtained is when the signed certificate was received.
+	Obtained time.Time
 }
 
 // NotBefore is the beginning of the certificate's validity.
@@ -41,39 +40,26 @@ func (d *Document) Marshal() (certificates, key []byte, err error) {
 	return d.SVID.Marshal()
 }
 
-// newDocument checks what the issuer signed against what was asked for: the
+// newDocument checks what the issuer signed against what was requested: the
 // X.509-SVID rules (SPIFFE X.509-SVID section 5.2, leaf validation), the SPIFFE
-// ID, and that the certificate is for our key.
-func newDocument(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRequest, under policy.Policy) (*Document, error) {
+// ID, that the certificate is for our key, has no other names and usages, and that
+// the chain is one. The error wraps [ErrBadCertificate].
+//
+// A life longer than requested is none of its faults, nor that the certificate is not
+// valid now: whoever gets the document decides what to do about those.
+func (l *verifiedLinks) newDocument(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRequest, under policy.Policy) (*Document, error) {
 	chain, err := parseChain(request.Status.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadCertificate, err)
 	}
-	svid, err := newSVID(chain, key)
+	svid, err := l.newSVID(chain, id, key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadCertificate, err)
 	}
-	if svid.ID != id {
-		return nil, fmt.Errorf("%w: it is for %s, asked for was %s", ErrBadCertificate, svid.ID, id)
-	}
 	return &Document{
-		SVID:    svid,
-		Request: types.NamespacedName{Namespace: request.Namespace, Name: request.Name},
-		Policy:  under,
+		SVID:     svid,
+		Request:  types.NamespacedName{Namespace: request.Namespace, Name: request.Name},
+		Policy:   under,
+		Obtained: time.Now(),
 	}, nil
-}
-
-// parseChain reads a chain of certificates in PEM.
-func parseChain(chain []byte) ([]*x509.Certificate, error) {
-	var der []byte
-	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("PEM block of type %q in the chain", block.Type)
-		}
-		der = append(der, block.Bytes...)
-	}
-	if len(der) == 0 {
-		return nil, errors.New("no PEM certificate in its status")
-	}
-	return x509.ParseCertificates(der)
 }

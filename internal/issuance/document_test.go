@@ -50,7 +50,7 @@ func newFakeIssuer(t *testing.T) fakeIssuer {
 	t.Helper()
 	key := newKey(t)
 	template := leaf("spiffe://my.trust.domain")
-	template.IsCA, template.KeyUsage = true, x509.KeyUsageCertSign
+	template.IsCA, template.KeyUsage, template.ExtKeyUsage = true, x509.KeyUsageCertSign, nil
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	check(t, err)
 	certificate, err := x509.ParseCertificate(der)
@@ -68,6 +68,7 @@ func leaf(id string) *x509.Certificate {
 		SerialNumber: big.NewInt(1), URIs: []*url.URL{uri},
 		NotBefore: time.Now().Add(-time.Minute).Truncate(time.Second), NotAfter: time.Now().Add(time.Hour).Truncate(time.Second),
 		KeyUsage: x509.KeyUsageDigitalSignature, BasicConstraintsValid: true,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 }
 
@@ -95,7 +96,7 @@ func TestNewDocument(t *testing.T) {
 	issuer, key := newFakeIssuer(t), newKey(t)
 	template := leaf(identity)
 	chain := issuer.sign(t, template, key.Public()) + pemBlock("CERTIFICATE", issuer.certificate.Raw)
-	document, err := newDocument(spiffeid.RequireFromString(identity), key, signed(chain), testPolicy())
+	document, err := new(verifiedLinks).newDocument(spiffeid.RequireFromString(identity), key, signed(chain), testPolicy())
 	check(t, err)
 	if got := document.SVID.ID.String(); got != identity {
 		t.Errorf("for %s", got)
@@ -103,10 +104,13 @@ func TestNewDocument(t *testing.T) {
 	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}) || document.Policy != testPolicy() {
 		t.Errorf("from %s under %s", document.Request, document.Policy.Hash())
 	}
+	if since := time.Since(document.Obtained); since < 0 || since > time.Minute {
+		t.Errorf("obtained at %s", document.Obtained)
+	}
 	if !document.NotBefore().Equal(template.NotBefore) || !document.NotAfter().Equal(template.NotAfter) {
 		t.Errorf("valid from %s to %s", document.NotBefore(), document.NotAfter())
 	}
-	requireAgreement(t, chain, key)
+	requireNotMoreLenient(t, chain, key)
 	certificates, keyPEM, err := document.Marshal()
 	check(t, err)
 	if string(certificates) != chain {
@@ -120,9 +124,9 @@ func TestNewDocument(t *testing.T) {
 	}
 }
 
-// requireAgreement asserts that go-spiffe has the same opinion of a chain that can
-// be read at all, whomever it is for.
-func requireAgreement(t *testing.T, chainPEM string, key crypto.Signer) {
+// requireNotMoreLenient asserts that go-spiffe accepts a chain if newSVID does,
+// whomever it is for.
+func requireNotMoreLenient(t *testing.T, chainPEM string, key crypto.Signer) {
 	t.Helper()
 	chain, err := parseChain([]byte(chainPEM))
 	if err != nil {
@@ -135,8 +139,9 @@ func requireAgreement(t *testing.T, chainPEM string, key crypto.Signer) {
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	check(t, err)
 	_, theirs := x509svid.ParseRaw(der, keyDER)
-	if _, ours := newSVID(chain, key); (ours == nil) != (theirs == nil) {
-		t.Errorf("go-spiffe says %v, newSVID says %v", theirs, ours)
+	id, _ := x509svid.IDFromCert(chain[0])
+	if _, ours := new(verifiedLinks).newSVID(chain, id, key); ours == nil && theirs != nil {
+		t.Errorf("newSVID accepts what go-spiffe refuses: %v", theirs)
 	}
 }
 
@@ -178,8 +183,8 @@ func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := newDocument(spiffeid.RequireFromString(identity), key, signed(row.chain), testPolicy())
-			requireAgreement(t, row.chain, key)
+			document, err := new(verifiedLinks).newDocument(spiffeid.RequireFromString(identity), key, signed(row.chain), testPolicy())
+			requireNotMoreLenient(t, row.chain, key)
 			if document != nil || !errors.Is(err, ErrBadCertificate) {
 				t.Fatalf("got %v, %v, want ErrBadCertificate", document, err)
 			}

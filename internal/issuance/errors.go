@@ -19,10 +19,14 @@ var (
 	// ErrDeleted means that the CertificateRequest was deleted while it waited.
 	ErrDeleted = errors.New("deleted before it was signed")
 	// ErrBadCertificate means that the issuer signed something other than what
-	// was asked for: not an X.509-SVID, of another SPIFFE ID or another key.
+	// was asked for: not an X.509-SVID, of another SPIFFE ID or another key, with
+	// more names or usages; or that the certificates returned with it have not signed
+	// it, or each other.
 	ErrBadCertificate = errors.New("issuer returned a certificate that is not the SVID that was asked for")
 	// ErrNotOurs means that there is a CertificateRequest of the name that was
-	// chosen, by chance of 1 in 10^14, and that it is somebody else's.
+	// chosen, and that somebody else made it. By chance that happens once in 10^14
+	// times; somebody may have learned the name, and taken it in time. A request of
+	// another name can be made at once.
 	ErrNotOurs = errors.New("a CertificateRequest of this name is there already, and is not the driver's")
 )
 

@@ -60,10 +60,15 @@ func (t *tracker) learn(request *cmapi.CertificateRequest) error {
 	return t.take(request, false)
 }
 
-// forget drops a request that has just been deleted, where no watch would tell.
-func (t *tracker) forget(name types.NamespacedName) error {
-	t.unseen.drop(name)
-	if t.scope != WatchRequest {
+// forget drops a request that has just been deleted, where no watch would tell; or
+// whatever has its name, if the UID is empty.
+func (t *tracker) forget(name types.NamespacedName, uid types.UID) error {
+	if uid == "" {
+		t.unseen.drop(name)
+	} else {
+		t.unseen.dropUID(name, uid)
+	}
+	if known := t.get(name); t.scope != WatchRequest || known != nil && uid != "" && known.UID != uid {
 		return nil
 	}
 	return t.known.Delete(cache.ExplicitKey(name.String()))

@@ -56,7 +56,7 @@ func TestOfVolumeTellsOfTheLatestFirst(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			var names, issued []string
-			for _, known := range requester.OfVolume(row.volume) {
+			for _, known := range requester.OfVolume(row.volume, web0()) {
 				names = append(names, known.Request.Name)
 				if known.Issued {
 					issued = append(issued, known.Request.Name)

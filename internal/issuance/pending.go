@@ -4,6 +4,7 @@
 package issuance
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"log/slog"
 	"time"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -40,9 +42,12 @@ type Pending struct {
 	IdentityHash string
 	Duration     time.Duration
 
-	podUID, policyHash string
-	key                crypto.Signer
-	csrPEM             []byte
+	// Pod is the one that it is made for.
+	Pod Pod
+
+	policyHash string
+	key        crypto.Signer
+	csrPEM     []byte
 }
 
 // Prepare makes the key and the CSR for an order. Errors are of type [*Error].
@@ -70,20 +75,27 @@ func (o Order) prepare() (*Pending, error) {
 	return &Pending{
 		Request: types.NamespacedName{Namespace: o.Pod.ServiceAccount.Namespace(), Name: requestName(o.Pod.PodName)},
 		ID:      id, IdentityHash: o.Policy.IdentityHash(), Duration: o.Policy.Duration,
-		podUID: o.Pod.PodUID, policyHash: o.Policy.Hash(), key: key, csrPEM: csrPEM,
+		Pod: PodOf(o.Pod), policyHash: o.Policy.Hash(), key: key, csrPEM: csrPEM,
 	}, nil
 }
 
 // IsFor reports whether the request is the one that would be made for an order.
 func (p *Pending) IsFor(o Order) bool {
 	id, err := o.Policy.SPIFFEID(o.Pod.ServiceAccount)
-	return err == nil && id == p.ID && o.Policy.Hash() == p.policyHash && o.Pod.PodUID == p.podUID
+	return err == nil && id == p.ID && o.Policy.Hash() == p.policyHash && o.Pod.PodUID == p.Pod.UID
 }
 
 // Owns reports whether a public key is that of the request.
 func (p *Pending) Owns(key crypto.PublicKey) bool {
 	own, ok := p.key.Public().(interface{ Equal(crypto.PublicKey) bool })
 	return ok && own.Equal(key)
+}
+
+// isIn reports whether a request is the one that is pending: it has the CSR, which
+// others can read and copy, and there is proof that it was made in the pod's name.
+func (p *Pending) isIn(request *cmapi.CertificateRequest, pod Pod) bool {
+	origin, proven := originOf(request)
+	return proven && origin.Is(pod) && bytes.Equal(request.Spec.Request, p.csrPEM)
 }
 
 // LogValue keeps the key out of logs.
@@ -96,6 +108,8 @@ type pendingFile struct {
 	Name         string        `json:"name"`
 	SPIFFEID     string        `json:"spiffeID"`
 	PodUID       string        `json:"podUID"`
+	PodName      string        `json:"podName,omitempty"`
+	Account      string        `json:"serviceAccount,omitempty"`
 	PolicyHash   string        `json:"policyHash"`
 	IdentityHash string        `json:"identityHash"`
 	Duration     time.Duration `json:"duration"`
@@ -111,7 +125,7 @@ func (p *Pending) Marshal() ([]byte, error) {
 		return nil, err
 	}
 	return json.Marshal(pendingFile{ //nolint:gosec // The key belongs into that file.
-		pendingVersion, p.Request.Namespace, p.Request.Name, p.ID.String(), p.podUID, p.policyHash, p.IdentityHash, p.Duration,
+		pendingVersion, p.Request.Namespace, p.Request.Name, p.ID.String(), p.Pod.UID, p.Pod.Name, p.Pod.ServiceAccount, p.policyHash, p.IdentityHash, p.Duration,
 		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), string(p.csrPEM),
 	})
 }
@@ -142,6 +156,6 @@ func UnmarshalPending(data []byte) (*Pending, error) {
 	return &Pending{
 		Request: types.NamespacedName{Namespace: file.Namespace, Name: file.Name}, ID: id,
 		IdentityHash: file.IdentityHash, Duration: file.Duration,
-		podUID: file.PodUID, policyHash: file.PolicyHash, key: signer, csrPEM: []byte(file.CSR),
+		Pod: Pod{file.Namespace, file.Account, file.PodName, file.PodUID}, policyHash: file.PolicyHash, key: signer, csrPEM: []byte(file.CSR),
 	}, nil
 }

@@ -33,7 +33,7 @@ func TestPendingSurvivesAFile(t *testing.T) {
 		check(t, err)
 		read, err := UnmarshalPending(data)
 		check(t, err)
-		if read.Request != made.Request || read.ID != made.ID || !read.IsFor(order) || !read.Owns(made.key.Public()) {
+		if read.Request != made.Request || read.ID != made.ID || read.Pod != made.Pod || read.Pod != web0() || !read.IsFor(order) || !read.Owns(made.key.Public()) {
 			t.Errorf("%v: read %+v", key, read)
 		}
 		if read.IdentityHash != order.Policy.IdentityHash() || read.Duration != order.Policy.Duration {
@@ -110,7 +110,7 @@ func TestIssueGoesOnWithARequestThatIsThere(t *testing.T) {
 	a := newAPI(t, func(*api, *cmapi.CertificateRequest) *metav1.Status { return nil })
 	requester := a.requester(t)
 	check(t, requester.tracker.waitForSync(t.Context()))
-	a.send("ADDED", signWith(t, issuer, order.certificateRequest(pending)))
+	a.send("ADDED", signWith(t, issuer, admit(order.certificateRequest(pending))))
 	for !requester.tracker.knows(pending.Request) {
 		check(t, t.Context().Err())
 	}
@@ -133,7 +133,7 @@ func TestIssueTakesNoRequestOfSomebodyElse(t *testing.T) {
 	a := newAPI(t, nil)
 	requester := a.requester(t)
 	check(t, requester.tracker.waitForSync(t.Context()))
-	a.send("ADDED", signWith(t, issuer, order.certificateRequest(other)))
+	a.send("ADDED", signWith(t, issuer, admit(order.certificateRequest(other))))
 	for !requester.tracker.knows(pending.Request) {
 		check(t, t.Context().Err())
 	}
@@ -154,7 +154,7 @@ func TestIssueDeletesOtherOpenRequestsFirst(t *testing.T) {
 	})
 	requester := a.requester(t)
 	check(t, requester.tracker.waitForSync(t.Context()))
-	a.send("ADDED", order.certificateRequest(left))
+	a.send("ADDED", admit(order.certificateRequest(left)))
 	for !requester.tracker.knows(left.Request) {
 		check(t, t.Context().Err())
 	}

@@ -4,9 +4,13 @@
 package issuance
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"maps"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -77,6 +81,33 @@ func (o Order) labels() map[string]string {
 	all[LabelVolume] = labelValue(o.VolumeID)
 	return all
 }
+
+// create makes a request, and returns its UID. It does so without the retries of
+// client-go, of which nobody would hear the reason. What comes back is otherwise what
+// was sent, and is not decoded; what becomes of it comes by the watch.
+func create(ctx context.Context, client cmclient.Interface, request *cmapi.CertificateRequest) (types.UID, error) {
+	result := client.CertmanagerV1().RESTClient().Post().Namespace(request.Namespace).Resource("certificaterequests").
+		Body(request).MaxRetries(0).Do(ctx)
+	if err := result.Error(); err != nil {
+		return "", err
+	}
+	body, err := result.Raw()
+	if err != nil {
+		return "", err
+	}
+	var created struct {
+		Metadata struct {
+			UID types.UID `json:"uid"`
+		} `json:"metadata"`
+	}
+	if err := json.Unmarshal(body, &created); err != nil || created.Metadata.UID == "" {
+		return "", errNoUID
+	}
+	return created.Metadata.UID, nil
+}
+
+// errNoUID means that a request may have been made, and nobody can tell which.
+var errNoUID = errors.New("the API server's answer does not say which object was created")
 
 // requestName is the pod's name, for the people who list requests, and a random
 // suffix, since a pod has many requests in its life.

@@ -4,7 +4,6 @@
 package issuance
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +28,8 @@ type Requester struct {
 	tracker *tracker
 	// callLimit is after how long without an answer a call of the API is given up.
 	callLimit time.Duration
+	// links are parts of chains that have been verified.
+	links verifiedLinks
 }
 
 // NewRequester returns a Requester for the driver of one node, which learns by
@@ -50,10 +51,11 @@ func NewRequester(config *rest.Config, owner Owner, scope WatchScope, log *slog.
 // [Requester.Issue] does, if the API server is away.
 func (r *Requester) Start(ctx context.Context) { go r.tracker.run(ctx) }
 
-// OnNew has f called with each request of the node that appears, those that are
-// there already among them, and with the value of its [LabelVolume]. f must not
-// block. Call it before [Requester.Start].
-func (r *Requester) OnNew(f func(request types.NamespacedName, volumeLabel string)) {
+// OnNew has f called with each request of the node that appears and of which there is
+// proof that it was made in the name of a pod, those that are there already among
+// them, and with the value of its [LabelVolume]. f must not block. Call it before
+// [Requester.Start].
+func (r *Requester) OnNew(f func(request Known, volumeLabel string)) {
 	r.tracker.onNew = f
 }
 
@@ -132,7 +134,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 		return nil, err
 	}
 	progress.set(pending.Request, StageVerify, nil)
-	document, err := newDocument(pending.ID, pending.key, signed, order.Policy)
+	document, err := r.links.newDocument(pending.ID, pending.key, signed, order.Policy)
 	if err != nil {
 		return nil, &Error{pending.Request, StageVerify, err}
 	}
@@ -143,13 +145,13 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 // may be one if a process was killed in a bad moment, or if the volume was unpublished
 // just now. A volume never has two.
 func (r *Requester) clear(ctx context.Context, order Order, keep types.NamespacedName, progress *Progress) error {
-	for _, name := range r.tracker.openOf(order.Pod.ServiceAccount.Namespace(), order.VolumeID) {
-		if name == keep {
+	for _, open := range r.tracker.openOf(PodOf(order.Pod), order.VolumeID) {
+		if open.Name == keep {
 			continue
 		}
-		progress.set(name, StageClear, nil)
-		if err := r.Delete(ctx, []types.NamespacedName{name}); err != nil {
-			return &Error{name, StageClear, because(ctx, err)}
+		progress.set(open.Name, StageClear, nil)
+		if err := r.Delete(ctx, open); err != nil {
+			return &Error{open.Name, StageClear, because(ctx, err)}
 		}
 	}
 	return nil
@@ -163,18 +165,17 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	case err != nil:
 		return nil, &Error{name, StageCreate, because(ctx, err)}
 	case there != nil:
-		return r.goOn(ctx, pending, there, events, progress)
+		return r.goOn(ctx, order, pending, there, events, progress)
 	}
 	client, err := podClient(r.base, order.Token.Reveal())
 	if err != nil {
 		return nil, &Error{name, StageCreate, err}
 	}
 	again := r.tracker.unseen.add(name, order.VolumeID)
-	// Without the retries of client-go, of which nobody would hear the reason. What
-	// comes back is what was sent; what becomes of it comes by the watch.
-	err = listwatch.Within(ctx, r.callLimit, func(ctx context.Context) error {
-		return client.CertmanagerV1().RESTClient().Post().Namespace(name.Namespace).Resource("certificaterequests").
-			Body(order.certificateRequest(pending)).MaxRetries(0).Do(ctx).Error()
+	var uid types.UID
+	err = listwatch.Within(ctx, r.callLimit, func(ctx context.Context) (err error) {
+		uid, err = create(ctx, client, order.certificateRequest(pending))
+		return err
 	})
 	if err != nil && !again && ctx.Err() == nil && !apierrors.IsAlreadyExists(err) && !IsTransient(&Error{name, StageCreate, err}) {
 		r.tracker.unseen.drop(name) // it was not made
@@ -183,7 +184,7 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 		var latest event
 		switch latest, err = r.look(ctx, r.callLimit, name); {
 		case latest.request != nil:
-			return r.goOn(ctx, pending, latest.request, events, progress)
+			return r.goOn(ctx, order, pending, latest.request, events, progress)
 		case err == nil:
 			err = ErrDeleted
 		}
@@ -191,7 +192,8 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	if err != nil {
 		return nil, &Error{name, StageCreate, because(ctx, err)}
 	}
-	return r.await(ctx, name, event{}, events, progress)
+	r.tracker.unseen.made(name, uid)
+	return r.await(ctx, name, uid, event{}, events, progress)
 }
 
 // because returns why a call of the API has failed: why ctx has ended, if it has,
@@ -214,19 +216,12 @@ func (r *Requester) present(ctx context.Context, name types.NamespacedName) (*cm
 	return latest.request, err
 }
 
-func (r *Requester) goOn(ctx context.Context, pending *Pending, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
-	if err := pending.mustBeIn(request); err != nil {
-		return nil, err
+func (r *Requester) goOn(ctx context.Context, order Order, pending *Pending, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
+	if !pending.isIn(request, PodOf(order.Pod)) {
+		r.tracker.unseen.drop(pending.Request)
+		return nil, &Error{pending.Request, StageCreate, ErrNotOurs}
 	}
-	return r.await(ctx, pending.Request, event{request: request}, events, progress)
-}
-
-// mustBeIn returns an error unless a request is the one that is pending.
-func (p *Pending) mustBeIn(request *cmapi.CertificateRequest) error {
-	if bytes.Equal(request.Spec.Request, p.csrPEM) {
-		return nil
-	}
-	return &Error{p.Request, StageCreate, ErrNotOurs}
+	return r.await(ctx, pending.Request, request.UID, event{request: request, uid: request.UID}, events, progress)
 }
 
 // Ready returns nil while requests can be made, or why not.

@@ -118,11 +118,11 @@ func TestIssueByAWatchOnTheRequest(t *testing.T) {
 	if want := []string{"metadata.name=" + document.Request.Name}; !slices.Equal(a.selects, want) {
 		t.Errorf("watched %q, want %q", a.selects, want)
 	}
-	if known := requester.OfVolume(order.VolumeID); len(known) != 1 || known[0].Request != document.Request || !known[0].Issued {
+	if known := requester.OfVolume(order.VolumeID, web0()); len(known) != 1 || known[0].Request != document.Request || !known[0].Issued {
 		t.Errorf("known of the volume: %+v", known)
 	}
-	check(t, requester.Delete(t.Context(), []types.NamespacedName{document.Request}))
-	if known := requester.OfVolume(order.VolumeID); len(known) != 0 {
+	check(t, requester.Delete(t.Context(), Ref{Name: document.Request, Pod: web0()}))
+	if known := requester.OfVolume(order.VolumeID, web0()); len(known) != 0 {
 		t.Errorf("known of the volume after the deletion: %+v", known)
 	}
 }

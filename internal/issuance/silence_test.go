@@ -58,13 +58,13 @@ func TestDeletionWithoutAnAnswerIsGivenUp(t *testing.T) {
 	a.swallows = swallowing(&lost, http.MethodDelete)
 	requester := a.requester(t)
 	requester.callLimit = 50 * time.Millisecond
-	names := []types.NamespacedName{{Namespace: "sandbox", Name: "web-0-x"}}
-	if err := requester.Delete(t.Context(), names); !errors.Is(err, listwatch.ErrSilent) {
+	ref := Ref{types.NamespacedName{Namespace: "sandbox", Name: "web-0-x"}, "1b2c", web0()}
+	if err := requester.Delete(t.Context(), ref); !errors.Is(err, listwatch.ErrSilent) {
 		t.Errorf("got %v, want that there was no answer", err)
 	}
 	lost.Store(false)
 	requester.callLimit = time.Minute
-	check(t, requester.Delete(t.Context(), names))
+	check(t, requester.Delete(t.Context(), ref))
 }
 
 // A request that was made while the watch is behind is one all the same: it goes

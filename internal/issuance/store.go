@@ -58,28 +58,51 @@ func (t *tracker) Replace(objects []any, _ string) error {
 // take keeps a state of a request, and then hands it to whoever waits for the
 // request: in this order, so that one who begins to wait and then asks what is
 // known misses nothing.
+//
+// A request without proof that it is the driver's (see originOf) is not kept, and
+// nobody is told that it is there. Whoever waits for a request of its name gets it
+// all the same, and compares the UID.
 func (t *tracker) take(obj any, deleted bool) error {
 	object, ok := obj.(metav1.Object)
 	if !ok {
 		return fmt.Errorf("the watch brought a %T", obj)
 	}
-	name, label := nameOf(object), object.GetLabels()[LabelVolume]
+	name := nameOf(object)
 	request, _ := obj.(*cmapi.CertificateRequest) // else it is the short form
-	_, before, err := t.known.GetByKey(name.String())
+	before := t.get(name)
+	if before != nil && before.UID != object.GetUID() {
+		if deleted { // another of this name is there already
+			return nil
+		}
+		if err := t.take(before, true); err != nil {
+			return err
+		}
+		before = nil
+	}
+	var short *knownRequest
+	if request != nil {
+		short = shorten(request, before)
+	} else {
+		short = before
+	}
+	var err error
 	switch {
-	case err != nil:
 	case deleted:
 		err = t.known.Delete(obj)
+	case short != nil:
+		err = t.known.Update(short)
 	default:
-		err = t.known.Update(shorten(request))
+		t.log.Debug("ignoring a CertificateRequest with the labels of this driver that was not made with a pod's token", "request", name)
 	}
 	if err != nil {
 		return err
 	}
-	t.unseen.drop(name)
-	t.deliver(name, event{request, deleted})
-	if !before && !deleted && t.onNew != nil {
-		t.onNew(name, label)
+	if short != nil {
+		t.unseen.dropUID(name, object.GetUID())
+	}
+	t.deliver(name, event{request, object.GetUID(), deleted})
+	if before == nil && !deleted && short != nil && t.onNew != nil {
+		t.onNew(short.asKnown(), short.Labels[LabelVolume])
 	}
 	return nil
 }
@@ -90,13 +113,25 @@ type knownRequest struct {
 	metav1.PartialObjectMetadata
 	// open is whether it may still bring a certificate, issued whether it has.
 	open, issued bool
+	// pod is the one in whose name it was made, of which there is proof.
+	pod Pod
 }
 
-func shorten(request *cmapi.CertificateRequest) *knownRequest {
+// shorten returns nil for a request without proof that it is the driver's. Proof that
+// it had before it has for good, whatever was made of its owner references.
+func shorten(request *cmapi.CertificateRequest, before *knownRequest) *knownRequest {
+	pod, proven := originOf(request)
+	switch {
+	case before != nil:
+		pod = before.pod
+	case !proven:
+		return nil
+	}
 	_, done, failure := outcome(request)
 	return &knownRequest{
+		pod: pod,
 		PartialObjectMetadata: metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
-			Namespace: request.Namespace, Name: request.Name, CreationTimestamp: request.CreationTimestamp,
+			Namespace: request.Namespace, Name: request.Name, UID: request.UID, CreationTimestamp: request.CreationTimestamp,
 			Labels: map[string]string{LabelVolume: request.Labels[LabelVolume]}, DeletionTimestamp: request.DeletionTimestamp,
 		}},
 		open:   !done,

@@ -35,8 +35,8 @@ type tracker struct {
 	selector string
 	log      *slog.Logger
 	// onNew is called for each request that appears; it may be nil.
-	onNew func(name types.NamespacedName, volumeLabel string)
-	// known are the requests that there are, in their short form.
+	onNew func(request Known, volumeLabel string)
+	// known are the requests of pods that there are, in their short form.
 	known cache.Indexer
 	// unseen are requests that may be there and are not known.
 	unseen unseen
@@ -53,6 +53,8 @@ type tracker struct {
 type event struct {
 	// request is nil if it was deleted and the tracker had only the short form.
 	request *cmapi.CertificateRequest
+	// uid is which request of the name it is.
+	uid     types.UID
 	deleted bool
 }
 
@@ -166,7 +168,7 @@ func (t *tracker) deliver(name types.NamespacedName, latest event) {
 	}
 	select {
 	case unread := <-events:
-		if latest.request == nil { // the short form says less
+		if latest.request == nil && latest.uid == unread.uid { // the short form says less
 			latest.request = unread.request
 		}
 	default:
@@ -174,39 +176,45 @@ func (t *tracker) deliver(name types.NamespacedName, latest event) {
 	events <- latest
 }
 
-// knows reports whether a request is there, as far as the watch knows.
-func (t *tracker) knows(name types.NamespacedName) bool {
-	_, known, err := t.known.GetByKey(name.String())
-	return err == nil && known
+// get returns the request of a name that is there, as far as the watch knows, or nil.
+func (t *tracker) get(name types.NamespacedName) *knownRequest {
+	// It fails for want of nothing.
+	if object, known, err := t.known.GetByKey(name.String()); err == nil && known {
+		return object.(*knownRequest)
+	}
+	return nil
 }
+
+// knows reports whether a request is there, as far as the watch knows.
+func (t *tracker) knows(name types.NamespacedName) bool { return t.get(name) != nil }
 
 // leaves reports whether a request has been deleted and is kept by somebody's
 // finalizer.
-func (t *tracker) leaves(name types.NamespacedName) bool {
-	object, known, err := t.known.GetByKey(name.String())
-	return err == nil && known && object.(*knownRequest).DeletionTimestamp != nil
+func (t *tracker) leaves(ref Ref) bool {
+	known := t.get(ref.Name)
+	return known != nil && known.UID == ref.UID && known.DeletionTimestamp != nil
 }
 
-// ofVolume returns the requests of a volume that the watch knows of, but for those
-// that have been deleted and that somebody's finalizer keeps.
-func (t *tracker) ofVolume(id string) (requests []*knownRequest) {
+// ofVolume returns the requests of a volume that its pod has made and the watch knows
+// of, but for those that have been deleted and that somebody's finalizer keeps.
+func (t *tracker) ofVolume(id string, pod Pod) (requests []*knownRequest) {
 	// It fails for want of the index alone, which is there.
 	objects, _ := t.known.ByIndex(LabelVolume, labelValue(id))
 	for _, object := range objects {
-		if request := object.(*knownRequest); request.DeletionTimestamp == nil {
+		if request := object.(*knownRequest); request.DeletionTimestamp == nil && request.pod.Is(pod) {
 			requests = append(requests, request)
 		}
 	}
 	return requests
 }
 
-// openOf returns the requests of a volume that are open, or may be: those in the
-// namespace of its pod, for others may say that they are for any volume.
-func (t *tracker) openOf(namespace, id string) (open []types.NamespacedName) {
-	open = t.unseen.ofVolume(namespace, id) // first, for one that is seen meanwhile is in what follows
-	for _, request := range t.ofVolume(id) {
-		if name := nameOf(request); request.open && name.Namespace == namespace && !slices.Contains(open, name) {
-			open = append(open, name)
+// openOf returns the requests of a volume that are open, or may be: those that its
+// pod has made, for others may say that they are for any volume.
+func (t *tracker) openOf(pod Pod, id string) (open []Ref) {
+	open = t.unseen.ofVolume(pod, id) // first, for one that is seen meanwhile is in what follows
+	for _, request := range t.ofVolume(id, pod) {
+		if name := nameOf(request); request.open && !slices.ContainsFunc(open, func(ref Ref) bool { return ref.Name == name }) {
+			open = append(open, Ref{name, request.UID, request.pod})
 		}
 	}
 	return open

@@ -14,7 +14,6 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 )
 
@@ -27,11 +26,16 @@ func newIdleRequester(t *testing.T, host string) *Requester {
 	return r
 }
 
+// requestNamed is one that pod web-0 has made.
 func requestNamed(name, volume string) *cmapi.CertificateRequest {
-	return &cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{
+	return admit(&cmapi.CertificateRequest{ObjectMeta: metav1.ObjectMeta{
 		Namespace: "sandbox", Name: name, Labels: map[string]string{LabelVolume: labelValue(volume)},
-	}}
+		OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: "web-0", UID: "c2f0f7a1"}},
+	}})
 }
+
+// web0 is the pod of requestNamed and testOrder.
+func web0() Pod { return Pod{"sandbox", "example-app", "web-0", "c2f0f7a1"} }
 
 func TestTrackerHandsOverTheLatestState(t *testing.T) {
 	t.Parallel()
@@ -73,10 +77,10 @@ func TestTrackerKeepsLittleOfARequest(t *testing.T) {
 	request.Annotations = map[string]string{"any": strings.Repeat("x", 1<<20)}
 	request.Labels["other"] = "label"
 	check(t, tracker.Add(request))
-	want := &knownRequest{open: true, PartialObjectMetadata: metav1.PartialObjectMetadata{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "sandbox", Name: "one", Labels: map[string]string{LabelVolume: "v"}},
+	want := &knownRequest{open: true, pod: web0(), PartialObjectMetadata: metav1.PartialObjectMetadata{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "sandbox", Name: "one", UID: request.UID, Labels: map[string]string{LabelVolume: "v"}},
 	}}
-	if got := tracker.ofVolume("v"); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+	if got := tracker.ofVolume("v", web0()); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 		t.Errorf("kept %+v of an open request", got)
 	}
 	events, unsubscribe := tracker.subscribe(t.Context(), nameOf(request))
@@ -88,7 +92,7 @@ func TestTrackerKeepsLittleOfARequest(t *testing.T) {
 	}
 	check(t, tracker.Update(done))
 	want.open, want.issued = false, true
-	if got := tracker.ofVolume("v"); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
+	if got := tracker.ofVolume("v", web0()); len(got) != 1 || !reflect.DeepEqual(got[0], want) {
 		t.Errorf("kept %+v of one that is done", got)
 	}
 	check(t, tracker.Replace(nil, ""))
@@ -109,10 +113,11 @@ func TestOpenRequestsAreThoseOfThePod(t *testing.T) {
 	kept, foreign := requestNamed("kept", "v"), requestNamed("foreign", "v")
 	kept.DeletionTimestamp = &metav1.Time{Time: time.Now()}
 	foreign.Namespace = "other"
+	admit(foreign)
 	for _, request := range []*cmapi.CertificateRequest{requestNamed("open", "v"), requestNamed("of-another", "w"), kept, foreign} {
 		check(t, tracker.Add(request))
 	}
-	if got := tracker.openOf("sandbox", "v"); !slices.Equal(got, []types.NamespacedName{{Namespace: "sandbox", Name: "open"}}) {
+	if got := tracker.openOf(web0(), "v"); len(got) != 1 || got[0].Name.String() != "sandbox/open" || got[0].UID == "" {
 		t.Errorf("got %v", got)
 	}
 }
@@ -122,7 +127,7 @@ func TestTrackerTellsOfNewRequestsOnce(t *testing.T) {
 	t.Parallel()
 	tracker := newIdleRequester(t, "https://127.0.0.1:1").tracker
 	var told []string
-	tracker.onNew = func(name types.NamespacedName, label string) { told = append(told, name.Name+" of "+label) }
+	tracker.onNew = func(known Known, label string) { told = append(told, known.Request.Name+" of "+label) }
 	one, two := requestNamed("one", "v"), requestNamed("two", "w")
 	check(t, tracker.Replace([]any{one}, ""))
 	check(t, tracker.Update(one.DeepCopy()))

@@ -13,9 +13,15 @@ import (
 // that no watch has shown yet: they may be there and open while a watch is behind, or
 // broken. The zero value is ready for use.
 type unseen struct {
-	mu sync.Mutex
-	// volumes are the values of the requests' labels for the volume.
-	volumes map[types.NamespacedName]string
+	mu       sync.Mutex
+	requests map[types.NamespacedName]unseenRequest
+}
+
+type unseenRequest struct {
+	// volume is the value of its label for the volume.
+	volume string
+	// uid is empty while its creation has not been answered.
+	uid types.UID
 }
 
 // add notes that a request of a volume is about to be made, and reports whether it was
@@ -23,28 +29,48 @@ type unseen struct {
 func (u *unseen) add(request types.NamespacedName, volumeID string) (again bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.volumes == nil {
-		u.volumes = map[types.NamespacedName]string{}
+	if u.requests == nil {
+		u.requests = map[types.NamespacedName]unseenRequest{}
 	}
-	_, again = u.volumes[request]
-	u.volumes[request] = labelValue(volumeID)
+	_, again = u.requests[request]
+	u.requests[request] = unseenRequest{volume: labelValue(volumeID)}
 	return again
+}
+
+// made notes what the API server has answered to the creation of a request, unless it
+// was seen meanwhile.
+func (u *unseen) made(request types.NamespacedName, uid types.UID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if noted, ok := u.requests[request]; ok {
+		noted.uid = uid
+		u.requests[request] = noted
+	}
+}
+
+// dropUID is drop unless it is known to be another request of that name.
+func (u *unseen) dropUID(request types.NamespacedName, uid types.UID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if noted := u.requests[request].uid; noted == "" || noted == uid {
+		delete(u.requests, request)
+	}
 }
 
 // drop notes that a request was seen, has its answer, was deleted, or never made.
 func (u *unseen) drop(request types.NamespacedName) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.volumes, request)
+	delete(u.requests, request)
 }
 
-// ofVolume are those of a volume in a namespace.
-func (u *unseen) ofVolume(namespace, volumeID string) (requests []types.NamespacedName) {
+// ofVolume are those of a pod's volume.
+func (u *unseen) ofVolume(pod Pod, volumeID string) (requests []Ref) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for request, label := range u.volumes {
-		if request.Namespace == namespace && label == labelValue(volumeID) {
-			requests = append(requests, request)
+	for request, noted := range u.requests {
+		if request.Namespace == pod.Namespace && noted.volume == labelValue(volumeID) {
+			requests = append(requests, Ref{request, noted.uid, pod})
 		}
 	}
 	return requests

@@ -110,7 +110,7 @@ func TestThereIsAnAlertForEachThing(t *testing.T) {
 	for _, alert := range []string{
 		"ConfigReloadFailed", "ConfigHashesDiffer", "SVIDNearExpiry", "RequestsDenied", "NoLeader",
 		"TrustBundleReloadFailed", "TrustBundleNearExpiry", "VolumesBehind",
-		"SVIDExpired", "RenewalsOverdue", "IssuancesFail", "PodsWait", "PublishSlow", "VolumesHidden", "VolumesDamaged",
+		"SVIDExpired", "RenewalsOverdue", "IssuancesFail", "PodsWait", "PublishSlow", "VolumesHidden", "VolumesUnverified", "VolumesOverlong", "VolumesDamaged",
 	} {
 		if all["CSIDriverSPIFFE"+alert] == "" {
 			t.Errorf("there is no alert %s", alert)

@@ -18,6 +18,16 @@ type Bundle struct {
 	pem          []byte
 	certificates []*x509.Certificate
 	hash         string
+	// roots has the certificates as crypto/x509 wants them.
+	roots func() *x509.CertPool
+}
+
+func poolOf(certificates []*x509.Certificate) *x509.CertPool {
+	pool := x509.NewCertPool()
+	for _, certificate := range certificates {
+		pool.AddCert(certificate)
+	}
+	return pool
 }
 
 // PEM returns the certificates as CERTIFICATE blocks with nothing between them.
@@ -62,6 +72,23 @@ func (b *Bundle) EarliestExpiry() time.Time {
 		}
 	}
 	return earliest
+}
+
+// Verify returns nil if a certificate chain, leaf first, leads to a certificate of the
+// bundle: as a peer sees it that has this bundle, and at the given time. If the leaf is
+// not valid then, at the nearest time at which it is. There must be a bundle, and a leaf.
+func (b *Bundle) Verify(chain []*x509.Certificate, at time.Time) error {
+	leaf := chain[0]
+	if at.After(leaf.NotAfter) {
+		at = leaf.NotAfter
+	}
+	if at.Before(leaf.NotBefore) {
+		at = leaf.NotBefore
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{
+		Roots: b.roots(), Intermediates: poolOf(chain[1:]), CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	return err
 }
 
 // Warnings says of each certificate what somebody may not have meant, though

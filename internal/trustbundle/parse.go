@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // MaxSize is the greatest size of a bundle file in bytes, 1 MiB: some five
@@ -72,6 +73,7 @@ func Parse(data []byte) (*Bundle, error) {
 		return nil, ErrNoCertificate
 	}
 	bundle.hash = HashOf(bundle.pem)
+	bundle.roots = sync.OnceValue(func() *x509.CertPool { return poolOf(bundle.certificates) })
 	return &bundle, nil
 }
 

@@ -45,6 +45,8 @@ type Metadata struct {
 	// NotBefore and NotAfter are the validity of the document.
 	NotBefore time.Time `json:"notBefore"`
 	NotAfter  time.Time `json:"notAfter"`
+	// Obtained is when the signed certificate was received; zero if that was not noted.
+	Obtained time.Time `json:"obtained,omitzero"`
 	// IdentityHash names the policy under which the document was requested, but
 	// for its lifetime: one of another IdentityHash is to be replaced.
 	IdentityHash string `json:"identityHash"`

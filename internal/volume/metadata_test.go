@@ -28,6 +28,7 @@ func metadata() volume.Metadata {
 		SPIFFEID:      "spiffe://my.trust.domain/ns/sandbox/sa/example-app",
 		NotBefore:     time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		NotAfter:      time.Date(2026, 1, 2, 4, 4, 5, 0, time.UTC),
+		Obtained:      time.Date(2026, 1, 2, 3, 5, 0, 0, time.UTC),
 		Duration:      time.Hour,
 		IdentityHash:  "0123456789abcdef",
 		EarlyRenewals: 2, Request: "web-0-x2b4",
