@@ -34,12 +34,13 @@ const (
 func (a *Approver) work(ctx context.Context) {
 	a.metrics.leader.Set(1)
 	defer a.metrics.leader.Set(0)
-	waiting := newQueue()
+	count := a.config.Current().Approver.Workers
+	waiting := newQueue(count)
 	defer a.inbox.serve(waiting)()
 	defer context.AfterFunc(ctx, waiting.ShutDown)()
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	for range a.config.Current().Approver.Workers {
+	for range count {
 		workers.Go(func() {
 			for a.workOne(ctx, waiting) {
 			}

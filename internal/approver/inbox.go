@@ -36,7 +36,7 @@ type entry struct {
 }
 
 func (e entry) item() item {
-	return item{uid: e.request.UID, created: e.request.CreationTimestamp.Unix(), other: e.other}
+	return item{namespace: e.request.Namespace, uid: e.request.UID, created: e.request.CreationTimestamp.Unix(), other: e.other}
 }
 
 // newInbox returns an empty inbox. isOurs tells whether a request is for an SVID.
@@ -118,7 +118,7 @@ func (b *inbox) undecided() (undecided, queued int) {
 		undecided += len(v.waiting)
 	}
 	if b.queue != nil {
-		queued = b.queue.Len()
+		queued = b.queue.depth()
 	}
 	return undecided, queued
 }

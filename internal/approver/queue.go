@@ -4,7 +4,6 @@
 package approver
 
 import (
-	"container/heap"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -22,7 +21,8 @@ const (
 // request, so that no request is in the queue twice, nor in the hands of two
 // workers.
 type item struct {
-	uid types.UID
+	namespace string
+	uid       types.UID
 	// created is in seconds since 1970, which is how precisely Kubernetes notes
 	// it.
 	created int64
@@ -31,69 +31,43 @@ type item struct {
 	other bool
 }
 
-// queue hands out requests for SVIDs first, and the oldest of them.
+// queue hands out requests to the workers in the order of [fairOrder]. Requests
+// that are tried again later, or that are parked by the pacer, are not in it
+// meanwhile.
+//
+// It has no limit: it holds the names of requests that the API server holds whole.
+// How many one namespace can have is for a ResourceQuota on
+// count/certificaterequests.cert-manager.io; dropping some here would only have
+// them listed again.
 type queue struct {
 	workqueue.TypedRateLimitingInterface[item]
+	order *fairOrder
+	// began is when the queue was made, which is when this replica began to lead.
+	began time.Time
 }
 
-func newQueue() *queue {
-	ordered := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[item]{Queue: &oldestFirst{}})
-	return &queue{workqueue.NewTypedRateLimitingQueueWithConfig(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[item](firstRetry, lastRetry),
-		workqueue.TypedRateLimitingQueueConfig[item]{
-			DelayingQueue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[item]{Queue: ordered}),
-		},
-	)}
-}
-
-// oldestFirst is a workqueue.Queue. Items of the same second come out in the
-// order in which they went in. It is guarded by the lock of the workqueue.
-type oldestFirst struct {
-	places places
-	pushed uint64
-}
-
-// Touch is for an item that is in the queue already: its place does not change.
-func (o *oldestFirst) Touch(item) {}
-
-// Push adds an item.
-func (o *oldestFirst) Push(i item) {
-	o.pushed++
-	heap.Push(&o.places, place{i, o.pushed})
-}
-
-// Len counts the items.
-func (o *oldestFirst) Len() int { return len(o.places) }
-
-// Pop takes the oldest item, of which there must be one.
-func (o *oldestFirst) Pop() item { return heap.Pop(&o.places).(place).item }
-
-type place struct {
-	item  item
-	order uint64
-}
-
-// places is a heap.Interface.
-type places []place
-
-func (p places) Len() int      { return len(p) }
-func (p places) Swap(i, j int) { p[i], p[j] = p[j], p[i] }
-func (p places) Less(i, j int) bool {
-	if p[i].item.other != p[j].item.other {
-		return p[j].item.other
+// newQueue returns an empty queue for so many workers.
+func newQueue(workers int) *queue {
+	order := newFairOrder(workers)
+	ordered := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[item]{Queue: order})
+	return &queue{
+		workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[item](firstRetry, lastRetry),
+			workqueue.TypedRateLimitingQueueConfig[item]{
+				DelayingQueue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[item]{Queue: ordered}),
+			},
+		), order, time.Now(),
 	}
-	if p[i].item.created != p[j].item.created {
-		return p[i].item.created < p[j].item.created
-	}
-	return p[i].order < p[j].order
 }
 
-// Push adds a place at the end.
-func (p *places) Push(x any) { *p = append(*p, x.(place)) }
-
-// Pop takes the place at the end.
-func (p *places) Pop() any {
-	last := (*p)[len(*p)-1]
-	*p = (*p)[:len(*p)-1]
-	return last
+// Done marks an item as no longer in the hands of a worker. The worker has to call
+// Get again: this may have made another item of the namespace available, of which
+// no other worker is told.
+func (q *queue) Done(i item) {
+	q.order.release(i)
+	q.TypedRateLimitingInterface.Done(i)
 }
+
+// depth returns how many requests wait for a worker. Len returns 0 instead if all
+// of them wait for one of their own namespace to be done.
+func (q *queue) depth() int { return q.order.depth() }

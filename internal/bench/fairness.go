@@ -38,6 +38,14 @@ func measureFairness(ctx context.Context, b *bench, into *result.Scenario) (err 
 	if err := watchRequests(watching, b.cluster.CertManager, b.workload.Namespace, "", waiters.see); err != nil {
 		return err
 	}
+	before := b.settings
+	unelected := before
+	unelected.unelected = true
+	if err := errors.Join(b.configure(unelected), b.stopApprover(), b.startApprover()); err != nil {
+		return err
+	}
+	// Later scenarios need it as it was, whatever becomes of this one.
+	defer func() { err = errors.Join(err, b.configure(before), b.stopApprover(), b.startApprover()) }()
 	idle, err := b.honestDelays(ctx, waiters, func() bool { return true })
 	if err != nil {
 		return fmt.Errorf("the idle approver: %w", err)
@@ -45,12 +53,6 @@ func measureFairness(ctx context.Context, b *bench, into *result.Scenario) (err 
 	if err := b.stopApprover(); err != nil {
 		return err
 	}
-	// Later scenarios need it, whatever becomes of this one.
-	defer func() {
-		if b.approver == nil {
-			err = errors.Join(err, b.startApprover())
-		}
-	}()
 	bad, err := b.createBad(ctx)
 	if err != nil {
 		return err

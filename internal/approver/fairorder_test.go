@@ -1,0 +1,279 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package approver
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+)
+
+// waitingItem is an item as a test writes it: "namespace/created", with " other"
+// behind it if it is for another issuer.
+func waitingItem(text string) item {
+	name, other := strings.CutSuffix(text, " other")
+	namespace, created, _ := strings.Cut(name, "/")
+	seconds, _ := strconv.ParseInt(created, 10, 64)
+	return item{namespace: namespace, uid: types.UID(text), created: seconds, other: other}
+}
+
+func TestFairOrder(t *testing.T) {
+	t.Parallel()
+	many := func(count int, format string) (texts []string) {
+		for i := range count {
+			texts = append(texts, fmt.Sprintf(format, i))
+		}
+		return texts
+	}
+	for _, row := range []struct {
+		name         string
+		pushed, want []string
+	}{
+		{"one namespace: the oldest first", []string{"a/3", "a/1", "a/2"}, []string{"a/1", "a/2", "a/3"}},
+		{"namespaces take turns", []string{"a/1", "a/2", "a/3", "b/8", "b/9", "c/5"}, []string{"a/1", "b/8", "c/5", "a/2", "b/9", "a/3"}},
+		{"a younger namespace does not wait for an older one", append(many(50, "a/%d"), "b/99"), slices.Insert(many(50, "a/%d"), 1, "b/99")},
+		{"SVIDs first", []string{"a/1 other", "b/1 other", "a/5", "b/6"}, []string{"a/5", "b/6", "a/1 other", "b/1 other"}},
+		{
+			"SVIDs do not hold up others without end",
+			append(many(2*svidsInARow+1, "a/%d"), "b/1 other", "c/1 other"),
+			slices.Insert(slices.Insert(many(2*svidsInARow+1, "a/%d"), svidsInARow, "b/1 other"), 2*svidsInARow+1, "c/1 other"),
+		},
+	} {
+		order := newFairOrder(4)
+		for _, text := range row.pushed {
+			order.Push(waitingItem(text))
+		}
+		var got []string
+		for order.Len() > 0 {
+			next := order.Pop()
+			order.release(next)
+			got = append(got, string(next.uid))
+		}
+		if !slices.Equal(got, row.want) {
+			t.Errorf("%s: got %q, want %q", row.name, got, row.want)
+		}
+	}
+}
+
+// One namespace has a share of the workers, and no more while nobody else waits
+// either: a worker that is busy cannot be taken back from it.
+func TestFairOrderKeepsWorkersFree(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ workers, want int }{{1, 1}, {2, 1}, {3, 2}, {4, 3}, {8, 6}, {100, 75}} {
+		order := newFairOrder(row.workers)
+		for i := range row.workers + 1 {
+			order.Push(waitingItem("a/" + strconv.Itoa(i)))
+		}
+		var inHand []item
+		for order.Len() > 0 {
+			inHand = append(inHand, order.Pop())
+		}
+		if len(inHand) != row.want || order.depth() != row.workers+1-row.want {
+			t.Errorf("%d workers: %d in hand and %d waiting, want %d and %d", row.workers, len(inHand), order.depth(), row.want, row.workers+1-row.want)
+		}
+		order.Push(waitingItem("b/9"))
+		if order.Len() == 0 || order.Pop().namespace != "b" {
+			t.Errorf("%d workers: the other namespace is not served", row.workers)
+		}
+		order.release(inHand[0])
+		if order.Len() == 0 || order.Pop().namespace != "a" {
+			t.Errorf("%d workers: the namespace is not served when one of its requests is done", row.workers)
+		}
+	}
+}
+
+// trial checks an order against what it promises.
+type trial struct {
+	*fairOrder
+	script  string
+	inHand  []item
+	waiting map[string][]item
+	// since counts, for each namespace that waits, what others got since its turn.
+	since map[string]map[string]int
+}
+
+func (r *trial) push(namespace string, step int) {
+	i := item{namespace: namespace, uid: types.UID(strconv.Itoa(step)), created: int64(step * 5 % 3)}
+	r.Push(i)
+	if len(r.waiting[namespace]) == 0 {
+		r.since[namespace] = map[string]int{}
+	}
+	r.waiting[namespace] = append(r.waiting[namespace], i)
+}
+
+func (r *trial) inHandOf(namespace string) (count int) {
+	for _, i := range r.inHand {
+		if i.namespace == namespace {
+			count++
+		}
+	}
+	return count
+}
+
+func (r *trial) pop(t *testing.T) {
+	t.Helper()
+	next := r.Pop()
+	if r.inHandOf(next.namespace) >= r.share {
+		t.Fatalf("%s: %s has more than its share of %d", r.script, next.namespace, r.share)
+	}
+	for _, other := range r.waiting[next.namespace] {
+		if other.created < next.created {
+			t.Fatalf("%s: %s has waited for longer than %s", r.script, other.uid, next.uid)
+		}
+	}
+	at := slices.Index(r.waiting[next.namespace], next)
+	r.waiting[next.namespace] = slices.Delete(r.waiting[next.namespace], at, at+1)
+	r.since[next.namespace] = map[string]int{}
+	for namespace, waiting := range r.waiting {
+		if len(waiting) == 0 || namespace == next.namespace {
+			continue
+		}
+		if r.inHandOf(namespace) >= r.share { // It was passed over, and keeps its turn.
+			r.since[namespace] = map[string]int{}
+			continue
+		}
+		if r.since[namespace][next.namespace]++; r.since[namespace][next.namespace] > 1 {
+			t.Fatalf("%s: %s waits for more than one request of %s", r.script, namespace, next.namespace)
+		}
+	}
+	r.inHand = append(r.inHand, next)
+}
+
+// Every sequence of requests that arrive, are taken up and are done, up to a
+// length: whatever happens, no namespace waits for more than one request of each
+// other, in each the oldest is first, and a request that may be handed out is.
+func TestFairOrderWhateverHappens(t *testing.T) {
+	t.Parallel()
+	const steps = 7
+	const moves = "abcPD"
+	for _, workers := range []int{2, 3} {
+		script := make([]byte, steps)
+		for number := range pow(len(moves), steps) {
+			for i := range script {
+				script[i] = moves[number%len(moves)]
+				number /= len(moves)
+			}
+			r := &trial{fairOrder: newFairOrder(workers), script: string(script), waiting: map[string][]item{}, since: map[string]map[string]int{}}
+			for step, move := range script {
+				switch {
+				case move == 'P' && r.Len() > 0:
+					r.pop(t)
+				case move == 'D' && len(r.inHand) > 0:
+					r.release(r.inHand[0])
+					r.inHand = r.inHand[1:]
+				case move == 'a' || move == 'b' || move == 'c':
+					r.push(string(move), step)
+				}
+				r.checkLen(t)
+			}
+		}
+	}
+}
+
+func (r *trial) checkLen(t *testing.T) {
+	t.Helper()
+	waiting, available := 0, false
+	for namespace, items := range r.waiting {
+		waiting += len(items)
+		available = available || len(items) > 0 && r.inHandOf(namespace) < r.share
+	}
+	if got := r.Len(); got > 0 != available || r.depth() != waiting || available && got != waiting {
+		t.Fatalf("%s: Len %d and depth %d, with %d waiting, one of them available: %t", r.script, got, r.depth(), waiting, available)
+	}
+}
+
+func pow(base, exponent int) int {
+	result := 1
+	for range exponent {
+		result *= base
+	}
+	return result
+}
+
+// A namespace with a backlog delays the request of another by one decision, also
+// if it has waited for much longer.
+func TestWorkIsFairBetweenNamespaces(t *testing.T) {
+	t.Parallel()
+	a := &api{}
+	approver := newApprover(t, a)
+	waiting := newQueue(2)
+	defer approver.inbox.serve(waiting)()
+	start := time.Now()
+	for i := range 100 {
+		bad := named("bad-"+strconv.Itoa(i), "ca")
+		bad.Namespace, bad.CreationTimestamp = "flood", metav1.NewTime(start.Add(-time.Hour))
+		approver.see(t, bad)
+	}
+	honest := named("honest", "ca")
+	honest.CreationTimestamp = metav1.NewTime(start)
+	approver.see(t, honest)
+	for waiting.Len() > 0 {
+		approver.workOne(t.Context(), waiting)
+	}
+	if place := slices.Index(a.names(), "honest Denied"); place < 0 || place > 1 {
+		t.Errorf("the request of the other namespace is decided after %d others, want at most 1", place)
+	}
+}
+
+// within answers calls in the same process, as a test in a bubble of
+// [synctest.Test] needs it. Those about a namespace that hangs are not answered
+// before they are given up.
+type within struct {
+	*api
+	hangs string
+}
+
+func (w within) RoundTrip(r *http.Request) (*http.Response, error) {
+	if strings.Contains(r.URL.Path, "/namespaces/"+w.hangs+"/") {
+		<-r.Context().Done()
+		return nil, r.Context().Err()
+	}
+	answer := httptest.NewRecorder()
+	w.ServeHTTP(answer, r)
+	return answer.Result(), nil
+}
+
+// Decisions of one namespace that hang occupy neither all workers nor, for the
+// others, the question to cert-manager's webhook.
+func TestHangingNamespaceHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		a := &api{}
+		approver := newApproverThrough(t, &rest.Config{Host: "http://api", Transport: within{a, "hangs"}, QPS: -1})
+		var stuck []*cmapi.CertificateRequest
+		for i := range 50 {
+			request := named("stuck-"+strconv.Itoa(i), "ca")
+			request.Namespace = "hangs"
+			stuck = append(stuck, request)
+		}
+		approver.see(t, stuck...)
+		defer approver.denials.broadcaster.Shutdown()
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); approver.work(ctx) }()
+		defer func() { stop(); <-ended }()
+		synctest.Wait()
+		began := time.Now()
+		for round := range 20 {
+			approver.see(t, named("honest-"+strconv.Itoa(round), "ca"))
+			time.Sleep(passedAfter)
+			synctest.Wait()
+			if a.tried("honest-"+strconv.Itoa(round)+" ") != 1 {
+				t.Fatalf("after %s, honest request %d is not decided within %s", time.Since(began), round, passedAfter)
+			}
+		}
+	})
+}
