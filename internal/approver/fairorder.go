@@ -126,6 +126,28 @@ func (o *fairOrder) release(i item) {
 	}
 }
 
+// longestInHand returns the item that a worker has had for longest, and since
+// when: zero if no worker has any.
+func (o *fairOrder) longestInHand() (longest item, since time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for i, at := range o.inHand {
+		if since.IsZero() || at.Before(since) {
+			longest, since = i, at
+		}
+	}
+	return longest, since
+}
+
+// isServed reports whether an item is in the hands of a worker, or whether items
+// wait and a worker has taken one since a time: then it may be the next one's turn.
+func (o *fairOrder) isServed(i item, since time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, inHand := o.inHand[i]
+	return inHand || o.svids.waiting+o.others.waiting > 0 && !o.handedOut.Before(since)
+}
+
 // mayHandOut needs the lock.
 func (o *fairOrder) mayHandOut(namespace string) bool { return o.busy[namespace] < o.share }
 

@@ -228,22 +228,40 @@ func TestWorkIsFairBetweenNamespaces(t *testing.T) {
 	}
 }
 
-// within answers calls in the same process, as a test in a bubble of
-// [synctest.Test] needs it. Those about a namespace that hangs are not answered
-// before they are given up.
-type within struct {
-	*api
-	hangs string
+// inProcess answers calls in the same process, as a test in a bubble of
+// [synctest.Test] needs it.
+type inProcess func(*http.Request) (*http.Response, error)
+
+func (f inProcess) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func (f inProcess) access() *rest.Config {
+	return &rest.Config{Host: "http://api", Transport: f, QPS: -1}
 }
 
-func (w within) RoundTrip(r *http.Request) (*http.Response, error) {
-	if strings.Contains(r.URL.Path, "/namespaces/"+w.hangs+"/") {
-		<-r.Context().Done()
-		return nil, r.Context().Err()
-	}
+// inProcess answers as the API does.
+func (a *api) inProcess(r *http.Request) (*http.Response, error) {
 	answer := httptest.NewRecorder()
-	w.ServeHTTP(answer, r)
+	a.ServeHTTP(answer, r)
 	return answer.Result(), nil
+}
+
+// hang answers no call before it is given up.
+func hang(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
+
+// lead has an approver work until the returned function is called.
+func (a *Approver) lead(t *testing.T) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); a.work(ctx) }()
+	return func() {
+		cancel()
+		<-ended
+		a.denials.broadcaster.Shutdown()
+	}
 }
 
 // Decisions of one namespace that hang occupy neither all workers nor, for the
@@ -252,7 +270,12 @@ func TestHangingNamespaceHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		a := &api{}
-		approver := newApproverThrough(t, &rest.Config{Host: "http://api", Transport: within{a, "hangs"}, QPS: -1})
+		approver := newApproverThrough(t, inProcess(func(r *http.Request) (*http.Response, error) {
+			if strings.Contains(r.URL.Path, "/namespaces/hangs/") {
+				return hang(r)
+			}
+			return a.inProcess(r)
+		}).access())
 		var stuck []*cmapi.CertificateRequest
 		for i := range 50 {
 			request := named("stuck-"+strconv.Itoa(i), "ca")
@@ -260,11 +283,7 @@ func TestHangingNamespaceHoldsUpNoOther(t *testing.T) {
 			stuck = append(stuck, request)
 		}
 		approver.see(t, stuck...)
-		defer approver.denials.broadcaster.Shutdown()
-		ctx, stop := context.WithCancel(t.Context())
-		ended := make(chan struct{})
-		go func() { defer close(ended); approver.work(ctx) }()
-		defer func() { stop(); <-ended }()
+		defer approver.lead(t)()
 		synctest.Wait()
 		began := time.Now()
 		for round := range 20 {
