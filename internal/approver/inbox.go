@@ -176,13 +176,17 @@ func (b *inbox) oldestDue(queue *queue, before time.Time) (oldest entry, ok bool
 }
 
 // oldest returns when the oldest request for an SVID was created that is not
-// decided, whatever it waits for: zero if there is none.
-func (b *inbox) oldest() (created time.Time) {
+// decided: zero if there is none. One that is put off for longer than after a
+// failure waits for a policy, and does not count.
+func (b *inbox) oldest(now time.Time) (created time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, v := range b.views {
 		for _, e := range v.waiting {
-			if at := e.request.CreationTimestamp.Time; !e.other && !e.due.IsZero() && (created.IsZero() || at.Before(created)) {
+			if e.other || e.due.IsZero() || e.due.Sub(now) > lastRetry {
+				continue
+			}
+			if at := e.request.CreationTimestamp.Time; created.IsZero() || at.Before(created) {
 				created = at
 			}
 		}
