@@ -116,6 +116,7 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 			append(about(request, decision), "atMost", patience)...)
 		return patience, nil
 	default:
+		waiting.judged(request.Namespace, decision.Verdict == policy.Deny)
 		err := a.carryOut(ctx, e, decision)
 		became = outcomeOf(err)
 		return 0, err

@@ -16,22 +16,21 @@ import (
 // with an endless supply of them.
 const svidsInARow = 8
 
-// fairOrder is a workqueue.Queue that is fair between namespaces: they take
-// turns, and each turn hands out the oldest request of the namespace. A request
-// that is the oldest of its namespace waits for at most one request of each other
-// namespace that has any waiting, however many those have, and whichever arrived
-// first.
+// fairOrder is fair between namespaces: they take turns, and each turn hands out
+// the oldest request of the namespace. A request that is the oldest of its
+// namespace waits for at most one request of each other namespace that has any
+// waiting, however many those have, and whichever arrived first.
 //
 // One namespace has at most [fairOrder.share] requests in the hands of workers at
-// a time, so that slow decisions of one cannot occupy all workers. Namespaces at
-// that limit are passed over and keep their turn.
+// a time, so that slow decisions of one cannot occupy all workers. While its
+// requests are denied, it has one: nobody waits for a denial, but each takes the
+// API server and cert-manager's webhook as much time as an approval, which all
+// others would have to share with a flood of them. Namespaces at their limit are
+// passed over and keep their turn.
 //
 // Fairness is between namespaces because Kubernetes grants the right to create
 // requests per namespace. Somebody who can create namespaces gets the share of
 // each: their number has to be limited where they are created.
-//
-// It has a lock of its own beside that of the workqueue, because a workqueue does
-// not tell its order when an item is done.
 type fairOrder struct {
 	// share is how many requests of one namespace may be in hand at a time.
 	share int
@@ -45,6 +44,9 @@ type fairOrder struct {
 	inHand map[item]time.Time
 	// busy counts them by namespace.
 	busy map[string]int
+	// denied has the namespaces whose last request that was judged is denied. Those
+	// of which nothing is waiting or in hand are not remembered.
+	denied map[string]bool
 	// handedOut is when a worker last got an item.
 	handedOut time.Time
 }
@@ -54,15 +56,12 @@ type fairOrder struct {
 func newFairOrder(workers int) *fairOrder {
 	return &fairOrder{
 		share: max(1, workers-max(1, workers/4)),
-		svids: newTurns(), others: newTurns(), inHand: map[item]time.Time{}, busy: map[string]int{},
+		svids: newTurns(), others: newTurns(), inHand: map[item]time.Time{}, busy: map[string]int{}, denied: map[string]bool{},
 	}
 }
 
-// Touch is for an item that is waiting already: its place does not change.
-func (o *fairOrder) Touch(item) {}
-
-// Push adds an item.
-func (o *fairOrder) Push(i item) {
+// push adds an item.
+func (o *fairOrder) push(i item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.pushed++
@@ -73,9 +72,9 @@ func (o *fairOrder) Push(i item) {
 	of.push(place{i, o.pushed})
 }
 
-// Len returns how many items wait, or 0 if none of them may be handed out before
-// [fairOrder.release] is called.
-func (o *fairOrder) Len() int {
+// available returns how many items wait, or 0 if none of them may be handed out
+// now.
+func (o *fairOrder) available() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.svids.next(o.mayHandOut) == nil && o.others.next(o.mayHandOut) == nil {
@@ -91,13 +90,14 @@ func (o *fairOrder) depth() int {
 	return o.svids.waiting + o.others.waiting
 }
 
-// Pop hands out the next item, of which there must be one that may be.
-func (o *fairOrder) Pop() item {
+// pop hands out the next item, if there is one that may be.
+func (o *fairOrder) pop() (next item, ok bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	svid, other := o.svids.next(o.mayHandOut), o.others.next(o.mayHandOut)
-	var next item
 	switch {
+	case svid == nil && other == nil:
+		return item{}, false
 	case svid == nil || other != nil && o.inARow >= svidsInARow:
 		next = o.others.take(other)
 		o.inARow = 0
@@ -110,7 +110,18 @@ func (o *fairOrder) Pop() item {
 	o.handedOut = time.Now()
 	o.inHand[next] = o.handedOut
 	o.busy[next.namespace]++
-	return next
+	return next, true
+}
+
+// judged notes whether a request of a namespace, which is in hand, is denied.
+func (o *fairOrder) judged(namespace string, denied bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if denied && o.busy[namespace] > 0 {
+		o.denied[namespace] = true
+	} else {
+		delete(o.denied, namespace)
+	}
 }
 
 // release takes an item back from a worker that is done with it.
@@ -123,6 +134,9 @@ func (o *fairOrder) release(i item) {
 	delete(o.inHand, i)
 	if o.busy[i.namespace]--; o.busy[i.namespace] == 0 {
 		delete(o.busy, i.namespace)
+		if !o.svids.has(i.namespace) && !o.others.has(i.namespace) {
+			delete(o.denied, i.namespace)
+		}
 	}
 }
 
@@ -149,7 +163,12 @@ func (o *fairOrder) isServed(i item, since time.Time) bool {
 }
 
 // mayHandOut needs the lock.
-func (o *fairOrder) mayHandOut(namespace string) bool { return o.busy[namespace] < o.share }
+func (o *fairOrder) mayHandOut(namespace string) bool {
+	if o.denied[namespace] {
+		return o.busy[namespace] == 0
+	}
+	return o.busy[namespace] < o.share
+}
 
 // turns are the namespaces that have items waiting, in the order in which they
 // are served.
@@ -166,6 +185,8 @@ type lane struct {
 }
 
 func newTurns() turns { return turns{order: list.New(), lanes: map[string]*list.Element{}} }
+
+func (t *turns) has(namespace string) bool { return t.lanes[namespace] != nil }
 
 func (t *turns) push(p place) {
 	element, ok := t.lanes[p.item.namespace]

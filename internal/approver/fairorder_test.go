@@ -54,11 +54,10 @@ func TestFairOrder(t *testing.T) {
 	} {
 		order := newFairOrder(4)
 		for _, text := range row.pushed {
-			order.Push(waitingItem(text))
+			order.push(waitingItem(text))
 		}
 		var got []string
-		for order.Len() > 0 {
-			next := order.Pop()
+		for next, ok := order.pop(); ok; next, ok = order.pop() {
 			order.release(next)
 			got = append(got, string(next.uid))
 		}
@@ -75,24 +74,102 @@ func TestFairOrderKeepsWorkersFree(t *testing.T) {
 	for _, row := range []struct{ workers, want int }{{1, 1}, {2, 1}, {3, 2}, {4, 3}, {8, 6}, {100, 75}} {
 		order := newFairOrder(row.workers)
 		for i := range row.workers + 1 {
-			order.Push(waitingItem("a/" + strconv.Itoa(i)))
+			order.push(waitingItem("a/" + strconv.Itoa(i)))
 		}
 		var inHand []item
-		for order.Len() > 0 {
-			inHand = append(inHand, order.Pop())
+		for next, ok := order.pop(); ok; next, ok = order.pop() {
+			inHand = append(inHand, next)
 		}
 		if len(inHand) != row.want || order.depth() != row.workers+1-row.want {
 			t.Errorf("%d workers: %d in hand and %d waiting, want %d and %d", row.workers, len(inHand), order.depth(), row.want, row.workers+1-row.want)
 		}
-		order.Push(waitingItem("b/9"))
-		if order.Len() == 0 || order.Pop().namespace != "b" {
+		order.push(waitingItem("b/9"))
+		if next, _ := order.pop(); next.namespace != "b" {
 			t.Errorf("%d workers: the other namespace is not served", row.workers)
 		}
 		order.release(inHand[0])
-		if order.Len() == 0 || order.Pop().namespace != "a" {
+		if next, _ := order.pop(); next.namespace != "a" {
 			t.Errorf("%d workers: the namespace is not served when one of its requests is done", row.workers)
 		}
 	}
+}
+
+// While requests of a namespace are denied, it has one worker, and its share again
+// when one is approved.
+func TestFairOrderDeniesOneAtATime(t *testing.T) {
+	t.Parallel()
+	order := newFairOrder(8)
+	for i := range 20 {
+		order.push(waitingItem("a/" + strconv.Itoa(i)))
+	}
+	popAll := func() (got []item) {
+		for next, ok := order.pop(); ok; next, ok = order.pop() {
+			got = append(got, next)
+		}
+		return got
+	}
+	first := popAll()
+	order.judged("a", true)
+	for _, i := range first {
+		if got := popAll(); len(got) != 0 {
+			t.Fatalf("%v are handed out besides those in hand", got)
+		}
+		order.release(i)
+	}
+	second := popAll()
+	if len(second) != 1 {
+		t.Fatalf("%v are handed out, want one", second)
+	}
+	order.judged("a", false)
+	if got := popAll(); len(got) != order.share-1 {
+		t.Errorf("%v are handed out after an approval, want %d", got, order.share-1)
+	}
+	order.push(waitingItem("b/1"))
+	order.judged("b", true) // by a worker that has given it back
+	if len(order.denied) != 0 {
+		t.Errorf("%v are remembered", order.denied)
+	}
+}
+
+// Workers that wait take up what becomes available by an approval.
+func TestQueueWakesWorkers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		waiting := newQueue(4)
+		got := make(chan item, 10)
+		for i := range 4 {
+			waiting.Add(waitingItem("a/" + strconv.Itoa(i)))
+		}
+		first, _ := waiting.Get()
+		waiting.judged("a", true)
+		for range 3 {
+			go func() {
+				next, closed := waiting.Get()
+				if !closed {
+					got <- next
+				}
+			}()
+		}
+		synctest.Wait()
+		if len(got) != 0 {
+			t.Fatal("the namespace has more than one worker")
+		}
+		waiting.judged("a", false)
+		synctest.Wait()
+		if len(got) != 2 {
+			t.Fatalf("%d workers are woken by an approval, want 2", len(got))
+		}
+		waiting.Add(first) // while it is in hand
+		waiting.Done(first)
+		synctest.Wait()
+		if len(got) != 3 || waiting.depth() != 1 {
+			t.Errorf("%d items were handed out and %d wait, want 3 and 1", len(got), waiting.depth())
+		}
+		waiting.ShutDown()
+		if _, closed := waiting.Get(); !closed {
+			t.Error("the queue hands out more than its share while it shuts down")
+		}
+	})
 }
 
 // trial checks an order against what it promises.
@@ -107,7 +184,7 @@ type trial struct {
 
 func (r *trial) push(namespace string, step int) {
 	i := item{namespace: namespace, uid: types.UID(strconv.Itoa(step)), created: int64(step * 5 % 3)}
-	r.Push(i)
+	r.fairOrder.push(i)
 	if len(r.waiting[namespace]) == 0 {
 		r.since[namespace] = map[string]int{}
 	}
@@ -125,7 +202,7 @@ func (r *trial) inHandOf(namespace string) (count int) {
 
 func (r *trial) pop(t *testing.T) {
 	t.Helper()
-	next := r.Pop()
+	next, _ := r.fairOrder.pop()
 	if r.inHandOf(next.namespace) >= r.share {
 		t.Fatalf("%s: %s has more than its share of %d", r.script, next.namespace, r.share)
 	}
@@ -169,7 +246,7 @@ func TestFairOrderWhateverHappens(t *testing.T) {
 			r := &trial{fairOrder: newFairOrder(workers), script: string(script), waiting: map[string][]item{}, since: map[string]map[string]int{}}
 			for step, move := range script {
 				switch {
-				case move == 'P' && r.Len() > 0:
+				case move == 'P' && r.available() > 0:
 					r.pop(t)
 				case move == 'D' && len(r.inHand) > 0:
 					r.release(r.inHand[0])
@@ -190,8 +267,8 @@ func (r *trial) checkLen(t *testing.T) {
 		waiting += len(items)
 		available = available || len(items) > 0 && r.inHandOf(namespace) < r.share
 	}
-	if got := r.Len(); got > 0 != available || r.depth() != waiting || available && got != waiting {
-		t.Fatalf("%s: Len %d and depth %d, with %d waiting, one of them available: %t", r.script, got, r.depth(), waiting, available)
+	if got := r.available(); got > 0 != available || r.depth() != waiting || available && got != waiting {
+		t.Fatalf("%s: %d available and depth %d, with %d waiting, one of them available: %t", r.script, got, r.depth(), waiting, available)
 	}
 }
 

@@ -68,11 +68,11 @@ func (a *Approver) stalled(now time.Time) error {
 	if queue == nil {
 		return nil
 	}
-	if i, since := queue.order.longestInHand(); !since.IsZero() && now.Sub(since) > stuckAfter {
+	if i, since := queue.fair.order.longestInHand(); !since.IsZero() && now.Sub(since) > stuckAfter {
 		return fmt.Errorf("%w: about request %s of namespace %s, for %s", errWorkerStuck, i.uid, i.namespace, now.Sub(since).Round(time.Second))
 	}
 	oldest, ok := a.inbox.oldestDue(queue, now.Add(-stuckAfter))
-	if !ok || queue.order.isServed(oldest.item(), now.Add(-stuckAfter)) {
+	if !ok || queue.fair.order.isServed(oldest.item(), now.Add(-stuckAfter)) {
 		return nil
 	}
 	// It may have been decided since it was looked up.

@@ -46,7 +46,9 @@ func (w *world) decidedInOrder() (namespaces []string) {
 // of another in turns with it.
 func TestApproverIsFairBetweenNamespaces(t *testing.T) {
 	const bad, honest = 200, 3
-	w := prepare(t, func(*world) string { return "approver: {httpAddress: '', workers: 1, leaderElection: {enabled: false}}" })
+	w := prepare(t, func(*world) string {
+		return "approver: {httpAddress: '', workers: 1, leaderElection: {enabled: false}}"
+	})
 	flood := w.flood(bad)
 	for range honest {
 		w.request(w.spec("example-app"))
