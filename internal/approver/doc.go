@@ -11,7 +11,7 @@
 //     decided now, selected by the API server where it can;
 //   - inbox.go, slim.go: the requests that wait, and of each only what a decision
 //     needs. What is decided, or somebody else's, is not kept;
-//   - queue.go, fairorder.go: namespaces take turns, the oldest request of each
+//   - queue.go, fairorder.go, turns.go: namespaces take turns, the oldest request of each
 //     first, each one in the hands of one worker at most;
 //   - decide.go: one decision, and what becomes of it when the API server objects;
 //   - pace.go: how cert-manager's webhook keeps up;
