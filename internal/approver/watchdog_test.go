@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -253,9 +254,10 @@ func TestUnhealthyWithALeaseThatHasExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lease []byte
 		kept := "application/json" // the content type of the lease
-		release, hangs := make(chan struct{}), false
+		release := make(chan struct{})
+		var hangs atomic.Bool
 		approver := newApproverThrough(t, inProcess(func(r *http.Request) (*http.Response, error) {
-			if hangs {
+			if hangs.Load() {
 				<-release // whatever becomes of the call
 				return nil, io.ErrUnexpectedEOF
 			}
@@ -280,13 +282,16 @@ func TestUnhealthyWithALeaseThatHasExpired(t *testing.T) {
 			defer close(ended)
 			_ = approver.elect(ctx, election, func(ctx context.Context) { <-ctx.Done() })
 		}()
-		time.Sleep(time.Minute)
-		check(t, approver.Healthy(t.Context()))
-		hangs = true
-		time.Sleep(election.LeaseDuration + leaseTolerance - 5*time.Second)
-		check(t, approver.Healthy(t.Context()))
-		time.Sleep(10 * time.Second)
-		if err := approver.Healthy(t.Context()); !errors.Is(err, errLeaseExpired) {
+		// The elector does not guard what its health is read from, so it has to pause.
+		healthyAfter := func(d time.Duration) error {
+			time.Sleep(d)
+			synctest.Wait()
+			return approver.Healthy(t.Context())
+		}
+		check(t, healthyAfter(time.Minute))
+		hangs.Store(true)
+		check(t, healthyAfter(election.LeaseDuration+leaseTolerance-5*time.Second))
+		if err := healthyAfter(10 * time.Second); !errors.Is(err, errLeaseExpired) {
 			t.Errorf("got %v, want errLeaseExpired", err)
 		}
 		stop()

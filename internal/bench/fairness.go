@@ -15,7 +15,6 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
@@ -199,14 +198,14 @@ func (r *badRequests) left() int {
 
 // remove deletes them, so that later scenarios do not have to share the approver
 // with them, and does so after a Ctrl-C, too. Deleting so many takes longer than
-// the API server lets one call take.
+// the API server lets one call take, so it is tried again.
 func (r *badRequests) remove() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	for {
 		err := r.bench.cluster.CertManager.CertmanagerV1().CertificateRequests(r.namespace).
 			DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
-		if err == nil || !apierrors.IsTimeout(err) || ctx.Err() != nil {
+		if err == nil || testkit.Sleep(ctx, time.Second) != nil {
 			return errors.Join(err, r.bench.cluster.Kubernetes.CoreV1().Namespaces().Delete(ctx, r.namespace, metav1.DeleteOptions{}))
 		}
 	}
