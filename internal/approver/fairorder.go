@@ -130,7 +130,8 @@ func (o *fairOrder) release(i item) {
 		return
 	}
 	delete(o.inHand, i)
-	if o.busy[i.namespace]--; o.busy[i.namespace] == 0 {
+	o.busy[i.namespace]--
+	if o.busy[i.namespace] == 0 {
 		delete(o.busy, i.namespace)
 		if !o.svids.has(i.namespace) && !o.others.has(i.namespace) {
 			delete(o.denied, i.namespace)

@@ -222,7 +222,8 @@ func (r *trial) pop(t *testing.T) {
 			r.since[namespace] = map[string]int{}
 			continue
 		}
-		if r.since[namespace][next.namespace]++; r.since[namespace][next.namespace] > 1 {
+		r.since[namespace][next.namespace]++
+		if r.since[namespace][next.namespace] > 1 {
 			t.Fatalf("%s: %s waits for more than one request of %s", r.script, namespace, next.namespace)
 		}
 	}

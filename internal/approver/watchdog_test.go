@@ -184,7 +184,7 @@ func TestUnhealthyWithAWatchThatHangs(t *testing.T) {
 				result.Body = silence{io.NopCloser(nil), r.Context()}
 				return result, nil
 			}
-			_, _ = io.WriteString(answer, `{"kind":"CertificateRequestList","apiVersion":"cert-manager.io/v1","metadata":{"resourceVersion":"1"},"items":[]}`)
+			_, _ = answer.WriteString(`{"kind":"CertificateRequestList","apiVersion":"cert-manager.io/v1","metadata":{"resourceVersion":"1"},"items":[]}`)
 			return answer.Result(), nil
 		}).access())
 		defer approver.watching(t)()
@@ -209,7 +209,7 @@ func TestHealthyWhileNothingCanBeWatched(t *testing.T) {
 			answer := httptest.NewRecorder()
 			answer.Header().Set("Content-Type", "application/json")
 			answer.WriteHeader(http.StatusForbidden)
-			_, _ = io.WriteString(answer, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":403,"reason":"Forbidden"}`)
+			_, _ = answer.WriteString(`{"kind":"Status","apiVersion":"v1","status":"Failure","code":403,"reason":"Forbidden"}`)
 			return answer.Result(), nil
 		}},
 	} {
@@ -269,7 +269,7 @@ func TestUnhealthyWithALeaseThatHasExpired(t *testing.T) {
 			answer.Header().Set("Content-Type", kept)
 			if lease == nil {
 				answer.WriteHeader(http.StatusNotFound)
-				_, _ = io.WriteString(answer, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":404,"reason":"NotFound"}`)
+				_, _ = answer.WriteString(`{"kind":"Status","apiVersion":"v1","status":"Failure","code":404,"reason":"NotFound"}`)
 			}
 			_, _ = answer.Write(lease)
 			return answer.Result(), nil

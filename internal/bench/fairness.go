@@ -171,7 +171,8 @@ func (r *badRequests) follow(ctx context.Context) error {
 			r.waiting[request.Name] = true
 		case r.waiting[request.Name]:
 			delete(r.waiting, request.Name)
-			if r.decided++; r.decided == 1 {
+			r.decided++
+			if r.decided == 1 {
 				close(r.first)
 			}
 		}

@@ -36,7 +36,7 @@ func (w *world) flood(count int) (namespace string) {
 
 // decidedInOrder has the namespaces of the requests that the approver has decided.
 func (w *world) decidedInOrder() (namespaces []string) {
-	for _, match := range regexp.MustCompile(`msg=decided request=([^/]+)/`).FindAllStringSubmatch(w.log.String(), -1) {
+	for _, match := range regexp.MustCompile(`msg=decided .*?request=([^/]+)/`).FindAllStringSubmatch(w.log.String(), -1) {
 		namespaces = append(namespaces, match[1])
 	}
 	return namespaces
