@@ -54,7 +54,9 @@ type Approver struct {
 	// `localhost:6060`. Empty: nowhere.
 	ProfilingAddress string `json:"profilingAddress" validate:"omitempty,listen" change:"restart,approver"`
 	// Workers is how many requests are decided at the same time, from 1 to
-	// 1000.
+	// 1000. Those of one namespace occupy at most three quarters of them (all but
+	// one if there are fewer than four), so that slow decisions of one namespace
+	// leave workers for the others, and only one while its requests are denied.
 	Workers int `json:"workers" validate:"min=1,max=1000" change:"restart,approver"`
 	// ApproveOthers makes the approver approve requests to other issuers, too, as
 	// cert-manager's own approver does, so that this can be turned off with no

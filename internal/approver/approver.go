@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/leaderelection"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 )
@@ -47,6 +48,8 @@ type Approver struct {
 	denials             *denials
 	complaints          complaints
 	pacer               pacer
+	// lease tells whether the Lease is renewed in time, if this replica has it.
+	lease *leaderelection.HealthzAdaptor
 }
 
 // New returns an approver. It does not talk to the cluster yet.
@@ -69,7 +72,7 @@ func New(options Options) (*Approver, error) {
 	a := &Approver{
 		identity: options.Identity, namespace: options.Namespace,
 		config: options.Config, log: options.Log,
-		certManager: certManager, leases: leases,
+		certManager: certManager, leases: leases, lease: leaderelection.NewLeaderHealthzAdaptor(leaseTolerance),
 	}
 	a.inbox = newInbox(a.rollout.isOurs)
 	a.inbox.approvedByOther = a.warnOfOther

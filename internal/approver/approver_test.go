@@ -113,11 +113,17 @@ func newApprover(t *testing.T, a *api) *Approver {
 	t.Helper()
 	server := httptest.NewServer(a)
 	t.Cleanup(server.Close)
+	return newApproverThrough(t, &rest.Config{Host: server.URL, QPS: -1})
+}
+
+// newApproverThrough is newApprover with another way to an API server.
+func newApproverThrough(t *testing.T, access *rest.Config) *Approver {
+	t.Helper()
 	c, err := config.Parse("test.yaml", []byte(testConfig))
 	check(t, err)
 	approver, err := New(Options{
 		Identity: "a", Namespace: "cert-manager", Config: config.NewHolder(c),
-		REST: &rest.Config{Host: server.URL, QPS: -1}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		REST: access, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	})
 	check(t, err)
 	needed, _ := approver.rollout.scopes(time.Now())
@@ -160,7 +166,7 @@ func TestWorkDecidesWhatIsItsOwn(t *testing.T) {
 	t.Parallel()
 	a := &api{}
 	approver := newApprover(t, a)
-	waiting := newQueue()
+	waiting := newQueue(2)
 	defer approver.inbox.serve(waiting)()
 	already := named("already", "ca")
 	approver.see(t, named("ours", "ca"), named("theirs", "other"), already)
@@ -190,7 +196,7 @@ func TestWorkBeginsWithTheOldest(t *testing.T) {
 		request.CreationTimestamp = metav1.NewTime(start.Add(-age))
 		return request
 	}
-	waiting := newQueue()
+	waiting := newQueue(2)
 	defer approver.inbox.serve(waiting)()
 	approver.see(t, created("young", 0), created("old", time.Hour), created("oldest", 2*time.Hour), created("as-young", 0))
 	approver.see(t, created("old", time.Hour), created("young", 0)) // somebody has annotated them
@@ -226,7 +232,7 @@ func TestStoppedLeaderDecidesNothingMore(t *testing.T) {
 	t.Parallel()
 	a := &api{}
 	approver := newApprover(t, a)
-	waiting := newQueue()
+	waiting := newQueue(2)
 	defer approver.inbox.serve(waiting)()
 	approver.see(t, named("a", "ca"), named("b", "ca"))
 	ctx, stop := context.WithCancel(t.Context())
@@ -299,7 +305,7 @@ func TestLeftAloneIsNotKept(t *testing.T) {
 	approver.takeConfig()
 	needed, _ := approver.rollout.scopes(time.Now())
 	approver.inbox.open(needed[0])
-	waiting := newQueue()
+	waiting := newQueue(2)
 	defer approver.inbox.serve(waiting)()
 	unreadable := named("theirs", "other")
 	unreadable.Spec.Request = bytes.Repeat([]byte("x"), 1<<20)
@@ -323,7 +329,7 @@ func TestStandByQueuesNothing(t *testing.T) {
 	if undecided, queued := approver.inbox.undecided(); undecided != 1 || queued != 0 {
 		t.Errorf("%d are kept and %d queued, want 1 and 0", undecided, queued)
 	}
-	waiting := newQueue()
+	waiting := newQueue(2)
 	stop := approver.inbox.serve(waiting)
 	if n := waiting.Len(); n != 1 {
 		t.Errorf("%d are queued when it leads, want 1", n)

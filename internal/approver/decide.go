@@ -34,12 +34,13 @@ const (
 func (a *Approver) work(ctx context.Context) {
 	a.metrics.leader.Set(1)
 	defer a.metrics.leader.Set(0)
-	waiting := newQueue()
+	count := a.config.Current().Approver.Workers
+	waiting := newQueue(count)
 	defer a.inbox.serve(waiting)()
 	defer context.AfterFunc(ctx, waiting.ShutDown)()
 	var workers sync.WaitGroup
 	defer workers.Wait()
-	for range a.config.Current().Approver.Workers {
+	for range count {
 		workers.Go(func() {
 			for a.workOne(ctx, waiting) {
 			}
@@ -63,15 +64,20 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 		waiting.Forget(next)
 		return true
 	}
-	switch again, err := a.decide(ctx, e, waiting); {
+	again, err := a.decide(ctx, e, waiting)
+	switch {
 	case apierrors.IsConflict(err):
-		waiting.AddAfter(next, afterConflict)
+		again = afterConflict
 	case apierrors.IsNotFound(err): // It is gone.
 	case err != nil && ctx.Err() == nil:
 		a.complain(e.request, err)
+		a.inbox.putOff(next.uid, time.Now().Add(lastRetry))
 		waiting.AddRateLimited(next)
 		return true
-	case again > 0:
+	}
+	// If it is parked, it is due from now on.
+	a.inbox.putOff(next.uid, time.Now().Add(again))
+	if again > 0 {
 		waiting.AddAfter(next, again)
 	}
 	waiting.Forget(next)
@@ -102,6 +108,7 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 	switch decision.Verdict {
 	case policy.Ignore:
 		a.leaveAlone(request, decision)
+		a.inbox.shelve(request.UID)
 		return 0, nil
 	case policy.Defer:
 		a.metrics.decisions.WithLabelValues(outcomeDeferred).Inc()
@@ -109,6 +116,7 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 			append(about(request, decision), "atMost", patience)...)
 		return patience, nil
 	default:
+		waiting.judged(request.Namespace, decision.Verdict == policy.Deny)
 		err := a.carryOut(ctx, e, decision)
 		became = outcomeOf(err)
 		return 0, err

@@ -125,7 +125,7 @@ func TestDecideOnWhatTheServerSays(t *testing.T) {
 			approver := newApprover(t, &api{answers: []answer{row.answer}})
 			approver.see(t, named("ours", "ca"))
 			e, _ := approver.inbox.get("ours")
-			_, err := approver.decide(t.Context(), e, newQueue())
+			_, err := approver.decide(t.Context(), e, newQueue(2))
 			if row.is == nil {
 				check(t, err)
 			} else if err == nil || !row.is(err) {

@@ -11,12 +11,14 @@
 //     decided now, selected by the API server where it can;
 //   - inbox.go, slim.go: the requests that wait, and of each only what a decision
 //     needs. What is decided, or somebody else's, is not kept;
-//   - queue.go: the oldest first, each one in the hands of one worker at most;
+//   - queue.go, fairorder.go, turns.go: namespaces take turns, the oldest request of each
+//     first, each one in the hands of one worker at most;
 //   - decide.go: one decision, and what becomes of it when the API server objects;
 //   - pace.go: how cert-manager's webhook keeps up;
 //   - rollout.go: what is approved while a change of the configuration spreads;
 //   - explain.go: which right is missing, and what else the operator should know;
-//   - election.go, metrics.go, events.go: several replicas, and what they tell.
+//   - election.go, metrics.go, events.go: several replicas, and what they tell;
+//   - watchdog.go: when only a restart can help.
 //
 // Several replicas may run: a Lease elects the one that decides. Two that
 // overlap do no harm. A decision follows from request and policy alone, and it

@@ -49,6 +49,7 @@ func (a *Approver) elect(ctx context.Context, c config.LeaderElection, lead func
 	if err != nil {
 		return fmt.Errorf("approver.leaderElection: %w", err)
 	}
+	a.lease.SetLeaderElection(elector)
 	elector.Run(ctx)
 	leading.Lock()
 	defer leading.Unlock()

@@ -31,12 +31,23 @@ type entry struct {
 	request *cmapi.CertificateRequest
 	// seen is when the watch first showed it.
 	seen time.Time
+	// due is since when a worker should take it up, or when it is to be looked at
+	// again: zero if it is not to be decided unless the configuration changes.
+	due time.Time
 	// other is set if the request is not for an SVID.
 	other bool
 }
 
 func (e entry) item() item {
-	return item{uid: e.request.UID, created: e.request.CreationTimestamp.Unix(), other: e.other}
+	return item{namespace: e.request.Namespace, uid: e.request.UID, created: e.request.CreationTimestamp.Unix(), other: e.other}
+}
+
+// dueIn is since when a request should have been taken up by a worker of a queue.
+func (e entry) dueIn(queue *queue) time.Time {
+	if e.due.Before(queue.began) {
+		return queue.began
+	}
+	return e.due
 }
 
 // newInbox returns an empty inbox. isOurs tells whether a request is for an SVID.
@@ -58,12 +69,16 @@ func (b *inbox) serve(q *queue) (stop func()) {
 	}
 }
 
-// putAll puts all that waits into the queue.
+// putAll puts all that waits into the queue, what was shelved among it.
 func (b *inbox) putAll() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, v := range b.views {
-		for _, e := range v.waiting {
+		for uid, e := range v.waiting {
+			if e.due.IsZero() {
+				e.due = time.Now()
+				v.waiting[uid] = e
+			}
 			b.put(e)
 		}
 	}
@@ -109,6 +124,76 @@ func (b *inbox) leave(judged *cmapi.CertificateRequest) {
 	}
 }
 
+// served returns the queue that requests go to, or nil if this replica does not
+// lead.
+func (b *inbox) served() *queue {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.queue
+}
+
+// putOff notes that a worker has looked at a request and that it is due again at
+// a time. It does nothing if the request is no longer waiting, or shelved.
+func (b *inbox) putOff(uid types.UID, until time.Time) {
+	b.setDue(uid, func(due time.Time) time.Time {
+		if due.IsZero() {
+			return due
+		}
+		return until
+	})
+}
+
+// shelve notes that a request is not to be decided, unless the configuration
+// changes.
+func (b *inbox) shelve(uid types.UID) {
+	b.setDue(uid, func(time.Time) time.Time { return time.Time{} })
+}
+
+func (b *inbox) setDue(uid types.UID, to func(due time.Time) time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.views {
+		if e, ok := v.waiting[uid]; ok {
+			e.due = to(e.due)
+			v.waiting[uid] = e
+		}
+	}
+}
+
+// oldestDue returns the request that has been due for longest in a queue, if that
+// is since before a time.
+func (b *inbox) oldestDue(queue *queue, before time.Time) (oldest entry, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.views {
+		for _, e := range v.waiting {
+			if due := e.dueIn(queue); !e.due.IsZero() && due.Before(before) && (!ok || due.Before(oldest.dueIn(queue))) {
+				oldest, ok = e, true
+			}
+		}
+	}
+	return oldest, ok
+}
+
+// oldest returns when the oldest request for an SVID was created that is not
+// decided: zero if there is none. One that is put off for longer than after a
+// failure waits for a policy, and does not count.
+func (b *inbox) oldest(now time.Time) (created time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, v := range b.views {
+		for _, e := range v.waiting {
+			if e.other || e.due.IsZero() || e.due.Sub(now) > lastRetry {
+				continue
+			}
+			if at := e.request.CreationTimestamp.Time; created.IsZero() || at.Before(created) {
+				created = at
+			}
+		}
+	}
+	return created
+}
+
 // undecided counts the requests that wait, and queued those of them that are in
 // the queue.
 func (b *inbox) undecided() (undecided, queued int) {
@@ -118,7 +203,7 @@ func (b *inbox) undecided() (undecided, queued int) {
 		undecided += len(v.waiting)
 	}
 	if b.queue != nil {
-		queued = b.queue.Len()
+		queued = b.queue.depth()
 	}
 	return undecided, queued
 }

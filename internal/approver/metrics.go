@@ -88,9 +88,23 @@ func (m *metrics) collectors() []prometheus.Collector {
 		}),
 		gauge("undecided_requests", "Requests that are to be decided here and are not yet, whatever they wait for.",
 			func() int { undecided, _ := m.inbox.undecided(); return undecided }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "csi_driver_spiffe_approver_oldest_undecided_seconds",
+			Help: "Age of the oldest request for an SVID that is not decided, or 0 if there is none. One that is deferred does not count until then.",
+		}, m.oldestAge),
 		gauge("queue_depth", "Requests that wait for a worker. It is 0 for a replica that stands by.",
 			func() int { _, queued := m.inbox.undecided(); return queued }),
 	}
+}
+
+// oldestAge is in seconds. Requests for other issuers do not count: whoever may
+// create requests could make them wait for an issuer that does not exist.
+func (m *metrics) oldestAge() float64 {
+	created := m.inbox.oldest(time.Now())
+	if created.IsZero() {
+		return 0
+	}
+	return max(time.Since(created).Seconds(), 0)
 }
 
 // observe counts a decision that has been written.

@@ -32,6 +32,11 @@ func (c *course) mustPark(kind, signer, name string) {
 	}
 }
 
+// of is enter for a namespace.
+func (c *course) of(namespace, name string) (*turn, time.Duration) {
+	return c.pacer.enter("kind", "ca", item{namespace: namespace, uid: types.UID(name)}, c.now)
+}
+
 func (c *course) mustRest(kind, signer string, want time.Duration) {
 	c.Helper()
 	if t, after := c.pacer.enter(kind, signer, item{}, c.now); t != nil || after != want {
@@ -124,6 +129,84 @@ func TestPacerCountsOneOutageOnce(t *testing.T) {
 	}
 }
 
+// A request that has gone ahead and hangs is passed by another namespace, which
+// comes back for that, and not by one of its own.
+func TestPacerPassesARequestThatHangs(t *testing.T) {
+	t.Parallel()
+	c := &course{T: t, now: time.Now()}
+	hangs, _ := c.of("a", "1")
+	for _, row := range []struct {
+		namespace, name string
+		want            time.Duration // after which it comes back
+	}{
+		{"a", "2", 0},
+		{"b", "3", passedAfter},
+		{"b", "4", 0}, // for there is a stand-in of its namespace
+		{"c", "5", passedAfter},
+	} {
+		if turn, after := c.of(row.namespace, row.name); turn != nil || after != row.want {
+			t.Errorf("%s/%s: turn %v, after %s; want none, and %s", row.namespace, row.name, turn, after, row.want)
+		}
+	}
+	c.now = c.now.Add(passedAfter)
+	if turn, _ := c.of("a", "6"); turn != nil {
+		t.Error("one of its own namespace passes it")
+	}
+	passes, _ := c.of("b", "3")
+	if passes == nil {
+		t.Fatal("one of another namespace has to wait for it")
+	}
+	if turn, after := c.of("c", "5"); turn != nil || after != passedAfter {
+		t.Errorf("while another asks: turn %v, after %s; want none, and %s", turn, after, passedAfter)
+	}
+	if again := hangs.leave(failed, c.now); len(again) != 0 {
+		t.Errorf("%v are tried again while another asks", again)
+	}
+	if again := passes.leave(written, c.now); len(again) != 6 {
+		t.Errorf("%v are tried again, want all that were parked", again)
+	}
+	if turn, _ := c.of("c", "5"); turn == nil {
+		t.Error("nobody follows the one that has passed")
+	}
+}
+
+// A signer that is refused for one namespace rests for that one; when another is
+// refused as well, for all.
+func TestPacerRestsForOneNamespace(t *testing.T) {
+	t.Parallel()
+	c := &course{T: t, now: time.Now()}
+	refuse := func(namespace string) {
+		turn, after := c.of(namespace, "x")
+		if turn == nil {
+			t.Fatalf("%s: rests for %s", namespace, after)
+		}
+		turn.leave(refused, c.now)
+	}
+	for range 3 { // It alone is refused, however often.
+		refuse("a")
+		if _, after := c.of("a", "y"); after == 0 {
+			t.Fatal("a does not rest")
+		}
+		if turn, _ := c.of("b", "y"); turn == nil {
+			t.Fatal("b rests as well")
+		} else {
+			turn.leave(failed, c.now)
+		}
+		c.now = c.now.Add(lastRest)
+	}
+	refuse("b")
+	if _, after := c.of("c", "y"); after != firstRest {
+		t.Errorf("c rests for %s after two namespaces were refused, want %s", after, firstRest)
+	}
+	c.now = c.now.Add(firstRest)
+	turn, _ := c.of("c", "y")
+	turn.leave(written, c.now)
+	refuse("a")
+	if turn, _ := c.of("c", "y"); turn == nil {
+		t.Error("c rests though its decisions are written")
+	}
+}
+
 func TestPacerForgets(t *testing.T) {
 	t.Parallel()
 	c := &course{T: t, now: time.Now()}
@@ -131,7 +214,7 @@ func TestPacerForgets(t *testing.T) {
 		c.enter("kind", strconv.Itoa(i), "x").leave(outcome(i%3), c.now)
 		c.now = c.now.Add(time.Minute)
 	}
-	if n := len(c.pacer.paces); n > manyPaces {
+	if n := max(len(c.pacer.paces), len(c.pacer.rests)); n > manyPaces {
 		t.Errorf("%d are known, want at most %d", n, manyPaces)
 	}
 }

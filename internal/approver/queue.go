@@ -4,10 +4,11 @@
 package approver
 
 import (
-	"container/heap"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/util/workqueue"
 )
 
@@ -22,7 +23,8 @@ const (
 // request, so that no request is in the queue twice, nor in the hands of two
 // workers.
 type item struct {
-	uid types.UID
+	namespace string
+	uid       types.UID
 	// created is in seconds since 1970, which is how precisely Kubernetes notes
 	// it.
 	created int64
@@ -31,69 +33,134 @@ type item struct {
 	other bool
 }
 
-// queue hands out requests for SVIDs first, and the oldest of them.
+// queue hands out requests to the workers in the order of [fairOrder]. Requests
+// that are tried again later, or that are parked by the pacer, are not in it
+// meanwhile.
+//
+// It has no limit: it holds the names of requests that the API server holds whole.
+// How many one namespace can have is for a ResourceQuota on
+// count/certificaterequests.cert-manager.io; dropping some here would only have
+// them listed again.
 type queue struct {
 	workqueue.TypedRateLimitingInterface[item]
+	fair *fairQueue
+	// began is when the queue was made, which is when this replica began to lead.
+	began time.Time
 }
 
-func newQueue() *queue {
-	ordered := workqueue.NewTypedWithConfig(workqueue.TypedQueueConfig[item]{Queue: &oldestFirst{}})
-	return &queue{workqueue.NewTypedRateLimitingQueueWithConfig(
-		workqueue.NewTypedItemExponentialFailureRateLimiter[item](firstRetry, lastRetry),
-		workqueue.TypedRateLimitingQueueConfig[item]{
-			DelayingQueue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[item]{Queue: ordered}),
-		},
-	)}
-}
-
-// oldestFirst is a workqueue.Queue. Items of the same second come out in the
-// order in which they went in. It is guarded by the lock of the workqueue.
-type oldestFirst struct {
-	places places
-	pushed uint64
-}
-
-// Touch is for an item that is in the queue already: its place does not change.
-func (o *oldestFirst) Touch(item) {}
-
-// Push adds an item.
-func (o *oldestFirst) Push(i item) {
-	o.pushed++
-	heap.Push(&o.places, place{i, o.pushed})
-}
-
-// Len counts the items.
-func (o *oldestFirst) Len() int { return len(o.places) }
-
-// Pop takes the oldest item, of which there must be one.
-func (o *oldestFirst) Pop() item { return heap.Pop(&o.places).(place).item }
-
-type place struct {
-	item  item
-	order uint64
-}
-
-// places is a heap.Interface.
-type places []place
-
-func (p places) Len() int      { return len(p) }
-func (p places) Swap(i, j int) { p[i], p[j] = p[j], p[i] }
-func (p places) Less(i, j int) bool {
-	if p[i].item.other != p[j].item.other {
-		return p[j].item.other
+// newQueue returns an empty queue for so many workers.
+func newQueue(workers int) *queue {
+	fair := newFairQueue(workers)
+	return &queue{
+		workqueue.NewTypedRateLimitingQueueWithConfig(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[item](firstRetry, lastRetry),
+			workqueue.TypedRateLimitingQueueConfig[item]{
+				DelayingQueue: workqueue.NewTypedDelayingQueueWithConfig(workqueue.TypedDelayingQueueConfig[item]{Queue: fair}),
+			},
+		), fair, time.Now(),
 	}
-	if p[i].item.created != p[j].item.created {
-		return p[i].item.created < p[j].item.created
-	}
-	return p[i].order < p[j].order
 }
 
-// Push adds a place at the end.
-func (p *places) Push(x any) { *p = append(*p, x.(place)) }
+// depth returns how many requests wait for a worker. Len returns 0 instead if none
+// of them may be handed out now.
+func (q *queue) depth() int { return q.fair.order.depth() }
 
-// Pop takes the place at the end.
-func (p *places) Pop() any {
-	last := (*p)[len(*p)-1]
-	*p = (*p)[:len(*p)-1]
-	return last
+// judged notes whether a request of a namespace is to be denied, see [fairOrder].
+func (q *queue) judged(namespace string, denied bool) { q.fair.judged(namespace, denied) }
+
+// fairQueue is a workqueue.TypedInterface on top of a fairOrder. The one of
+// client-go does not fit: what may be handed out changes here when an item is done
+// or judged, not only when one is added.
+type fairQueue struct {
+	order *fairOrder
+
+	mu sync.Mutex
+	// changed wakes workers when more may be handed out.
+	changed *sync.Cond
+	// added are the items that are to be handed out. Those that are in hand already
+	// wait until they are done.
+	added  sets.Set[item]
+	inHand sets.Set[item]
+	closed bool
+}
+
+func newFairQueue(workers int) *fairQueue {
+	q := &fairQueue{order: newFairOrder(workers), added: sets.New[item](), inHand: sets.New[item]()}
+	q.changed = sync.NewCond(&q.mu)
+	return q
+}
+
+// Add adds an item, unless it waits already.
+func (q *fairQueue) Add(i item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed || q.added.Has(i) {
+		return
+	}
+	q.added.Insert(i)
+	if !q.inHand.Has(i) {
+		q.order.push(i)
+		q.changed.Signal()
+	}
+}
+
+// Get waits for an item that may be handed out. It returns closed when there will
+// be no more.
+func (q *fairQueue) Get() (next item, closed bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for {
+		if next, ok := q.order.pop(); ok {
+			q.added.Delete(next)
+			q.inHand.Insert(next)
+			return next, false
+		}
+		if q.closed {
+			return item{}, true
+		}
+		q.changed.Wait()
+	}
+}
+
+// Done takes back an item that Get has handed out. If it was added meanwhile, it
+// waits again.
+func (q *fairQueue) Done(i item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.order.release(i)
+	q.inHand.Delete(i)
+	if q.added.Has(i) {
+		q.order.push(i)
+	}
+	q.changed.Broadcast()
+}
+
+func (q *fairQueue) judged(namespace string, denied bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.order.judged(namespace, denied)
+	q.changed.Broadcast()
+}
+
+// Len returns how many items wait, or 0 if none of them may be handed out now.
+func (q *fairQueue) Len() int { return q.order.available() }
+
+// ShutDown has Get return what may be handed out, and then that there will be no
+// more.
+func (q *fairQueue) ShutDown() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.changed.Broadcast()
+}
+
+// ShutDownWithDrain is ShutDown: nobody waits for what is in hand but the workers
+// themselves.
+func (q *fairQueue) ShutDownWithDrain() { q.ShutDown() }
+
+// ShuttingDown reports whether ShutDown has been called.
+func (q *fairQueue) ShuttingDown() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.closed
 }

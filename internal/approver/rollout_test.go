@@ -71,7 +71,7 @@ func TestUnknownStampIsPutOff(t *testing.T) {
 			request.CreationTimestamp = metav1.NewTime(time.Now().Add(-test.age))
 			approver.see(t, request)
 			e, _ := approver.inbox.get("ours")
-			again, err := approver.decide(t.Context(), e, newQueue())
+			again, err := approver.decide(t.Context(), e, newQueue(2))
 			check(t, err)
 			if grace := 2 * time.Minute; again > grace {
 				t.Errorf("put off for %s, more than the grace period", again)

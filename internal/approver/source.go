@@ -30,6 +30,10 @@ type source struct {
 	// health is whether the watch works, or why not, and since is since when it does not.
 	health listwatch.Health
 	since  time.Time
+	// heard is when a call last had an outcome, and ended is set when there will be
+	// no more though there should be.
+	heard time.Time
+	ended bool
 	// unselected is set when the API server has refused to select.
 	unselected bool
 }
@@ -37,6 +41,17 @@ type source struct {
 // run watches until ctx ends.
 func (s *source) run(ctx context.Context) {
 	listwatch.Run(ctx, "approver", &cmapi.CertificateRequest{}, s.view, s.asks())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = ctx.Err() == nil
+}
+
+// life reports whether the watch has ended though it should not have, and when a
+// call last had an outcome.
+func (s *source) life() (ended bool, heard time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended, s.heard
 }
 
 func (s *source) asks() listwatch.Source {
@@ -91,6 +106,7 @@ func (s *source) note(ctx context.Context, call listwatch.Call, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.heard = time.Now()
 	before := s.health.Err()
 	if before == nil {
 		s.since = time.Now()

@@ -5,9 +5,11 @@ package approver
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 )
@@ -51,7 +53,7 @@ func (s *sources) set(ctx context.Context, needed []scope) {
 
 func (s *sources) start(ctx context.Context, scope scope) {
 	ctx, stop := context.WithCancel(ctx)
-	started := runningSource{&source{view: s.inbox.open(scope), requests: s.requests, log: s.log}, stop}
+	started := runningSource{&source{view: s.inbox.open(scope), requests: s.requests, log: s.log, heard: time.Now()}, stop}
 	s.running[scope] = started
 	s.log.Info("CertificateRequests are watched from now on", "issuer", scope.String())
 	s.ending.Go(func() { started.run(ctx) })
@@ -67,6 +69,22 @@ func (s *sources) ready() error {
 	for _, running := range s.running {
 		if err := running.ready(); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// alive returns nil if the goroutine of each watch is there and at work.
+func (s *sources) alive(now time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for scope, running := range s.running {
+		ended, heard := running.life()
+		switch silent := now.Sub(heard); {
+		case ended:
+			return fmt.Errorf("%w: that for %s has ended", errWatchDead, scope)
+		case silent > silentAfter:
+			return fmt.Errorf("%w: no list or watch for %s has had an outcome for %s", errWatchDead, scope, silent.Round(time.Second))
 		}
 	}
 	return nil

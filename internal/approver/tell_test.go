@@ -50,10 +50,10 @@ func TestDecisionIsOneLineOfTheLog(t *testing.T) {
 	request.Spec.Username = "evil\nlevel=INFO msg=decided verdict=Approve \u202e" + strings.Repeat("x", 5000)
 	approver.see(t, request)
 	e, _ := approver.inbox.get("ours")
-	_, err := approver.decide(t.Context(), e, newQueue())
+	_, err := approver.decide(t.Context(), e, newQueue(2))
 	check(t, err)
 	line := log.String()
-	if strings.Count(line, "\n") != 1 || strings.ContainsFunc(line, func(r rune) bool { return r > '~' }) || len(line) > 4096 {
+	if strings.Count(line, "\n") != 1 || strings.ContainsFunc(line, func(r rune) bool { return r > '~' && r != 'µ' }) || len(line) > 4096 {
 		t.Errorf("%d bytes: %.300q", len(line), line)
 	}
 	for _, part := range []string{"msg=decided", "request=sandbox/ours", "verdict=Deny", "user=", "spiffeID=", "issuer=ClusterIssuer.cert-manager.io/ca", "username", "took="} {

@@ -68,9 +68,13 @@ func (v *view) update(request *cmapi.CertificateRequest) {
 		delete(v.waiting, request.UID)
 		return
 	}
-	e := entry{request: slim(request), seen: time.Now(), other: !v.inbox.isOurs(request.Spec.IssuerRef)}
+	now := time.Now()
+	e := entry{request: slim(request), seen: now, due: now, other: !v.inbox.isOurs(request.Spec.IssuerRef)}
 	if before, ok := v.waiting[request.UID]; ok {
 		e.seen = before.seen
+		if !before.due.IsZero() {
+			e.due = before.due
+		}
 	}
 	v.waiting[request.UID] = e
 	v.inbox.put(e)

@@ -20,6 +20,9 @@ type settings struct {
 	files, bundle string
 	// http is where the driver serves its metrics.
 	http string
+	// unelected has the approver decide without being elected: on a machine that is
+	// overloaded on purpose, it could lose the Lease and end.
+	unelected bool
 }
 
 func ordinary() (settings, error) {
@@ -39,8 +42,8 @@ rollout: {reissueWindow: %s}
 volume: {tmpfsPath: %s, files: %s}
 trustBundle: {path: %q}
 driver: {httpAddress: %q, kubeletRootDir: %s}
-approver: {httpAddress: "", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
-`, s.trustDomain, b.name, b.key, s.reissueWindow, b.path("tmpfs"), s.files, s.bundle, s.http, b.path("kubelet"), b.name), 0o600)
+approver: {httpAddress: "", leaderElection: {enabled: %t, leaseName: csi-driver-spiffe-approver-%s}}
+`, s.trustDomain, b.name, b.key, s.reissueWindow, b.path("tmpfs"), s.files, s.bundle, s.http, b.path("kubelet"), !s.unelected, b.name), 0o600)
 	if err != nil {
 		return err
 	}

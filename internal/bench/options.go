@@ -45,19 +45,22 @@ type sizes struct {
 	// backlog is how many requests wait when the approver starts, foreign how many
 	// there are of others.
 	backlog, foreign int
+	// bad is how many bad requests of one namespace wait while another has honest
+	// ones.
+	bad int
 }
 
 func full() sizes {
 	return sizes{
 		publishes: 100, atOnce: list{10, 50, 110}, rounds: 5, volumes: list{0, 110, 250, 1000}, idle: 10 * time.Second, settle: 10 * time.Second, live: 250,
-		bundles: 10, window: time.Minute, decisions: 200, backlog: 500, foreign: 10000,
+		bundles: 10, window: time.Minute, decisions: 200, backlog: 500, foreign: 10000, bad: 5000,
 	}
 }
 
 func quick() sizes {
 	return sizes{
 		publishes: 20, atOnce: list{10, 30}, rounds: 2, volumes: list{0, 25, 50}, idle: 2 * time.Second, settle: 4 * time.Second, live: 50,
-		bundles: 4, window: 12 * time.Second, decisions: 20, backlog: 100, foreign: 500,
+		bundles: 4, window: 12 * time.Second, decisions: 20, backlog: 100, foreign: 500, bad: 300,
 	}
 }
 
@@ -86,8 +89,9 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.IntVar(&s.live, "live", s.live, "renewal, spread, bundle: live volumes")
 	flags.IntVar(&s.bundles, "bundles", s.bundles, "bundle: changes of the trust bundle")
 	flags.DurationVar(&s.window, "window", s.window, "spread: the time over which renewals are spread")
-	flags.IntVar(&s.decisions, "decisions", s.decisions, "decisions: requests, one by one")
+	flags.IntVar(&s.decisions, "decisions", s.decisions, "decisions, fairness: honest requests, one by one")
 	flags.IntVar(&s.backlog, "backlog", s.backlog, "backlog: requests that wait when the approver starts")
+	flags.IntVar(&s.bad, "bad", s.bad, "fairness: bad requests of another namespace")
 	flags.IntVar(&s.foreign, "foreign", s.foreign, "memory: requests of others")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -101,7 +105,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 var errSizes = errors.New("every size is at least 1, but those of -volumes, which ascend from 0")
 
 func (s sizes) check() error {
-	smallest := slices.Min([]int{s.publishes, s.rounds, s.live, s.bundles, s.decisions, s.backlog, s.foreign, int(s.idle), int(s.settle), int(s.window)})
+	smallest := slices.Min([]int{s.publishes, s.rounds, s.live, s.bundles, s.decisions, s.backlog, s.foreign, s.bad, int(s.idle), int(s.settle), int(s.window)})
 	if smallest < 1 || slices.Min(s.atOnce) < 1 || slices.Min(s.volumes) < 0 || !slices.IsSorted(s.volumes) {
 		return errSizes
 	}
