@@ -58,12 +58,11 @@ func (f *flight) abandon(why error) {
 // order is the request for a pod under the present configuration.
 func (d *Driver) order(c *config.Config, volumeID string, token podToken) issuance.Order {
 	return issuance.Order{
-		Policy:      c.Policy(),
-		Token:       token.secret,
-		Pod:         token.PodToken,
-		Owner:       d.owner,
-		VolumeID:    volumeID,
-		Annotations: c.Certificate.RequestAnnotations,
+		Policy:   c.Policy(),
+		Token:    token.secret,
+		Pod:      token.PodToken,
+		Owner:    d.owner,
+		VolumeID: volumeID,
 	}
 }
 

@@ -195,7 +195,7 @@ func TestNameOfARequestThatSomebodyHasTaken(t *testing.T) {
 // place of the real one, nor waited for.
 func TestNameOfARequestThatIsTakenOver(t *testing.T) {
 	w := prepare(t, withoutAdmission) // which would reject the other one
-	w.startDriver() // and no approver: requests stay open
+	w.startDriver()                   // and no approver: requests stay open
 	pod := w.pod("web-0")
 	published := make(chan error, 1)
 	go func() {

@@ -233,6 +233,7 @@ func testPolicy() policy.Policy {
 		IssuerRef:   policy.IssuerRef{Name: "ca", Kind: "ClusterIssuer", Group: "cert-manager.io"},
 		Key:         policy.KeySpec{Algorithm: policy.ECDSA, Size: 256},
 		Duration:    time.Hour,
+		Annotations: policy.NewAnnotations(map[string]string{"example.com/team": "blue"}),
 	}
 }
 
@@ -243,7 +244,6 @@ func testOrder(t *testing.T) Order {
 	return Order{
 		Policy: testPolicy(),
 		Token:  NewToken("pod"), Owner: Owner{Node: "worker-1"}, VolumeID: "csi-5a8a6b",
-		Pod:         spiffe.PodToken{ServiceAccount: sa, PodName: "web-0", PodUID: "c2f0f7a1"},
-		Annotations: map[string]string{"example.com/team": "blue"},
+		Pod: spiffe.PodToken{ServiceAccount: sa, PodName: "web-0", PodUID: "c2f0f7a1"},
 	}
 }

@@ -7,8 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"maps"
-
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	corev1 "k8s.io/api/core/v1"
@@ -23,15 +21,15 @@ import (
 // The names under which a CertificateRequest says whose it is.
 const (
 	// LabelNode is the node whose driver made the request.
-	LabelNode = "spiffe.csi.cert-manager.io/node"
+	LabelNode = policy.LabelNode
 	// LabelDriver is the name of the CSI driver that made the request, unless it
 	// has the default name.
-	LabelDriver = "spiffe.csi.cert-manager.io/driver"
+	LabelDriver = policy.LabelDriver
 	// LabelVolume is the CSI volume that the request is for.
-	LabelVolume = "spiffe.csi.cert-manager.io/volume"
+	LabelVolume = policy.LabelVolume
 	// AnnotationIdentity is the SPIFFE ID that is asked for. It is for people:
-	// nothing is decided by it.
-	AnnotationIdentity = "spiffe.csi.cert-manager.io/identity"
+	// nothing is approved because of it.
+	AnnotationIdentity = policy.AnnotationIdentity
 )
 
 // Order is everything that a request is made from.
@@ -46,24 +44,16 @@ type Order struct {
 	Owner Owner
 	// VolumeID is the CSI volume ID.
 	VolumeID string
-	// Annotations are added to the CertificateRequest.
-	Annotations map[string]string
 }
 
 // certificateRequest makes the object that is created in the API server. It is
 // owned by the pod, so that it goes when the pod does.
 func (o Order) certificateRequest(pending *Pending) *cmapi.CertificateRequest {
-	annotations := maps.Clone(o.Annotations)
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[AnnotationIdentity] = pending.ID.String()
-	annotations[policy.AnnotationHash] = o.Policy.Hash()
 	return &cmapi.CertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace:   pending.Request.Namespace,
 			Name:        pending.Request.Name,
-			Annotations: annotations,
+			Annotations: o.Policy.RequestAnnotations(pending.ID),
 			Labels:      o.labels(),
 			OwnerReferences: []metav1.OwnerReference{{
 				APIVersion: corev1.SchemeGroupVersion.String(),

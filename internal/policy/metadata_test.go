@@ -64,13 +64,15 @@ func TestEvaluateAnnotationsOfThePolicy(t *testing.T) {
 		want   []error
 	}{
 		"as the driver makes it": {func(*cmapi.CertificateRequest) {}, nil},
-		"ignored":                {func(r *cmapi.CertificateRequest) { r.Annotations["webhook.example.org/a"], r.Labels["webhook.example.org/b"] = "x", "y" }, nil},
-		"other value":            {func(r *cmapi.CertificateRequest) { r.Annotations["example.org/profile"] = "sub-ca" }, []error{policy.ErrAnnotations}},
-		"other value, ignored":   {func(r *cmapi.CertificateRequest) { r.Annotations["example.org/team"] = "red" }, []error{policy.ErrAnnotations}},
-		"missing":                {func(r *cmapi.CertificateRequest) { delete(r.Annotations, "example.org/profile") }, []error{policy.ErrAnnotations}},
-		"one more":               {func(r *cmapi.CertificateRequest) { r.Annotations["example.org/other"] = "" }, []error{policy.ErrAnnotations}},
-		"truncated":              {func(r *cmapi.CertificateRequest) { r.Annotations[policy.AnnotationTruncated] = "" }, []error{policy.ErrAnnotations}},
-		"label ignored nowhere":  {func(r *cmapi.CertificateRequest) { r.Labels["example.org/team"] = "blue" }, []error{policy.ErrLabels}},
+		"ignored": {func(r *cmapi.CertificateRequest) {
+			r.Annotations["webhook.example.org/a"], r.Labels["webhook.example.org/b"] = "x", "y"
+		}, nil},
+		"other value":           {func(r *cmapi.CertificateRequest) { r.Annotations["example.org/profile"] = "sub-ca" }, []error{policy.ErrAnnotations}},
+		"other value, ignored":  {func(r *cmapi.CertificateRequest) { r.Annotations["example.org/team"] = "red" }, []error{policy.ErrAnnotations}},
+		"missing":               {func(r *cmapi.CertificateRequest) { delete(r.Annotations, "example.org/profile") }, []error{policy.ErrAnnotations}},
+		"one more":              {func(r *cmapi.CertificateRequest) { r.Annotations["example.org/other"] = "" }, []error{policy.ErrAnnotations}},
+		"truncated":             {func(r *cmapi.CertificateRequest) { r.Annotations[policy.AnnotationTruncated] = "" }, []error{policy.ErrAnnotations}},
+		"label ignored nowhere": {func(r *cmapi.CertificateRequest) { r.Labels["example.org/team"] = "blue" }, []error{policy.ErrLabels}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

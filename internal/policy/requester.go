@@ -38,7 +38,9 @@ const groupAllServiceAccounts = "system:serviceaccounts"
 // be owned by that very pod. Controllers that run as pods have such tokens, too,
 // but they do not make requests for themselves: the owner reference in a
 // tenant's manifest would have to name the controller's pod, which is in
-// another namespace, and owners are always in the object's own namespace.
+// another namespace, and owners are always in the object's own namespace. Only
+// whoever can have a controller create requests in the controller's own
+// namespace, and knows the UID of its pod, can pass for that pod.
 //
 // The groups are those of every ServiceAccount token. They keep out users whose
 // name only looks like a ServiceAccount's, as long as their authenticator does

@@ -4,7 +4,6 @@
 package repotest
 
 import (
-	"bytes"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -35,15 +34,11 @@ type file struct {
 	ast  *ast.File
 }
 
-func (f file) isTest() bool      { return strings.HasSuffix(f.path, "_test.go") }
-func (f file) isGenerated() bool { return ast.IsGenerated(f.ast) }
+func (f file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
 
 // dir is the folder of the file, which is also the package's import path
 // without the module.
 func (f file) dir() string { return path.Dir(f.path) }
-
-// lines counts the lines of the file.
-func (f file) lines() int { return bytes.Count(f.src, []byte("\n")) }
 
 // pos says where a node is, as PATH:LINE.
 func (f file) pos(n ast.Node) string {

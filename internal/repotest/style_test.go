@@ -13,13 +13,6 @@ import (
 
 const header = "// Copyright The csi-driver-spiffe Authors.\n// SPDX-License-Identifier: Apache-2.0\n"
 
-// The most lines that a file may have. A file that outgrows this holds two
-// things; a test file may, for its tables are long.
-const (
-	maxLines     = 250
-	maxTestLines = 400
-)
-
 func TestEachPackageHasOnePackageComment(t *testing.T) {
 	t.Parallel()
 	dirs, byDir := packages(goFiles(t))
@@ -58,19 +51,6 @@ func TestEachFileHasTheLicenceHeader(t *testing.T) {
 	for _, f := range goFiles(t) {
 		if !bytes.HasPrefix(f.src, []byte(header)) {
 			t.Errorf("%s: should begin with these two lines:\n%s", f.path, header)
-		}
-	}
-}
-
-func TestFilesAreShort(t *testing.T) {
-	t.Parallel()
-	for _, f := range goFiles(t) {
-		most := maxLines
-		if f.isTest() {
-			most = maxTestLines
-		}
-		if n := f.lines(); n > most && !f.isGenerated() {
-			t.Errorf("%s: %d lines, at most %d: part it by what it is about", f.path, n, most)
 		}
 	}
 }
