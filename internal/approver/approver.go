@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 )
 
 // Options is what an approver is made from. All fields are required.
@@ -39,14 +40,17 @@ type Approver struct {
 	config              *config.Holder
 	log                 *slog.Logger
 	certManager         cmclient.Interface
-	leases              coordination.LeasesGetter
-	rollout             rollout
-	inbox               *inbox
-	sources             *sources
-	metrics             *metrics
-	denials             *denials
-	complaints          complaints
-	pacer               pacer
+	requests            *certrequest.Client
+	// largeStatus is held while a status is in memory that is not bounded.
+	largeStatus sync.Mutex
+	leases      coordination.LeasesGetter
+	rollout     rollout
+	inbox       *inbox
+	sources     *sources
+	metrics     *metrics
+	denials     *denials
+	complaints  complaints
+	pacer       pacer
 }
 
 // New returns an approver. It does not talk to the cluster yet.
@@ -69,12 +73,12 @@ func New(options Options) (*Approver, error) {
 	a := &Approver{
 		identity: options.Identity, namespace: options.Namespace,
 		config: options.Config, log: options.Log,
-		certManager: certManager, leases: leases,
+		certManager: certManager, requests: certrequest.New(certManager.CertmanagerV1().RESTClient(), certrequest.Limits{Certificate: maxChain}), leases: leases,
 	}
 	a.inbox = newInbox(a.rollout.isOurs)
 	a.inbox.approvedByOther = a.warnOfOther
 	a.sources = &sources{
-		inbox: a.inbox, requests: certManager.CertmanagerV1().CertificateRequests(""), log: options.Log,
+		inbox: a.inbox, requests: a.requests, log: options.Log,
 		running: map[scope]runningSource{},
 	}
 	a.metrics = newMetrics(a.inbox, a.sources)

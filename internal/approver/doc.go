@@ -12,7 +12,7 @@
 //   - inbox.go, slim.go: the requests that wait, and of each only what a decision
 //     needs. What is decided, or somebody else's, is not kept;
 //   - queue.go: the oldest first, each one in the hands of one worker at most;
-//   - decide.go: one decision, and what becomes of it when the API server objects;
+//   - decide.go, write.go: one decision, and what becomes of it when the API server objects;
 //   - pace.go: how cert-manager's webhook keeps up;
 //   - rollout.go: what is approved while a change of the configuration spreads;
 //   - explain.go: which right is missing, and what else the operator should know;

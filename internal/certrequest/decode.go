@@ -30,17 +30,27 @@ type decoder struct {
 // not possible; the scanner has the error.
 func decode(s *scanner, limits Limits) *cmapi.CertificateRequest {
 	d := decoder{scanner: s, limits: limits, into: &cmapi.CertificateRequest{}}
-	d.structure(FieldMetadata, []string{"metadata", "spec", "status"}, func(key string) {
-		switch key {
-		case "metadata":
-			d.metadata()
-		case "spec":
-			d.spec()
-		case "status":
-			d.status()
-		}
-	})
-	s.release()
+	d.structure(FieldMetadata, []string{"metadata", "spec", "status"}, d.member)
+	return d.request()
+}
+
+// member takes the value of a member of a request.
+func (d *decoder) member(key string) {
+	switch key {
+	case "metadata":
+		d.metadata()
+	case "spec":
+		d.spec()
+	case "status":
+		d.status()
+	default:
+		d.skip()
+	}
+}
+
+// request returns the request that has been read, or nil after an error.
+func (d *decoder) request() *cmapi.CertificateRequest {
+	d.release()
 	if d.err != nil {
 		return nil
 	}

@@ -224,12 +224,12 @@ func TestWrongTypesAreNoted(t *testing.T) {
 	}
 }
 
-// A requester cannot clear the mark by setting it.
-func TestMarkIsOverwritten(t *testing.T) {
+// A requester can neither clear the mark nor say what it names.
+func TestMarkOfARequesterIsReplaced(t *testing.T) {
 	t.Parallel()
-	request, err := lean([]byte(`{"metadata":{"annotations":{"` + AnnotationTruncated + `":""}},"spec":{"duration":7}}`))
-	if err != nil || request.Annotations[AnnotationTruncated] != FieldDuration {
-		t.Errorf("%v, %v", request, err)
+	request, err := lean([]byte(`{"metadata":{"annotations":{"` + AnnotationTruncated + `":"status.certificate"}},"spec":{"duration":7}}`))
+	if want := FieldAnnotations + "," + FieldDuration; err != nil || request.Annotations[AnnotationTruncated] != want {
+		t.Errorf("%v, %v, want %q", request, err, want)
 	}
 }
 

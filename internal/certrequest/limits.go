@@ -13,7 +13,7 @@ import (
 
 // AnnotationTruncated is set on a request of which not everything is kept. Its value
 // names the fields, separated by commas, such as "spec.usages,metadata.labels". It exists
-// in memory only; a request that has it in the cluster was given it by its creator, and is no better for it.
+// in memory only: where a request has it in the cluster, its value is left out as an excess of metadata.annotations.
 const AnnotationTruncated = ownPrefix + "truncated"
 
 // ownPrefix begins the names of this driver's labels and annotations. They have a

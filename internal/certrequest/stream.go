@@ -114,51 +114,57 @@ func (w *stream) send(event watch.Event) bool {
 	}
 }
 
-// decodeEvent reads the next event: its type, and then its object, as the API server
-// writes them.
+// decodeEvent reads the next event.
 func decodeEvent(s *scanner, limits Limits) (event watch.Event, err error) {
+	var request *cmapi.CertificateRequest
+	var status *metav1.Status
 	d := decoder{scanner: s}
 	d.structure(FieldMetadata, []string{"type", "object"}, func(key string) {
-		switch {
-		case key == "type":
+		switch key {
+		case "type":
 			event.Type = watch.EventType(d.text(FieldMetadata, maxName))
-		case event.Type == watch.Added, event.Type == watch.Modified, event.Type == watch.Deleted, event.Type == watch.Bookmark:
-			if request := decode(s, limits); request != nil {
-				event.Object = request
-			}
-		case event.Type == watch.Error:
-			event.Object = (&decoder{scanner: s}).statusObject()
-		default:
-			d.skip()
+		case "object":
+			request, status = decodeObject(s, limits)
 		}
 	})
+	switch event.Type {
+	case watch.Added, watch.Modified, watch.Deleted, watch.Bookmark:
+		event.Object = request
+	case watch.Error:
+		event.Object = status
+	}
 	switch {
 	case s.err != nil:
 		return watch.Event{}, s.err
-	case event.Object == nil || len(d.truncated) > 0:
-		return watch.Event{}, fmt.Errorf("the API server has sent a watch event of type %.32q without an object that belongs to it", event.Type)
+	case request == nil || event.Object == nil || len(d.truncated) > 0:
+		return watch.Event{}, fmt.Errorf("the API server has sent a watch event of type %.32q, which is unknown, or without an object", event.Type)
 	}
 	return event, nil
 }
 
-// statusObject takes a metav1.Status, of which details are left out that nobody asks for.
-func (d *decoder) statusObject() runtime.Object {
+// decodeObject reads the object of an event, which is a request or a metav1.Status: as both,
+// for the type of the event may come after it. Of a Status it leaves out what nobody asks for.
+func decodeObject(s *scanner, limits Limits) (*cmapi.CertificateRequest, *metav1.Status) {
 	const maxText = 4 << 10
+	d := decoder{scanner: s, limits: limits, into: &cmapi.CertificateRequest{}}
+	other := decoder{scanner: s}
 	status := &metav1.Status{TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"}, Status: metav1.StatusFailure}
-	d.structure(FieldMetadata, []string{"code", "message", "reason", "details"}, func(key string) {
+	d.structure(FieldMetadata, []string{"metadata", "spec", "status", "code", "message", "reason", "details"}, func(key string) {
 		switch key {
 		case "code":
-			code, _ := d.number(FieldMetadata)
+			code, _ := other.number(FieldMetadata)
 			status.Code = int32(code) //nolint:gosec // What does not fit is no code of HTTP's.
 		case "message":
-			status.Message = d.beginning(FieldMetadata, maxText)
+			status.Message = other.beginning(FieldMetadata, maxText)
 		case "reason":
-			status.Reason = metav1.StatusReason(d.text(FieldMetadata, maxName))
+			status.Reason = metav1.StatusReason(other.text(FieldMetadata, maxName))
 		case "details":
-			status.Details = d.statusDetails()
+			status.Details = other.statusDetails()
+		default:
+			d.member(key)
 		}
 	})
-	return status
+	return d.request(), status
 }
 
 // statusDetails takes what client-go goes by: when to ask again, and which cause there is.

@@ -141,6 +141,11 @@ func (d *decoder) texts(field string, left int) (texts map[string]string) {
 			return
 		}
 		key := string(name)
+		if key == AnnotationTruncated { // it is not for requesters to say
+			d.skip()
+			d.lacks(field)
+			return
+		}
 		if !d.is(field, '"') {
 			if d.err == nil && d.charge(field, budget, entrySize+len(key)) { // null is an empty string
 				texts = put(texts, key, "")
