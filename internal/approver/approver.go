@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/leaderelection"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 )
 
 // Options is what an approver is made from. All fields are required.
@@ -40,14 +41,17 @@ type Approver struct {
 	config              *config.Holder
 	log                 *slog.Logger
 	certManager         cmclient.Interface
-	leases              coordination.LeasesGetter
-	rollout             rollout
-	inbox               *inbox
-	sources             *sources
-	metrics             *metrics
-	denials             *denials
-	complaints          complaints
-	pacer               pacer
+	requests            *certrequest.Client
+	// largeStatus is held while a status is in memory that is not bounded.
+	largeStatus sync.Mutex
+	leases      coordination.LeasesGetter
+	rollout     rollout
+	inbox       *inbox
+	sources     *sources
+	metrics     *metrics
+	denials     *denials
+	complaints  complaints
+	pacer       pacer
 	// lease tells whether the Lease is renewed in time, if this replica has it.
 	lease *leaderelection.HealthzAdaptor
 }
@@ -72,12 +76,13 @@ func New(options Options) (*Approver, error) {
 	a := &Approver{
 		identity: options.Identity, namespace: options.Namespace,
 		config: options.Config, log: options.Log,
-		certManager: certManager, leases: leases, lease: leaderelection.NewLeaderHealthzAdaptor(leaseTolerance),
+		certManager: certManager, requests: certrequest.New(certManager.CertmanagerV1().RESTClient(), certrequest.Limits{Certificate: maxChain}),
+		leases: leases, lease: leaderelection.NewLeaderHealthzAdaptor(leaseTolerance),
 	}
 	a.inbox = newInbox(a.rollout.isOurs)
 	a.inbox.approvedByOther = a.warnOfOther
 	a.sources = &sources{
-		inbox: a.inbox, requests: certManager.CertmanagerV1().CertificateRequests(""), log: options.Log,
+		inbox: a.inbox, requests: a.requests, log: options.Log,
 		running: map[scope]runningSource{},
 	}
 	a.metrics = newMetrics(a.inbox, a.sources)

@@ -54,12 +54,31 @@ type api struct {
 
 	mu      sync.Mutex
 	updates []*cmapi.CertificateRequest
+	// large are the requests that are fetched by their names.
+	large []*cmapi.CertificateRequest
+}
+
+// list answers as the real one does to a list of one name.
+func (a *api) list(w http.ResponseWriter, selector string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	list := cmapi.CertificateRequestList{}
+	for _, request := range a.large {
+		if "metadata.name="+request.Name == selector {
+			list.Items = append(list.Items, *request)
+		}
+	}
+	_ = json.NewEncoder(w).Encode(list)
 }
 
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	request := &cmapi.CertificateRequest{}
 	w.Header().Set("Content-Type", "application/json")
+	if r.Method == http.MethodGet && r.URL.Query().Has("fieldSelector") {
+		a.list(w, r.URL.Query().Get("fieldSelector"))
+		return
+	}
 	if r.Method != http.MethodPut || !strings.HasSuffix(r.URL.Path, "/status") || json.Unmarshal(body, request) != nil {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
@@ -300,15 +319,15 @@ func webRequest(t *testing.T) []byte {
 // What is left alone is not kept, for there may be very much of it.
 func TestLeftAloneIsNotKept(t *testing.T) {
 	t.Parallel()
-	approver := newApprover(t, &api{})
+	unreadable := named("theirs", "other")
+	unreadable.Spec.Request = bytes.Repeat([]byte("x"), 1<<20)
+	approver := newApprover(t, &api{large: []*cmapi.CertificateRequest{unreadable}})
 	approver.config.Set(withOthers(t))
 	approver.takeConfig()
 	needed, _ := approver.rollout.scopes(time.Now())
 	approver.inbox.open(needed[0])
 	waiting := newQueue(2)
 	defer approver.inbox.serve(waiting)()
-	unreadable := named("theirs", "other")
-	unreadable.Spec.Request = bytes.Repeat([]byte("x"), 1<<20)
 	approver.see(t, unreadable)
 	if e, _ := approver.inbox.get("theirs"); len(e.request.Spec.Request) > csr.MaxSize+1 {
 		t.Errorf("%d bytes of it are kept", len(e.request.Spec.Request))

@@ -9,9 +9,6 @@ import (
 	"sync"
 	"time"
 
-	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
-	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
@@ -101,6 +98,12 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 			waiting.Add(parked)
 		}
 	}()
+	if e.partial {
+		if request, err = a.fetch(ctx, e.request); request == nil {
+			return 0, err
+		}
+		e.request = request
+	}
 	known, grace := a.rollout.at(now)
 	// The clocks of API server and approver may differ.
 	patience := min(request.CreationTimestamp.Add(grace).Sub(now), grace)
@@ -137,13 +140,9 @@ func outcomeOf(err error) outcome {
 
 // carryOut writes a decision into the request, and tells of it.
 func (a *Approver) carryOut(ctx context.Context, e entry, decision policy.Decision) error {
-	updated := e.request.DeepCopy()
-	setCondition(updated, decision)
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
-	// As UpdateStatus, which would read what comes back, too.
-	err := a.certManager.CertmanagerV1().RESTClient().Put().Namespace(updated.Namespace).Resource("certificaterequests").
-		Name(updated.Name).SubResource("status").Body(updated).Do(ctx).Error()
+	err := a.write(ctx, e.request, decision)
 	switch {
 	case apierrors.IsNotFound(err):
 		a.inbox.forget(e.request.UID)
@@ -157,13 +156,4 @@ func (a *Approver) carryOut(ctx context.Context, e entry, decision policy.Decisi
 	}
 	a.inbox.forget(e.request.UID)
 	return nil
-}
-
-// setCondition writes the decision as cert-manager reads it.
-func setCondition(request *cmapi.CertificateRequest, decision policy.Decision) {
-	condition := cmapi.CertificateRequestConditionDenied
-	if decision.Verdict == policy.Approve {
-		condition = cmapi.CertificateRequestConditionApproved
-	}
-	apiutil.SetCertificateRequestCondition(request, condition, cmmeta.ConditionTrue, ConditionReason, decision.Message())
 }

@@ -13,7 +13,7 @@
 //     needs. What is decided, or somebody else's, is not kept;
 //   - queue.go, fairorder.go, turns.go: namespaces take turns, the oldest request of each
 //     first, each one in the hands of one worker at most;
-//   - decide.go: one decision, and what becomes of it when the API server objects;
+//   - decide.go, write.go: one decision, and what becomes of it when the API server objects;
 //   - pace.go: how cert-manager's webhook keeps up;
 //   - rollout.go: what is approved while a change of the configuration spreads;
 //   - explain.go: which right is missing, and what else the operator should know;

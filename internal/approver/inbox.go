@@ -29,6 +29,8 @@ type inbox struct {
 // entry is a request that waits. It is replaced, never changed.
 type entry struct {
 	request *cmapi.CertificateRequest
+	// partial is set if only the name of the request is kept: see [slim].
+	partial bool
 	// seen is when the watch first showed it.
 	seen time.Time
 	// due is since when a worker should take it up, or when it is to be looked at
@@ -118,7 +120,7 @@ func (b *inbox) leave(judged *cmapi.CertificateRequest) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, v := range b.views {
-		if e, ok := v.waiting[judged.UID]; ok && e.request == judged {
+		if e, ok := v.waiting[judged.UID]; ok && e.request.ResourceVersion == judged.ResourceVersion {
 			delete(v.waiting, judged.UID)
 		}
 	}

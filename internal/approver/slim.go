@@ -4,22 +4,34 @@
 package approver
 
 import (
-	"slices"
-
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 )
 
-// slim returns of a request what a decision needs. Most of one, as it comes from
-// the API server, is who owns which of its fields.
+const (
+	// maxWaiting is how many bytes of a request are kept while it waits. Those of a
+	// driver have 1 to 2 KiB. Of a larger one only its name is kept until it is decided, so that
+	// thousands that wait take little memory, whatever they hold.
+	maxWaiting = 4 << 10
+	// maxChain is for the chains in the status, of which an undecided request has none: what
+	// an issuer has written there must not be lost when a decision is written.
+	maxChain = 16 << 10
+)
+
+// slim is what is kept of a request that waits.
+type slim struct {
+	*cmapi.CertificateRequest
+	// partial is set if it is not all that a decision needs: see [Approver.fetch].
+	partial bool
+}
+
+// slimmed returns of a request what a decision needs, or what is needed to fetch it then.
 //
-// What is left can be written back: an update of the status takes nothing but
+// What is kept can be written back: an update of the status takes nothing but
 // the status from what it is given.
-func slim(request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
+func slimmed(request *cmapi.CertificateRequest) slim {
 	kept := &cmapi.CertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: request.Namespace, Name: request.Name, UID: request.UID,
@@ -30,11 +42,49 @@ func slim(request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
 		Status: request.Status,
 	}
 	kept.Spec.UID = ""
-	if size := csr.MaxSize + 1; len(kept.Spec.Request) > size {
-		// It is too large with this much of it already.
-		kept.Spec.Request = slices.Clone(kept.Spec.Request[:size])
+	if sizeOf(kept) <= maxWaiting {
+		return slim{kept, false}
 	}
-	return kept
+	kept.Labels, kept.Annotations, kept.OwnerReferences = nil, nil, nil
+	kept.Spec = cmapi.CertificateRequestSpec{IssuerRef: request.Spec.IssuerRef}
+	kept.Status = cmapi.CertificateRequestStatus{}
+	return slim{kept, true}
+}
+
+// sizeOf is about how much memory a request takes beside what each one does.
+func sizeOf(request *cmapi.CertificateRequest) (size int) {
+	const (
+		text      = 32 // what a string takes in a list or map beside its bytes
+		owner     = 128
+		condition = 128
+	)
+	for _, texts := range []map[string]string{request.Labels, request.Annotations} {
+		for key, value := range texts {
+			size += 2*text + len(key) + len(value)
+		}
+	}
+	for _, o := range request.OwnerReferences {
+		size += owner + len(o.APIVersion) + len(o.Kind) + len(o.Name) + len(o.UID)
+	}
+	spec, status := &request.Spec, &request.Status
+	size += len(spec.Request) + len(spec.Username)
+	for _, usage := range spec.Usages {
+		size += text + len(usage)
+	}
+	for _, group := range spec.Groups {
+		size += text + len(group)
+	}
+	for key, values := range spec.Extra {
+		size += 2*text + len(key)
+		for _, value := range values {
+			size += text + len(value)
+		}
+	}
+	size += len(status.Certificate) + len(status.CA)
+	for _, c := range status.Conditions {
+		size += condition + len(c.Type) + len(c.Status) + len(c.Reason) + len(c.Message)
+	}
+	return size
 }
 
 // isApprovedByOther reports whether a request was approved, and not by an approver

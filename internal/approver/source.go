@@ -6,24 +6,29 @@ package approver
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
+
+// requests are the CertificateRequests of the API server, as *certrequest.Client reads them.
+type requests interface {
+	List(ctx context.Context, namespace string, options metav1.ListOptions, keep func(*cmapi.CertificateRequest) runtime.Object) (*certrequest.List, error)
+	Watch(ctx context.Context, namespace string, options metav1.ListOptions) (watch.Interface, error)
+}
 
 // source keeps a view up to date by a watch.
 type source struct {
 	view     *view
-	requests cmclient.CertificateRequestInterface
+	requests requests
 	log      *slog.Logger
 
 	mu sync.Mutex
@@ -58,19 +63,22 @@ func (s *source) asks() listwatch.Source {
 	return listwatch.Source{List: s.list, Watch: s.watch, Note: s.note}
 }
 
-// list returns requests of the scope, with others among them where the API
-// server does not select. What need not be kept is dropped page by page.
+// list returns requests of the scope. Those that need not be kept are dropped one by one as they
+// arrive: where the API server does not select, those of others are among them.
 func (s *source) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-	list, err := selecting(ctx, s, options, s.requests.List)
-	if err != nil {
-		return nil, err
-	}
-	list.Items = slices.DeleteFunc(list.Items, func(request cmapi.CertificateRequest) bool { return !s.view.wants(&request) })
-	return list, nil
+	return selecting(ctx, s, options, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		list, err := s.requests.List(ctx, "", options, s.view.keep)
+		if err != nil {
+			return nil, err // not a *certrequest.List that is nil
+		}
+		return list, nil
+	})
 }
 
 func (s *source) watch(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	return selecting(ctx, s, options, s.requests.Watch)
+	return selecting(ctx, s, options, func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+		return s.requests.Watch(ctx, "", options)
+	})
 }
 
 // selecting asks for a selection, and for all where the API server cannot select.

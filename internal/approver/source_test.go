@@ -13,12 +13,13 @@ import (
 	"testing"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
 
@@ -35,7 +36,6 @@ func tooLarge() error {
 // answers stands in for the API server's answers to list and watch, in turn. The
 // real ones are in package integration.
 type answers struct {
-	cmclient.CertificateRequestInterface
 	errs  []error
 	asked []metav1.ListOptions
 }
@@ -48,14 +48,20 @@ func (a *answers) next(options metav1.ListOptions) error {
 	return nil
 }
 
-func (a *answers) List(_ context.Context, options metav1.ListOptions) (*cmapi.CertificateRequestList, error) {
+func (a *answers) List(_ context.Context, _ string, options metav1.ListOptions, keep func(*cmapi.CertificateRequest) runtime.Object) (*certrequest.List, error) {
 	if err := a.next(options); err != nil {
 		return nil, err
 	}
-	return &cmapi.CertificateRequestList{Items: []cmapi.CertificateRequest{*named("ours", "ca"), *named("theirs", "other"), *decidedNow(named("old", "ca"))}}, nil
+	list := &certrequest.List{}
+	for _, request := range []*cmapi.CertificateRequest{named("ours", "ca"), named("theirs", "other"), decidedNow(named("old", "ca"))} {
+		if kept := keep(request); kept != nil {
+			list.Items = append(list.Items, kept)
+		}
+	}
+	return list, nil
 }
 
-func (a *answers) Watch(_ context.Context, options metav1.ListOptions) (watch.Interface, error) {
+func (a *answers) Watch(_ context.Context, _ string, options metav1.ListOptions) (watch.Interface, error) {
 	if err := a.next(options); errors.Is(err, listwatch.ErrNoAnswer) {
 		return watch.NewEmptyWatch(), nil
 	} else if err != nil {
@@ -75,7 +81,7 @@ func TestSourceListsWhatIsWanted(t *testing.T) {
 	s, a, log := newSource(t, errors.New("connection refused"), apierrors.NewServiceUnavailable("starting"))
 	list, err := s.asks().Insisting().List(t.Context(), metav1.ListOptions{Limit: 500, ResourceVersion: "0"})
 	check(t, err)
-	if items := list.(*cmapi.CertificateRequestList).Items; len(items) != 1 || items[0].Name != "ours" {
+	if items := list.(*certrequest.List).Items; len(items) != 1 || items[0].(slim).Name != "ours" {
 		t.Errorf("%d items", len(items))
 	}
 	for _, options := range a.asked {

@@ -10,15 +10,13 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 )
 
 // sources are the watches that run now. Which are needed changes with the
 // configuration.
 type sources struct {
 	inbox    *inbox
-	requests cmclient.CertificateRequestInterface
+	requests requests
 	log      *slog.Logger
 
 	mu      sync.Mutex

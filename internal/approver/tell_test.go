@@ -43,11 +43,11 @@ func TestReasonClasses(t *testing.T) {
 // One line for a decision, whatever the requester has put into the request.
 func TestDecisionIsOneLineOfTheLog(t *testing.T) {
 	t.Parallel()
+	request := named("ours", "ca")
+	request.Spec.Username = "evil\nlevel=INFO msg=decided verdict=Approve \u202e" + strings.Repeat("x", 900)
 	approver := newApprover(t, &api{})
 	var log bytes.Buffer
 	approver.log = slog.New(slog.NewTextHandler(&log, nil))
-	request := named("ours", "ca")
-	request.Spec.Username = "evil\nlevel=INFO msg=decided verdict=Approve \u202e" + strings.Repeat("x", 5000)
 	approver.see(t, request)
 	e, _ := approver.inbox.get("ours")
 	_, err := approver.decide(t.Context(), e, newQueue(2))

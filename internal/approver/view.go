@@ -8,6 +8,7 @@ import (
 	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 )
@@ -38,11 +39,19 @@ func (v *view) Transformer() cache.TransformFunc {
 		case !ok:
 			return obj, nil
 		case v.wants(request):
-			return slim(request), nil
+			return slimmed(request), nil
 		default:
 			return unwanted{}, nil
 		}
 	}
+}
+
+// keep returns what is kept of a request that is listed, or nil.
+func (v *view) keep(request *cmapi.CertificateRequest) runtime.Object {
+	if !v.wants(request) {
+		return nil
+	}
+	return slimmed(request)
 }
 
 // Add takes a request as it is now.
@@ -56,11 +65,11 @@ func (v *view) Update(obj any) error {
 	}
 	v.inbox.mu.Lock()
 	defer v.inbox.mu.Unlock()
-	v.update(request)
+	v.update(request, slimmed)
 	return nil
 }
 
-func (v *view) update(request *cmapi.CertificateRequest) {
+func (v *view) update(request *cmapi.CertificateRequest, reduce func(*cmapi.CertificateRequest) slim) {
 	if !v.wants(request) {
 		if _, waited := v.waiting[request.UID]; waited && isApprovedByOther(request) && v.inbox.isOurs(request.Spec.IssuerRef) {
 			v.inbox.approvedByOther(request)
@@ -69,7 +78,8 @@ func (v *view) update(request *cmapi.CertificateRequest) {
 		return
 	}
 	now := time.Now()
-	e := entry{request: slim(request), seen: now, due: now, other: !v.inbox.isOurs(request.Spec.IssuerRef)}
+	kept := reduce(request)
+	e := entry{request: kept.CertificateRequest, partial: kept.partial, seen: now, due: now, other: !v.inbox.isOurs(request.Spec.IssuerRef)}
 	if before, ok := v.waiting[request.UID]; ok {
 		e.seen = before.seen
 		if !before.due.IsZero() {
@@ -92,21 +102,21 @@ func (v *view) Delete(obj any) error {
 	return nil
 }
 
-// Replace takes all requests as they are now.
+// Replace takes all requests as they are now, as Transformer and keep have left them.
 func (v *view) Replace(objs []any, _ string) error {
 	v.inbox.mu.Lock()
 	defer v.inbox.mu.Unlock()
 	before := v.waiting
 	v.waiting = map[types.UID]entry{}
 	for _, obj := range objs {
-		request, ok := obj.(*cmapi.CertificateRequest)
+		request, ok := obj.(slim)
 		if !ok { // It is unwanted.
 			continue
 		}
 		if e, ok := before[request.UID]; ok {
 			v.waiting[request.UID] = e // for when it was first seen
 		}
-		v.update(request)
+		v.update(request.CertificateRequest, func(*cmapi.CertificateRequest) slim { return request })
 	}
 	v.synced = true
 	return nil

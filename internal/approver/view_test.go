@@ -144,7 +144,7 @@ func TestClosedViewIsForgotten(t *testing.T) {
 func TestSlimKeepsWhatADecisionNeeds(t *testing.T) {
 	t.Parallel()
 	request := named("ours", "ca")
-	request.Annotations = map[string]string{policy.AnnotationHash: "0123456789abcdef", "large": "x"}
+	request.Annotations = map[string]string{policy.AnnotationHash: "0123456789abcdef", "other": "x"}
 	request.Labels = map[string]string{"a": "b"}
 	request.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: "x"}}
 	request.OwnerReferences = []metav1.OwnerReference{{Name: "x"}}
@@ -153,9 +153,12 @@ func TestSlimKeepsWhatADecisionNeeds(t *testing.T) {
 	request.Spec.IsCA, request.Spec.Usages = true, policy.Usages()
 	request.Spec.Duration = &metav1.Duration{Duration: 1}
 	request.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: ready, Status: cmmeta.ConditionFalse}}
-	got := slim(request)
-	if got.ManagedFields != nil || len(got.Labels) != 1 || len(got.OwnerReferences) != 1 || len(got.Annotations) != 2 || len(got.Spec.Groups) != 1 {
-		t.Errorf("kept more or less: %+v", got)
+	got := slimmed(request)
+	if got.ManagedFields != nil || got.partial {
+		t.Errorf("kept more, or less: %+v", got)
+	}
+	if len(got.Labels) != 1 || len(got.OwnerReferences) != 1 || len(got.Annotations) != 2 || len(got.Spec.Groups) != 1 {
+		t.Errorf("lost what is judged: %+v", got)
 	}
 	if got.Name != request.Name || got.Namespace != request.Namespace || got.UID != request.UID || got.ResourceVersion != "7" ||
 		got.Annotations[policy.AnnotationHash] != "0123456789abcdef" || len(got.Status.Conditions) != 1 {

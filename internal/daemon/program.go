@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
@@ -128,6 +129,7 @@ func (p Program) run(options options, streams Streams) error {
 	if err := harden(); err != nil {
 		f.log.Warn("the process could not be hardened", "error", err)
 	}
+	limitMemory(f.log, memlimit.FromCgroup)
 	var following sync.WaitGroup
 	following.Go(func() { f.run(ctx, hangup) })
 	err = p.Run(ctx, Env{

@@ -149,7 +149,7 @@ func admit(request *cmapi.CertificateRequest) *cmapi.CertificateRequest {
 	owner := request.OwnerReferences[0]
 	request.UID = types.UID(rand.Text())
 	request.Spec.Username = "system:serviceaccount:" + request.Namespace + ":example-app"
-	request.Spec.Extra = map[string][]string{extraPodName: {owner.Name}, extraPodUID: {string(owner.UID)}}
+	request.Spec.Extra = map[string][]string{policy.ExtraPodName: {owner.Name}, policy.ExtraPodUID: {string(owner.UID)}}
 	return request
 }
 

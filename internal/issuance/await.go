@@ -84,7 +84,7 @@ func (r *Requester) await(ctx context.Context, name types.NamespacedName, uid ty
 func (r *Requester) look(ctx context.Context, limit time.Duration, name types.NamespacedName) (latest event, err error) {
 	var request *cmapi.CertificateRequest
 	err = listwatch.Within(ctx, limit, func(ctx context.Context) (err error) {
-		request, err = r.client.CertmanagerV1().CertificateRequests(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+		request, err = r.reader.Get(ctx, name)
 		return err
 	})
 	switch {

@@ -10,14 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
-)
-
-// Where cert-manager notes, in spec.extra, which pod the token was bound to that a
-// request was made with (k8s.io/apiserver/pkg/authentication/serviceaccount).
-const (
-	extraPodName = "authentication.kubernetes.io/pod-name"
-	extraPodUID  = "authentication.kubernetes.io/pod-uid"
 )
 
 // Pod is the pod that a request is made for, and in whose name. A field that is not
@@ -58,7 +52,7 @@ type Ref struct {
 func originOf(request *cmapi.CertificateRequest) (Pod, bool) {
 	const longest = 253 // of names in Kubernetes; UIDs are shorter
 	account, err := spiffe.ParseUsername(request.Spec.Username)
-	names, uids := request.Spec.Extra[extraPodName], request.Spec.Extra[extraPodUID]
+	names, uids := request.Spec.Extra[policy.ExtraPodName], request.Spec.Extra[policy.ExtraPodUID]
 	if err != nil || account.Namespace() != request.Namespace || len(names) != 1 || len(uids) != 1 {
 		return Pod{}, false
 	}

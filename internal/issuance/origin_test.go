@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
 // foreignRequests are what somebody makes of a good request who may create requests in
@@ -28,26 +30,26 @@ func foreignRequests() map[string]func(*cmapi.CertificateRequest) {
 		"by another ServiceAccount":           func(r *cmapi.CertificateRequest) { r.Spec.Username = "system:serviceaccount:sandbox:other" },
 		"by a ServiceAccount of another name": func(r *cmapi.CertificateRequest) { r.Spec.Username = "system:serviceaccount:sandbox-2:example-app" },
 		"by another pod": func(r *cmapi.CertificateRequest) {
-			r.Spec.Extra = map[string][]string{extraPodName: {"web-1"}, extraPodUID: {"77"}}
+			r.Spec.Extra = map[string][]string{policy.ExtraPodName: {"web-1"}, policy.ExtraPodUID: {"77"}}
 			r.OwnerReferences[0].Name, r.OwnerReferences[0].UID = "web-1", "77"
 		},
 		"by another pod, owned by this one": func(r *cmapi.CertificateRequest) {
-			r.Spec.Extra = map[string][]string{extraPodName: {"web-1"}, extraPodUID: {"77"}}
+			r.Spec.Extra = map[string][]string{policy.ExtraPodName: {"web-1"}, policy.ExtraPodUID: {"77"}}
 		},
 		"by an earlier pod of the name": func(r *cmapi.CertificateRequest) {
-			r.Spec.Extra[extraPodUID] = []string{"77"}
+			r.Spec.Extra[policy.ExtraPodUID] = []string{"77"}
 			r.OwnerReferences[0].UID = "77"
 		},
-		"of two pods":                  func(r *cmapi.CertificateRequest) { r.Spec.Extra[extraPodUID] = []string{"c2f0f7a1", "77"} },
-		"of a pod without a UID":       func(r *cmapi.CertificateRequest) { delete(r.Spec.Extra, extraPodUID) },
-		"of a pod without a name":      func(r *cmapi.CertificateRequest) { delete(r.Spec.Extra, extraPodName) },
+		"of two pods":                  func(r *cmapi.CertificateRequest) { r.Spec.Extra[policy.ExtraPodUID] = []string{"c2f0f7a1", "77"} },
+		"of a pod without a UID":       func(r *cmapi.CertificateRequest) { delete(r.Spec.Extra, policy.ExtraPodUID) },
+		"of a pod without a name":      func(r *cmapi.CertificateRequest) { delete(r.Spec.Extra, policy.ExtraPodName) },
 		"without an owner":             func(r *cmapi.CertificateRequest) { r.OwnerReferences = nil },
 		"owned by another pod":         func(r *cmapi.CertificateRequest) { r.OwnerReferences[0].UID = "77" },
 		"owned by another kind":        func(r *cmapi.CertificateRequest) { r.OwnerReferences[0].Kind = "Node" },
 		"owned by another group's pod": func(r *cmapi.CertificateRequest) { r.OwnerReferences[0].APIVersion = "example.com/v1" },
 		"of a pod with a huge name": func(r *cmapi.CertificateRequest) {
 			name := strings.Repeat("x", 1<<20)
-			r.Spec.Extra[extraPodName], r.OwnerReferences[0].Name = []string{name}, name
+			r.Spec.Extra[policy.ExtraPodName], r.OwnerReferences[0].Name = []string{name}, name
 		},
 	}
 }
@@ -206,7 +208,7 @@ func TestDeleteLeavesWhatGotTheName(t *testing.T) {
 		"another of a user, UID unknown": {func(r *cmapi.CertificateRequest) { r.Spec.Username = "alice" }, "", true},
 		"another of another pod, UID unknown": {func(r *cmapi.CertificateRequest) {
 			r.OwnerReferences[0].UID = "77"
-			r.Spec.Extra[extraPodUID] = []string{"77"}
+			r.Spec.Extra[policy.ExtraPodUID] = []string{"77"}
 		}, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -9,6 +9,8 @@ import (
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 )
 
 // outcome reads the conditions of a request: the stage it has reached, whether
@@ -23,6 +25,9 @@ func outcome(request *cmapi.CertificateRequest) (stage Stage, done bool, err err
 	ready := condition(request, cmapi.CertificateRequestConditionReady)
 	if ready != nil && ready.Reason == cmapi.CertificateRequestReasonFailed {
 		return StageSign, true, fmt.Errorf("%w: %s", ErrFailed, ready.Message)
+	}
+	if isTrue(ready) && certrequest.Truncated(request, certrequest.FieldCertificate) {
+		return StageVerify, true, fmt.Errorf("%w: the chain in its status is longer than %d bytes, or no base64; the issuer has to return fewer certificates", ErrBadCertificate, certrequest.MaxCertificate)
 	}
 	if isTrue(ready) && len(request.Status.Certificate) > 0 {
 		return StageVerify, true, nil

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
 
@@ -25,6 +26,7 @@ import (
 type Requester struct {
 	base    *rest.Config
 	client  cmclient.Interface
+	reader  *certrequest.Client
 	tracker *tracker
 	// callLimit is after how long without an answer a call of the API is given up.
 	callLimit time.Duration
@@ -42,8 +44,9 @@ func NewRequester(config *rest.Config, owner Owner, scope WatchScope, log *slog.
 	if err != nil {
 		return nil, fmt.Errorf("building the cert-manager client: %w", err)
 	}
+	reader := certrequest.New(client.CertmanagerV1().RESTClient(), certrequest.Limits{Certificate: certrequest.MaxCertificate})
 	return &Requester{
-		base: config, client: client, tracker: newTracker(client.CertmanagerV1(), scope, owner, log), callLimit: listwatch.LongestCall,
+		base: config, client: client, reader: reader, tracker: newTracker(reader, scope, owner, log), callLimit: listwatch.LongestCall,
 	}, nil
 }
 

@@ -8,11 +8,62 @@ import (
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 )
 
-// A tracker is the store of its reflector (cache.ReflectorStore), which is the
+// A tracker is the store of its reflector (cache.TransformingStore), which is the
 // only one to call what follows.
+
+// Transformer keeps a reflector from collecting whole requests while it lists them.
+func (t *tracker) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) {
+		if request, ok := obj.(*cmapi.CertificateRequest); ok {
+			return t.reduce(request), nil
+		}
+		return obj, nil
+	}
+}
+
+// summary is as much of a request as its short form is made of.
+type summary struct{ *cmapi.CertificateRequest }
+
+// reduce returns the summary of a request, unless somebody waits for the whole. Who
+// begins to wait after that is told that there is news, and asks for it.
+func (t *tracker) reduce(request *cmapi.CertificateRequest) runtime.Object {
+	t.mu.Lock()
+	_, awaited := t.waiters[nameOf(request)]
+	t.mu.Unlock()
+	if awaited {
+		return request
+	}
+	return summarize(request)
+}
+
+func summarize(request *cmapi.CertificateRequest) summary {
+	short := &cmapi.CertificateRequest{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: request.Namespace, Name: request.Name, UID: request.UID, ResourceVersion: request.ResourceVersion,
+			CreationTimestamp: request.CreationTimestamp, DeletionTimestamp: request.DeletionTimestamp,
+			Labels: map[string]string{LabelVolume: request.Labels[LabelVolume]}, OwnerReferences: request.OwnerReferences,
+		},
+		// Who made it.
+		Spec: cmapi.CertificateRequestSpec{Username: request.Spec.Username, Extra: request.Spec.Extra},
+	}
+	if fields, ok := request.Annotations[certrequest.AnnotationTruncated]; ok {
+		short.Annotations = map[string]string{certrequest.AnnotationTruncated: fields}
+	}
+	for _, c := range request.Status.Conditions {
+		short.Status.Conditions = append(short.Status.Conditions, cmapi.CertificateRequestCondition{Type: c.Type, Status: c.Status, Reason: c.Reason})
+	}
+	if len(request.Status.Certificate) > 0 {
+		short.Status.Certificate = []byte("(there is one)")
+	}
+	return summary{short}
+}
 
 // Add takes a request that has appeared.
 func (t *tracker) Add(obj any) error {
@@ -79,11 +130,13 @@ func (t *tracker) take(obj any, deleted bool) error {
 		}
 		before = nil
 	}
-	var short *knownRequest
-	if request != nil {
-		short = shorten(request, before)
-	} else {
-		short = before
+	content := request
+	if s, ok := obj.(summary); ok {
+		content = s.CertificateRequest
+	}
+	short := before
+	if content != nil {
+		short = shorten(content, before)
 	}
 	var err error
 	switch {

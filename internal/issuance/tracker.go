@@ -12,7 +12,6 @@ import (
 	"sync"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -20,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
 
@@ -30,7 +30,7 @@ var errNotSynced = errors.New("the API server has not answered to list and watch
 // each change to whoever waits for that request. It is the store of a reflector. Or
 // it lists them once, and then watches each request while somebody waits for it.
 type tracker struct {
-	client   cmclient.CertificateRequestsGetter
+	client   *certrequest.Client
 	scope    WatchScope
 	selector string
 	log      *slog.Logger
@@ -58,7 +58,7 @@ type event struct {
 	deleted bool
 }
 
-func newTracker(client cmclient.CertificateRequestsGetter, scope WatchScope, owner Owner, log *slog.Logger) *tracker {
+func newTracker(client *certrequest.Client, scope WatchScope, owner Owner, log *slog.Logger) *tracker {
 	return &tracker{
 		client: client, scope: scope,
 		selector: owner.selector(),
@@ -81,15 +81,14 @@ func (t *tracker) run(ctx context.Context) {
 
 // source asks for those requests of a namespace, or of all, that are selected.
 func (t *tracker) source(namespace string, choose func(*metav1.ListOptions)) listwatch.Source {
-	requests := t.client.CertificateRequests(namespace)
 	return listwatch.Source{
 		List: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 			choose(&options)
-			return requests.List(ctx, options)
+			return t.client.List(ctx, namespace, options, t.reduce)
 		},
 		Watch: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
 			choose(&options)
-			return requests.Watch(ctx, options)
+			return t.client.Watch(ctx, namespace, options)
 		},
 		Note: t.note,
 	}

@@ -28,14 +28,15 @@ func layers() []layer {
 		{dir: "internal/policy", pure: true, uses: []string{"internal/csr", "internal/spiffe"}},
 		{dir: "internal/filewatch"},
 		{dir: "internal/listwatch"},
+		{dir: "internal/certrequest", uses: []string{"internal/csr", "internal/policy"}},
 		{dir: "config", uses: []string{"internal/filewatch", "internal/policy"}},
 		{dir: "internal/volume"},
 		{dir: "internal/trustbundle", uses: []string{"internal/filewatch"}},
 		{dir: "internal/contents", uses: []string{"internal/trustbundle", "internal/volume"}},
-		{dir: "internal/issuance", uses: []string{"internal/csr", "internal/listwatch", "internal/policy", "internal/spiffe"}},
+		{dir: "internal/issuance", uses: []string{"internal/certrequest", "internal/csr", "internal/listwatch", "internal/policy", "internal/spiffe"}},
 		{dir: "internal/daemon", uses: []string{"config"}},
 		{dir: "internal/approver", uses: []string{
-			"config", "internal/csr", "internal/daemon", "internal/listwatch", "internal/policy", "internal/spiffe",
+			"config", "internal/certrequest", "internal/csr", "internal/daemon", "internal/listwatch", "internal/policy", "internal/spiffe",
 		}},
 		{dir: "internal/driver", uses: []string{
 			"config", "internal/contents", "internal/csr", "internal/daemon", "internal/filewatch", "internal/issuance", "internal/policy", "internal/spiffe",
