@@ -198,16 +198,20 @@ func (r *badRequests) left() int {
 }
 
 // remove deletes them, so that later scenarios do not have to share the approver
-// with them, and does so after a Ctrl-C, too. Deleting so many takes longer than
-// the API server lets one call take, so it is tried again.
-func (r *badRequests) remove() error {
+// with them.
+func (r *badRequests) remove() error { return r.bench.removeAll(r.namespace) }
+
+// removeAll deletes the requests of a namespace, and the namespace, also after a
+// Ctrl-C. Deleting very many takes longer than the API server lets one call take, so
+// it is tried again.
+func (b *bench) removeAll(namespace string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	for {
-		err := r.bench.cluster.CertManager.CertmanagerV1().CertificateRequests(r.namespace).
+		err := b.cluster.CertManager.CertmanagerV1().CertificateRequests(namespace).
 			DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
 		if err == nil || testkit.Sleep(ctx, time.Second) != nil {
-			return errors.Join(err, r.bench.cluster.Kubernetes.CoreV1().Namespaces().Delete(ctx, r.namespace, metav1.DeleteOptions{}))
+			return errors.Join(err, b.cluster.Kubernetes.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}))
 		}
 	}
 }

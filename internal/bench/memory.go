@@ -18,7 +18,7 @@ import (
 const fewDecisions = 50
 
 // measureMemory starts the approver on a cluster without requests for other
-// issuers, and again when there are many.
+// issuers, and again when there are many; and both daemons with large requests.
 func measureMemory(ctx context.Context, b *bench, into *result.Scenario) error {
 	for _, foreign := range []int{0, b.sizes.foreign} {
 		if err := b.createForeign(ctx, foreign); err != nil {
@@ -35,7 +35,7 @@ func measureMemory(ctx context.Context, b *bench, into *result.Scenario) error {
 		}
 		into.Measurements = append(into.Measurements, resident, peak)
 	}
-	return nil
+	return b.measureLarge(ctx, into)
 }
 
 // createForeign makes requests that the approver has nothing to do with.

@@ -48,19 +48,21 @@ type sizes struct {
 	// bad is how many bad requests of one namespace wait while another has honest
 	// ones.
 	bad int
+	// large is how many requests of 1.3 MiB there are.
+	large int
 }
 
 func full() sizes {
 	return sizes{
 		publishes: 100, atOnce: list{10, 50, 110}, rounds: 5, volumes: list{0, 110, 250, 1000}, idle: 10 * time.Second, settle: 10 * time.Second, live: 250,
-		bundles: 10, window: time.Minute, decisions: 200, backlog: 500, foreign: 10000, bad: 5000,
+		bundles: 10, window: time.Minute, decisions: 200, backlog: 500, foreign: 10000, bad: 5000, large: 500,
 	}
 }
 
 func quick() sizes {
 	return sizes{
 		publishes: 20, atOnce: list{10, 30}, rounds: 2, volumes: list{0, 25, 50}, idle: 2 * time.Second, settle: 4 * time.Second, live: 50,
-		bundles: 4, window: 12 * time.Second, decisions: 20, backlog: 100, foreign: 500, bad: 300,
+		bundles: 4, window: 12 * time.Second, decisions: 20, backlog: 100, foreign: 500, bad: 300, large: 8,
 	}
 }
 
@@ -92,6 +94,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 	flags.IntVar(&s.decisions, "decisions", s.decisions, "decisions, fairness: honest requests, one by one")
 	flags.IntVar(&s.backlog, "backlog", s.backlog, "backlog: requests that wait when the approver starts")
 	flags.IntVar(&s.bad, "bad", s.bad, "fairness: bad requests of another namespace")
+	flags.IntVar(&s.large, "large", s.large, "memory: requests of 1.3 MiB, at least 2; the API server takes a second for each")
 	flags.IntVar(&s.foreign, "foreign", s.foreign, "memory: requests of others")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -105,7 +108,7 @@ func parse(args []string, usage io.Writer) (options, error) {
 var errSizes = errors.New("every size is at least 1, but those of -volumes, which ascend from 0")
 
 func (s sizes) check() error {
-	smallest := slices.Min([]int{s.publishes, s.rounds, s.live, s.bundles, s.decisions, s.backlog, s.foreign, s.bad, int(s.idle), int(s.settle), int(s.window)})
+	smallest := slices.Min([]int{s.publishes, s.rounds, s.live, s.bundles, s.decisions, s.backlog, s.foreign, s.bad, s.large / 2, int(s.idle), int(s.settle), int(s.window)})
 	if smallest < 1 || slices.Min(s.atOnce) < 1 || slices.Min(s.volumes) < 0 || !slices.IsSorted(s.volumes) {
 		return errSizes
 	}

@@ -39,7 +39,7 @@ func scenarios() []scenario {
 		{"decisions", "The approver's decision, from the creation of the request to its event.", "A loop that watches and updates, with the approver's rights, and looks at nothing.", measureDecisions},
 		{"backlog", "Decisions a second when requests wait as the approver starts.", "As many workers as the approver has update the same and look at nothing.", measureBacklog},
 		{"fairness", "An honest request's wait for its decision, while very many bad requests of another namespace wait.", "The same approver with nothing else to do.", measureFairness},
-		{"memory", "The approver's memory, with and without requests for other issuers in the cluster.", "A process with the same watch that keeps nothing.", measureMemory},
+		{"memory", "The approver's memory, with and without requests for other issuers in the cluster; and the most memory of both daemons with very large requests.", "A process with the same watch that keeps nothing; the same daemon without large requests.", measureMemory},
 	}
 }
 

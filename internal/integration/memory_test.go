@@ -112,7 +112,7 @@ func (w *world) peak(program *testkit.Program) int64 {
 // Whoever may create requests cannot have a daemon run out of memory with them, neither
 // while it watches nor when it starts.
 func TestLargeRequestsTakeLittleMemory(t *testing.T) {
-	w := prepare(t)
+	w := prepare(t, withoutAdmission) // which would reject them
 	testkit.RequirePrograms(t)
 	ofApprover, err := testkit.FreeAddress()
 	w.check(err)
