@@ -34,10 +34,8 @@ func (w *world) requireRefusal(err error, code codes.Code, fragments ...string) 
 func TestDeniedRequestIsExplained(t *testing.T) {
 	// Without patience for a driver that might be ahead.
 	w := prepare(t, func(*world) string { return "rollout: {gracePeriod: 0s}" })
-	strict := *w.config
-	strict.Certificate.Duration = 2 * time.Hour
 	asked := w.config
-	w.config = &strict
+	w.config = w.changedConfig("certificate: {duration: 2h}")
 	w.startApprover()
 	w.config = asked
 	w.startDriver()

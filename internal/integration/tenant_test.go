@@ -269,7 +269,7 @@ func (a *tenant) decided(attempts []attempt) map[string]*cmapi.CertificateReques
 func TestTenantGetsNoIdentity(t *testing.T) {
 	t.Parallel()
 	testkit.Require(t)
-	w := prepareOn(t, testkit.RequireOwn(t))
+	w := prepareOn(t, testkit.RequireOwn(t), withoutAdmission) // for the approver alone to be tried
 	a := newTenant(w)
 	w.startApprover()
 	own, err := spiffeid.FromSegments(w.config.Policy().TrustDomain, "ns", w.workload.Namespace, "sa", w.workload.ServiceAccount)
@@ -340,7 +340,7 @@ func (a *tenant) requireNoCertificates(attempts []attempt, decided map[string]*c
 
 // What would let a tenant go around the approver is forbidden.
 func TestTenantIsForbidden(t *testing.T) {
-	w := prepare(t)
+	w := prepare(t, withoutAdmission) // for the approver alone to be tried
 	a := newTenant(w)
 	forged := a.forge(attempt{name: "asked", id: spiffeid.RequireFromString("spiffe://" + trustDomain + "/ns/cert-manager/sa/cert-manager")}, a.pod)
 	w.check(a.create(a.user, forged))
