@@ -148,7 +148,7 @@ func after(t time.Time) <-chan time.Time {
 func (a *Approver) takeConfig() {
 	c := a.config.Current()
 	if former := a.rollout.formerIssuer(c.Policy(), c.Approver.Others()); former != "" {
-		a.log.Warn("issuerRef has changed, and the issuer before it is not in approver.formerIssuers: list it there until its root is in no trust bundle, or approver.approveOthers lets whoever may create CertificateRequests have certificates of it",
+		a.log.Warn("issuerRef has changed, and the previous issuer is not in approver.formerIssuers: list it there until its root has left every trust bundle; otherwise approver.approveOthers approves requests to it",
 			"formerIssuer", former, "issuer", c.IssuerRef.String())
 	}
 	a.rollout.change(c.Policy(), c.Approver.Others(), time.Now(), c.Rollout.GracePeriod)
