@@ -43,15 +43,16 @@ const (
 )
 
 // How much is kept of each field, in bytes. List and map entries are charged with
-// the memory that they take beside their text. An SVID request of the driver
-// takes less than a tenth of each.
+// the memory that they take beside their text. Annotations aside, of which the
+// configuration may ask for 12 KiB, an SVID request of the driver takes a small part
+// of each.
 const (
 	maxName        = 512 // each string that is a name or the like
 	maxUsername    = 1 << 10
 	maxKey         = 512 // the key of a map; Kubernetes allows 317
 	maxLabels      = 4 << 10
-	maxAnnotations = 8 << 10
-	maxOwn         = 2 << 10 // labels, or annotations, that begin with ownPrefix
+	maxAnnotations = 16 << 10 // config allows 12 KiB in certificate.requestAnnotations
+	maxOwn         = 2 << 10  // labels, or annotations, that begin with ownPrefix
 	maxOwners      = 2 << 10
 	maxUsages      = 2 << 10
 	maxGroups      = 4 << 10
