@@ -69,7 +69,9 @@ type Approver struct {
 	// ApproveCAs lists the issuers whose requests for CA certificates are approved
 	// for `approveOthers`: those with `isCA`, or with the usage `cert sign` or `crl
 	// sign`. To all other issuers, such requests are left alone. The issuer of
-	// SVIDs and `formerIssuers` cannot be listed.
+	// SVIDs and `formerIssuers` cannot be listed. Do not list an issuer whose
+	// certificates lead to a root in a trust bundle, either: anybody who may create
+	// CertificateRequests could get a CA certificate and make an SVID for anybody.
 	ApproveCAs []OtherIssuer `json:"approveCAs" validate:"dive" change:"hot"`
 	// FormerIssuers lists the issuers that signed SVIDs before `issuerRef` was
 	// changed. While their roots are in trust bundles, whoever has a CA certificate
