@@ -10,17 +10,20 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// maxAnnotations is how many bytes of annotations there may be, in keys and
-// values. Kubernetes allows 256 KiB for each object. But the approver keeps the
-// annotations of every request that waits, and whoever may create requests can
-// have any number wait, so it denies requests with more than 16 KiB of them.
-const maxAnnotations = 12 << 10
+const (
+	// maxAnnotations is how many bytes of annotations there may be: keys, values and
+	// annotationSize for each. Kubernetes allows 256 KiB for each object, but
+	// internal/certrequest keeps 16 KiB of a request, counted in the same way, and
+	// the approver denies requests with more. The rest is for approver.ignoredAnnotations.
+	maxAnnotations = 12 << 10
+	annotationSize = 32
+)
 
 func (r *reader) checkAnnotations(annotations map[string]string) {
 	const path = "certificate.requestAnnotations"
 	size := 0
 	for key, value := range annotations {
-		size += len(key) + len(value)
+		size += annotationSize + len(key) + len(value)
 		at := entry(path, key)
 		switch prefix := reserved(key); {
 		case len(validation.IsQualifiedName(strings.ToLower(key))) > 0:
@@ -31,7 +34,7 @@ func (r *reader) checkAnnotations(annotations map[string]string) {
 		}
 	}
 	if size > maxAnnotations {
-		r.across(fmt.Sprintf("is too large (got %d bytes), must be at most %d", size, maxAnnotations), path)
+		r.across(fmt.Sprintf("is too large (got %d bytes, with %d for each entry), must be at most %d", size, annotationSize, maxAnnotations), path)
 	}
 }
 

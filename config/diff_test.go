@@ -99,3 +99,18 @@ func TestRestartRequired(t *testing.T) {
 		t.Errorf("got %v of %v", got, mixed)
 	}
 }
+
+// As long as trust bundles contain the root of the previous issuer, nobody may get a
+// CA certificate of that issuer.
+func TestDiffOfTheIssuerSaysWhatToList(t *testing.T) {
+	t.Parallel()
+	for path, after := range map[string]string{
+		"issuerRef.name": strings.Replace(minimal, "csi-driver-spiffe-ca", "another", 1),
+		"issuerRef.kind": minimal + "  kind: Issuer\n",
+	} {
+		changes := config.Diff(parse(t, minimal), parse(t, after))
+		if len(changes) != 1 || changes[0].Path != path || !strings.Contains(changes[0].String(), "list the previous issuer in approver.formerIssuers") {
+			t.Errorf("%s: got %v", path, changes)
+		}
+	}
+}

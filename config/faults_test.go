@@ -99,7 +99,7 @@ func TestTooLarge(t *testing.T) {
 	annotation := "certificate:\n  requestAnnotations:\n    example.org/a: " + strings.Repeat("a", 12<<10)
 	tests := map[string]struct{ data, want string }{
 		"file":        {minimal + "#" + strings.Repeat("a", 1<<20), "f:1:1: is too large, must be at most 1048576 bytes"},
-		"annotations": {minimal + annotation, "f:8:5: certificate.requestAnnotations: is too large (got 12301 bytes), must be at most 12288"},
+		"annotations": {minimal + annotation, "f:8:5: certificate.requestAnnotations: is too large (got 12333 bytes, with 32 for each entry), must be at most 12288"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

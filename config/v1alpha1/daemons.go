@@ -60,21 +60,24 @@ type Approver struct {
 	Workers int `json:"workers" validate:"min=1,max=1000" change:"restart,approver"`
 	// ApproveOthers makes the approver approve requests to other issuers, too, as
 	// cert-manager's own approver does, so that this can be turned off with no
-	// other approver in its place. Requests that hold a SPIFFE ID, or cannot be
-	// read, are left alone: another approver may be there for them. So are requests
+	// other approver in its place. Requests that hold a SPIFFE ID, cannot be
+	// read or are too large to be judged are left alone: another approver may be there
+	// for them. So are requests
 	// for CA certificates, unless `approveCAs` lists their issuer, and requests to
 	// `formerIssuers`. The approver then needs the right to approve for all signers.
 	ApproveOthers bool `json:"approveOthers" change:"hot"`
 	// ApproveCAs lists the issuers whose requests for CA certificates are approved
 	// for `approveOthers`: those with `isCA`, or with the usage `cert sign` or `crl
 	// sign`. To all other issuers, such requests are left alone. The issuer of
-	// SVIDs and `formerIssuers` cannot be listed.
+	// SVIDs and `formerIssuers` cannot be listed. Do not list an issuer whose
+	// certificates lead to a root in a trust bundle, either: anybody who may create
+	// CertificateRequests could get a CA certificate and make an SVID for anybody.
 	ApproveCAs []OtherIssuer `json:"approveCAs" validate:"dive" change:"hot"`
 	// FormerIssuers lists the issuers that signed SVIDs before `issuerRef` was
 	// changed. While their roots are in trust bundles, whoever has a CA certificate
-	// of theirs can make an SVID for anybody, so no request to them is approved for
-	// `approveOthers`. List an issuer here in the same change that replaces it, and
-	// keep it until its root is in no trust bundle.
+	// of theirs can make an SVID for anybody, so `approveOthers` approves no request
+	// to them. List an issuer here in the same change that replaces it, and
+	// keep it until its root has left every trust bundle.
 	FormerIssuers []OtherIssuer `json:"formerIssuers" validate:"dive" change:"hot"`
 	// IgnoredAnnotations lists the annotations that a request for an SVID may have
 	// beside those of `certificate.requestAnnotations`: exact keys such as

@@ -48,13 +48,13 @@ type SPIFFEConfiguration struct {
 // CertificateRequest does.
 type IssuerRef struct {
 	// Name of the issuer object: a DNS-1123 subdomain.
-	Name string `json:"name" validate:"required,subdomain" change:"reissue" note:"list the issuer before it in approver.formerIssuers until its root is in no trust bundle"`
+	Name string `json:"name" validate:"required,subdomain" change:"reissue" note:"list the previous issuer in approver.formerIssuers until its root has left every trust bundle"`
 	// Kind of the issuer object: `ClusterIssuer`; `Issuer`, of which there must
 	// be one in each pod's namespace; or the kind of an external issuer.
-	Kind string `json:"kind" validate:"required,kind" change:"reissue" note:"list the issuer before it in approver.formerIssuers until its root is in no trust bundle"`
+	Kind string `json:"kind" validate:"required,kind" change:"reissue" note:"list the previous issuer in approver.formerIssuers until its root has left every trust bundle"`
 	// Group is the API group of that kind: `cert-manager.io`, or that of an
 	// external issuer.
-	Group string `json:"group" validate:"required,subdomain" change:"reissue" note:"list the issuer before it in approver.formerIssuers until its root is in no trust bundle"`
+	Group string `json:"group" validate:"required,subdomain" change:"reissue" note:"list the previous issuer in approver.formerIssuers until its root has left every trust bundle"`
 }
 
 // Volume is what pods find in their volume.
@@ -84,7 +84,7 @@ type Volume struct {
 type Certificate struct {
 	// Duration is the requested lifetime of an SVID, from `5s` to `87600h`
 	// (ten years). An issuer may sign for less. If it signs for more, the SVID is
-	// renewed as if it had not.
+	// still renewed by the requested lifetime.
 	Duration Duration `json:"duration" validate:"min=5s,max=87600h" change:"hot,reissue" note:"from each volume's next renewal, or at once if more is left than it would now get"`
 	// PrivateKey is the kind of key that an SVID has. Every renewal makes a new
 	// one.

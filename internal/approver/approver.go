@@ -42,8 +42,9 @@ type Approver struct {
 	log                 *slog.Logger
 	certManager         cmclient.Interface
 	requests            *certrequest.Client
-	// largeStatus is held while a status is in memory that is not bounded.
-	largeStatus sync.Mutex
+	// largeStatus has room for one: whoever has a status of any size in memory holds
+	// the place.
+	largeStatus chan struct{}
 	leases      coordination.LeasesGetter
 	rollout     rollout
 	inbox       *inbox
@@ -78,6 +79,7 @@ func New(options Options) (*Approver, error) {
 		config: options.Config, log: options.Log,
 		certManager: certManager, requests: certrequest.New(certManager.CertmanagerV1().RESTClient(), certrequest.Limits{Certificate: maxChain}),
 		leases: leases, lease: leaderelection.NewLeaderHealthzAdaptor(leaseTolerance),
+		largeStatus: make(chan struct{}, 1),
 	}
 	a.inbox = newInbox(a.rollout.isOurs)
 	a.inbox.approvedByOther = a.warnOfOther
@@ -146,7 +148,7 @@ func after(t time.Time) <-chan time.Time {
 func (a *Approver) takeConfig() {
 	c := a.config.Current()
 	if former := a.rollout.formerIssuer(c.Policy(), c.Approver.Others()); former != "" {
-		a.log.Warn("issuerRef has changed, and the issuer before it is not in approver.formerIssuers: list it there until its root is in no trust bundle, or approver.approveOthers lets whoever may create CertificateRequests have certificates of it",
+		a.log.Warn("issuerRef has changed, and the previous issuer is not in approver.formerIssuers: list it there until its root has left every trust bundle; otherwise approver.approveOthers approves requests to it",
 			"formerIssuer", former, "issuer", c.IssuerRef.String())
 	}
 	a.rollout.change(c.Policy(), c.Approver.Others(), time.Now(), c.Rollout.GracePeriod)

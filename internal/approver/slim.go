@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// maxWaiting is how many bytes of a request are kept while it waits. Those of a
-	// driver have 1 to 2 KiB. Of a larger one only its name is kept until it is decided, so that
-	// thousands that wait take little memory, whatever they hold.
+	// maxWaiting is the size in bytes up to which a waiting request is kept whole. The
+	// driver's requests have 1 to 2 KiB. Of a larger one only the name is kept until it is
+	// decided, so that thousands of waiting requests take little memory.
 	maxWaiting = 4 << 10
-	// maxChain is for the chains in the status, of which an undecided request has none: what
-	// an issuer has written there must not be lost when a decision is written.
+	// maxChain limits, in bytes, each of the two chains in the status. An undecided request
+	// has none as a rule; a longer one is fetched again before a decision is written.
 	maxChain = 16 << 10
 )
 

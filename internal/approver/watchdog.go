@@ -27,8 +27,9 @@ const (
 	// be taken for healthy; Kubernetes' own components use the same.
 	leaseTolerance = 20 * time.Second
 	// stuckAfter is how long a decision may be in the hands of a worker, and how
-	// long a request may be due before somebody takes it up. Whatever the API
-	// server does, a decision is given up after updateTimeout.
+	// long a request may be due before a worker takes it up. Whatever the API server
+	// does, fetching a request and writing a decision are each given up after
+	// updateTimeout.
 	stuckAfter = 2 * updateTimeout
 	// silentAfter is how long there may be no outcome of a list or watch, good or
 	// bad. The API server ends a watch after ten minutes at most, and one that

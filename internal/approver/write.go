@@ -52,8 +52,12 @@ func (a *Approver) write(ctx context.Context, judged *cmapi.CertificateRequest, 
 	if certrequest.StatusTruncated(judged) {
 		// What others have written there must not be lost. Such a status is large, so that only
 		// one is in memory at a time.
-		a.largeStatus.Lock()
-		defer a.largeStatus.Unlock()
+		select {
+		case a.largeStatus <- struct{}{}:
+			defer func() { <-a.largeStatus }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		list, err := a.certManager.CertmanagerV1().CertificateRequests(judged.Namespace).List(ctx, onlyNamed(judged))
 		if err != nil {
 			return err

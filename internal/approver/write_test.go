@@ -4,6 +4,8 @@
 package approver
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -94,6 +96,14 @@ func TestLargeStatusIsNotLost(t *testing.T) {
 	judged.Annotations[certrequest.AnnotationTruncated] = certrequest.FieldConditions
 	if err := approver.write(t.Context(), judged, policy.Decision{Verdict: policy.Deny}); !apierrors.IsConflict(err) {
 		t.Errorf("writing to another version than was judged: %v, want a conflict", err)
+	}
+
+	// While another worker has such a status in memory, a decision does not wait beyond its time.
+	approver.largeStatus <- struct{}{}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := approver.write(ctx, judged, policy.Decision{Verdict: policy.Deny}); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want that the decision is given up", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ import (
 	kjson "sigs.k8s.io/json"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
 func testLimits() Limits { return Limits{Certificate: MaxCertificate} }
@@ -173,6 +175,36 @@ func TestHostileRequestsAreTruncated(t *testing.T) {
 			}
 			if len(request.Spec.Request) > 0 && len(request.Spec.Request) != csr.MaxSize+1 {
 				t.Errorf("%d bytes of the CSR are kept, want one more than is allowed", len(request.Spec.Request))
+			}
+		})
+	}
+}
+
+// A request with as many annotations as certificate.requestAnnotations may demand, which
+// is 12 KiB with 32 bytes for each entry, is kept whole, or all of the driver's requests
+// would be denied.
+func TestLargestAnnotationsOfTheConfigurationAreKept(t *testing.T) {
+	t.Parallel()
+	const largest, entry = 12 << 10, 32
+	for name, value := range map[string]int{"one large value": largest - entry - 4, "many small ones": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			annotations := map[string]string{}
+			for i := range largest / (entry + 4 + value) {
+				annotations[fmt.Sprintf("%04d", i)] = strings.Repeat("x", value)
+			}
+			annotations[policy.AnnotationHash] = "0123456789abcdef"
+			annotations[policy.AnnotationIdentity] = "spiffe://" + strings.Repeat("a", 255) + "/ns/" + strings.Repeat("b", 63) + "/sa/" + strings.Repeat("c", 253)
+			data, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": annotations}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			request, err := lean(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !maps.Equal(request.Annotations, annotations) {
+				t.Errorf("%d of %d annotations are kept, %s is %q", len(request.Annotations), len(annotations), AnnotationTruncated, request.Annotations[AnnotationTruncated])
 			}
 		})
 	}

@@ -9,7 +9,7 @@
 // A [Client] lists, gets and watches. It reads the answers of the API server as a stream,
 // object by object and value by value, so that neither a page of a list nor an object is ever in
 // memory as a whole. Of each object it keeps the fields that the driver and the
-// approver read, each up to a limit (see limits.go): about 64 KiB in all,
+// approver read, each up to a limit (see limits.go): about 72 KiB in all,
 // and [Limits.Certificate] for each of the two chains in the status.
 //
 // A request that exceeds a limit is still delivered, so that it can be denied, without the

@@ -13,9 +13,9 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
-// AnnotationTruncated is set on a request of which not everything is kept. Its value
+// AnnotationTruncated is set on a request of which parts were left out. Its value
 // names the fields, separated by commas, such as "spec.usages,metadata.labels". It exists
-// in memory only: where a request has it in the cluster, its value is left out as an excess of metadata.annotations.
+// in memory only: if a request in the cluster has this annotation, it is replaced by one that names metadata.annotations.
 const AnnotationTruncated = policy.AnnotationTruncated
 
 // ownPrefix begins the names of this driver's labels and annotations. They have a
@@ -43,15 +43,16 @@ const (
 )
 
 // How much is kept of each field, in bytes. List and map entries are charged with
-// the memory that they take beside their text. An SVID request of the driver
-// takes less than a tenth of each.
+// the memory that they take beside their text. Annotations aside, of which the
+// configuration may ask for 12 KiB, an SVID request of the driver takes a small part
+// of each.
 const (
 	maxName        = 512 // each string that is a name or the like
 	maxUsername    = 1 << 10
 	maxKey         = 512 // the key of a map; Kubernetes allows 317
 	maxLabels      = 4 << 10
-	maxAnnotations = 8 << 10
-	maxOwn         = 2 << 10 // labels, or annotations, that begin with ownPrefix
+	maxAnnotations = 16 << 10 // config allows 12 KiB in certificate.requestAnnotations
+	maxOwn         = 2 << 10  // labels, or annotations, that begin with ownPrefix
 	maxOwners      = 2 << 10
 	maxUsages      = 2 << 10
 	maxGroups      = 4 << 10
@@ -67,20 +68,20 @@ const (
 // comes near.
 const MaxCertificate = 128 << 10
 
-// Limits are those that are not the same for everybody.
+// Limits are the limits in which driver and approver differ.
 type Limits struct {
 	// Certificate is how many bytes are kept of status.certificate, and of
 	// status.ca. Of a longer one nothing is kept.
 	Certificate int
 }
 
-// Truncated reports whether a request is one of which a field was not kept as a whole.
+// Truncated reports whether part of a field of a request was left out.
 func Truncated(request *cmapi.CertificateRequest, field string) bool {
 	return slices.Contains(strings.Split(request.Annotations[AnnotationTruncated], ","), field)
 }
 
-// StatusTruncated reports whether that is so of anything in the status. Who writes the
-// status would then delete what is missing here.
+// StatusTruncated reports whether part of the status of a request was left out. Writing
+// such a status back would delete that part in the cluster.
 func StatusTruncated(request *cmapi.CertificateRequest) bool {
 	return slices.ContainsFunc(strings.Split(request.Annotations[AnnotationTruncated], ","),
 		func(field string) bool { return strings.HasPrefix(field, "status.") })

@@ -16,7 +16,7 @@ import (
 // Each method here takes one value of a field. null is the zero value, as in encoding/json; a
 // value of a wrong type is skipped and noted.
 
-// lacks notes that of a field not everything is kept.
+// lacks notes that part of a field was left out.
 func (d *decoder) lacks(field string) {
 	if !slices.Contains(d.truncated, field) {
 		d.truncated = append(d.truncated, field)
@@ -50,8 +50,8 @@ func (d *decoder) is(field string, begin byte) bool {
 	return false
 }
 
-// structure takes an object of which some keys are known, and has read take their values. Decoders
-// differ in what they make of a key that is there twice, so that is noted.
+// structure takes an object, and calls read for each known key. read has to take the
+// value. A repeated key is noted, because decoders differ in which value they use.
 func (d *decoder) structure(field string, known []string, read func(key string)) {
 	if !d.is(field, '{') {
 		return
@@ -87,8 +87,8 @@ func (d *decoder) entries(field string, read func(key []byte)) {
 	})
 }
 
-// elements takes an array, and has read take the elements. Once there is less than
-// nothing left, if that is counted, the rest is skipped.
+// elements takes an array, and calls read for each element, which read has to take.
+// If left is not nil, elements that follow after it has become negative are skipped.
 func (d *decoder) elements(field string, read func(), left *int) {
 	if !d.is(field, '[') {
 		return
@@ -102,7 +102,7 @@ func (d *decoder) elements(field string, read func(), left *int) {
 	})
 }
 
-// text takes a string, of which it returns nothing if it is longer than the limit.
+// text takes a string. It returns "" if the string is longer than the limit.
 func (d *decoder) text(field string, limit int) string {
 	if !d.is(field, '"') {
 		return ""
@@ -115,7 +115,7 @@ func (d *decoder) text(field string, limit int) string {
 	return string(text)
 }
 
-// beginning takes a string, of which it returns what is within the limit.
+// beginning takes a string, and returns the part that is within the limit.
 func (d *decoder) beginning(field string, limit int) string {
 	if !d.is(field, '"') {
 		return ""

@@ -13,9 +13,10 @@ import (
 // the binary and the kernel's buffers.
 const memoryRatio = 0.9
 
-// limitMemory has the garbage collector work harder as the process comes near the memory
-// limit of its container, rather than be killed there. limit returns it in bytes. If the environment has GOMEMLIMIT, that
-// holds, and so does AUTOMEMLIMIT=off.
+// limitMemory sets GOMEMLIMIT from the memory limit of the container, so that the garbage
+// collector works harder before the kernel kills the process. limit returns the
+// container's limit in bytes. GOMEMLIMIT and AUTOMEMLIMIT=off in the environment take
+// precedence.
 func limitMemory(log *slog.Logger, limit memlimit.Provider) {
 	set, err := memlimit.SetGoMemLimitWithOpts(memlimit.WithProvider(limit), memlimit.WithRatio(memoryRatio))
 	switch {

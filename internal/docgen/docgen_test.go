@@ -64,7 +64,7 @@ func TestReference(t *testing.T) {
 		"| `apiVersion` | string | **required** | hot | The version of this format",
 		"| `trustDomain` | string | **required** | re-issue | The SPIFFE trust domain",
 		"| `issuerRef` | section |  |  | Names the cert-manager issuer",
-		"| `issuerRef.kind` | string | `ClusterIssuer` | re-issue; list the issuer before it in approver.formerIssuers until its root is in no trust bundle | Kind of the issuer object",
+		"| `issuerRef.kind` | string | `ClusterIssuer` | re-issue; list the previous issuer in approver.formerIssuers until its root has left every trust bundle | Kind of the issuer object",
 		"| `certificate.duration` | duration | `1h` | hot; from each volume's next renewal, or at once if",
 		"| `certificate.privateKey.size` | integer | `521` | re-issue | Size in bits.",
 		"| `certificate.renewBefore` | duration | unset | hot | How long before",

@@ -299,7 +299,8 @@ func TestTenantGetsNoIdentity(t *testing.T) {
 	}
 	a.requireNoCertificates(all, decided)
 
-	// Not before: it deletes the requests that have its labels.
+	// Not before: it deletes requests that a pod made under its labels for a volume
+	// that does not exist.
 	w.startDriver()
 	if svid := w.readSVID(w.publish(w.pod("honest"))); svid.ID != own {
 		t.Errorf("the pod has the identity %s, want %s", svid.ID, own)

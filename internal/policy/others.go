@@ -13,9 +13,9 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 )
 
-// AnnotationTruncated marks a request of which parts were cut off because it is
-// too large. Its value names them. Whoever sets it, such a request is never
-// approved.
+// AnnotationTruncated marks a request that is too large to be kept whole. Its
+// value names the fields that were cut. A request with this annotation is never
+// approved, whether package certrequest or the requester has set it.
 const AnnotationTruncated = "spiffe.csi.cert-manager.io/truncated"
 
 // Why a request to another issuer is left alone.
@@ -35,8 +35,8 @@ type Others struct {
 	// Approve is set when such requests are approved, in the place of
 	// cert-manager's own approver.
 	Approve bool
-	// CAs are the issuers that may sign CA certificates. Of all others, no request
-	// for one is approved.
+	// CAs are the issuers that may sign CA certificates. A request to any other
+	// issuer for a CA certificate is not approved.
 	CAs []IssuerRef
 	// Former are the issuers that signed SVIDs before. Their roots may still be in
 	// trust bundles, where whoever has a CA certificate of theirs could make an
@@ -51,9 +51,9 @@ func (o Others) Equal(other Others) bool {
 }
 
 // decideOther decides about a request to an issuer that is not the one of
-// SVIDs. It stands in for cert-manager's own approver, which approves whatever
-// there is; but no SPIFFE ID gets past it, and no CA certificate unless the
-// configuration allows it.
+// SVIDs. It replaces cert-manager's own approver, which approves every request, but
+// it approves no request that holds a SPIFFE ID, and none for a CA certificate
+// unless the configuration allows it.
 //
 // What is not approved is left alone, not denied: another approver may be there
 // for that issuer, such as that of a second installation with a trust domain of
