@@ -53,7 +53,7 @@ func rules() []rule {
 			"must be 6 to 128 printable ASCII characters, or \"\" for one that each volume gets for itself",
 		},
 		{
-			"keypattern", isKeyPattern, "is not a key or the prefix of keys",
+			"keypattern", isKeyPattern, "is neither a key nor a prefix with /*",
 			"must be such as example.org/team, or example.org/* for every key of that prefix, and not begin with spiffe.csi.cert-manager.io/",
 		},
 		{

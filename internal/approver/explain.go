@@ -21,7 +21,7 @@ import (
 var (
 	// errNotSynced is for when the API server has not answered yet.
 	errNotSynced = errors.New("the API server has not sent the CertificateRequests yet")
-	// errChanged is for a request of which there is another version than was judged.
+	// errChanged is for a request that changed after it was judged.
 	errChanged = errors.New("it has been modified since it was judged")
 	// errNoCRDs is for a cluster without cert-manager's resources.
 	errNoCRDs = errors.New("the API server knows no CertificateRequests: install cert-manager's CustomResourceDefinitions")

@@ -19,7 +19,7 @@ const svidsInARow = 8
 // namespace waits for at most one request of each other namespace that has any
 // waiting, however many those have, and whichever arrived first.
 //
-// One namespace has at most [fairOrder.share] requests in the hands of workers at
+// One namespace has at most [fairOrder.share] requests being decided at
 // a time, so that slow decisions of one cannot occupy all workers. While its
 // requests are denied, it has one: nobody waits for a denial, but each takes the
 // API server and cert-manager's webhook as much time as an approval, which all
@@ -152,7 +152,7 @@ func (o *fairOrder) longestInHand() (longest item, since time.Time) {
 	return longest, since
 }
 
-// isServed reports whether an item is in the hands of a worker, or whether items
+// isServed reports whether an item is being decided, or whether items
 // wait and a worker has taken one since a time: then it may be the next one's turn.
 func (o *fairOrder) isServed(i item, since time.Time) bool {
 	o.mu.Lock()

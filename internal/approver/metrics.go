@@ -138,6 +138,7 @@ func classes() []struct {
 		{"groups", policy.ErrGroups},
 		{"extra", policy.ErrExtra},
 		{"owner", policy.ErrOwner},
+		{"truncated", policy.ErrTruncated},
 		{"annotations", policy.ErrAnnotations},
 		{"labels", policy.ErrLabels},
 		{"is_ca", policy.ErrIsCA},

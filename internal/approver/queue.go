@@ -20,7 +20,7 @@ const (
 )
 
 // item names a request in the queue. It is the same for every version of the
-// request, so that no request is in the queue twice, nor in the hands of two
+// request, so that no request is in the queue twice, nor decided by two
 // workers.
 type item struct {
 	namespace string

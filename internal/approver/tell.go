@@ -55,7 +55,7 @@ func (a *Approver) leaveAlone(request *cmapi.CertificateRequest, decision policy
 		return
 	}
 	a.metrics.decisions.WithLabelValues(outcomeLeftAlone).Inc()
-	a.log.Info("left alone: it is for another issuer, and not to be approved for approver.approveOthers", about(request, decision)...)
+	a.log.Info("left alone: it is for another issuer, and approver.approveOthers does not cover it", about(request, decision)...)
 	a.inbox.leave(request) // There may be very many. After a change they are listed again.
 }
 

@@ -173,7 +173,9 @@ func (in maker) annotations() []Case {
 		wrong("selfsigned-key", "The Secret that the SelfSigned issuer signs with.", cmapi.CertificateRequestPrivateKeyAnnotationKey, "gain"),
 		wrong("last-applied", "What kubectl apply leaves behind: nobody applies requests of the driver.", "kubectl.kubernetes.io/last-applied-configuration", "{}"),
 		wrong("of-our-prefix", "A key of this project that does not exist.", "spiffe.csi.cert-manager.io/other", "x"),
-		wrong("truncated", "The mark of a request that was too large to be kept whole.", policy.AnnotationTruncated, "spec.usages"),
+		set("truncated", "The mark of a request that was too large to be kept whole.", is(policy.ErrTruncated), func(annotations map[string]string) {
+			annotations[policy.AnnotationTruncated] = "spec.usages"
+		}),
 		set("many", "Two hundred annotations.", is(policy.ErrAnnotations), func(annotations map[string]string) {
 			for i := range 200 {
 				annotations[fmt.Sprintf("example.org/key-%d", i)] = "x"

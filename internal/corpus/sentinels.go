@@ -47,6 +47,7 @@ func Sentinels() map[string]error {
 		"policy.ErrExtra":           policy.ErrExtra,
 		"policy.ErrOwner":           policy.ErrOwner,
 		"policy.ErrAnnotations":     policy.ErrAnnotations,
+		"policy.ErrTruncated":       policy.ErrTruncated,
 		"policy.ErrLabels":          policy.ErrLabels,
 		"policy.ErrIsCA":            policy.ErrIsCA,
 		"policy.ErrDuration":        policy.ErrDuration,

@@ -29,8 +29,8 @@ const (
 //
 // Nothing is kept longer: an answer is never older than the question, or was under
 // way when it came. A caller that goes away, or that does not read its answer,
-// keeps nobody else from theirs. A handler that is stuck is stuck once, not once
-// for each caller (golang.org/x/sync/singleflight would collect a channel for each
+// keeps nobody else from theirs. A stuck handler blocks one goroutine, not one
+// per caller (golang.org/x/sync/singleflight would collect a channel for each
 // of them).
 type coalesced struct {
 	// ctx is that of the server. Rendering is for all callers, and ends with it.

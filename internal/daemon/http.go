@@ -39,7 +39,7 @@ func NewRegistry() *prometheus.Registry {
 
 // Checks are how a program finds out how it is.
 type Checks struct {
-	// Healthy returns nil, or why the program has to be started anew, within the
+	// Healthy returns nil, or why the program must be restarted, within the
 	// time that ctx gives it: it is for liveness probes. A nil one is always
 	// healthy.
 	Healthy func(ctx context.Context) error

@@ -66,7 +66,7 @@ func (d *Driver) checkChain(id string) {
 	if err := verifyChain(bundle, chain, time.Now()); err != nil {
 		if before := state.noteUnverified(live.Request + " by " + bundle.Hash()); before != live.Request+" by "+bundle.Hash() {
 			d.log.Warn("the trust bundle in force does not verify the certificate chain of a volume: "+
-				"peers with this bundle refuse it; have the root of the issuer in trustBundle.path", append(about, "error", err)...)
+				"peers with this bundle reject it; add the root of the issuer to trustBundle.path", append(about, "error", err)...)
 		}
 		return
 	}

@@ -39,7 +39,7 @@ func isOverlong(live *volume.Metadata) bool {
 	return live.Duration > 0 && !live.Obtained.IsZero() && live.NotAfter.Sub(live.Obtained) > live.Duration+lifetimeTolerance
 }
 
-// guessObtained sets when an SVID was obtained of which that was not noted. An issuer
+// guessObtained sets when an SVID was obtained, if that was not recorded. An issuer
 // that signs for what is requested did so that time before the end.
 func guessObtained(live *volume.Metadata, now time.Time) {
 	live.Obtained = live.NotAfter.Add(-live.Duration)

@@ -23,8 +23,8 @@ func PodOf(token spiffe.PodToken) Pod {
 	return Pod{token.ServiceAccount.Namespace(), token.ServiceAccount.Name(), token.PodName, token.PodUID}
 }
 
-// Is reports whether p is the pod of which want says what is known. Every pod is one of
-// which nothing is known.
+// Is reports whether p has all the fields that are set in want. An empty want matches
+// every pod.
 func (p Pod) Is(want Pod) bool {
 	same := func(got, want string) bool { return want == "" || got == want }
 	return same(p.Namespace, want.Namespace) && same(p.ServiceAccount, want.ServiceAccount) && same(p.Name, want.Name) && same(p.UID, want.UID)

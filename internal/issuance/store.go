@@ -170,8 +170,8 @@ type knownRequest struct {
 	pod Pod
 }
 
-// shorten returns nil for a request without proof that it is the driver's. Proof that
-// it had before it has for good, whatever was made of its owner references.
+// shorten returns nil for a request without proof that it is the driver's. Once
+// proven, a request stays proven, even if its owner references change.
 func shorten(request *cmapi.CertificateRequest, before *knownRequest) *knownRequest {
 	pod, proven := originOf(request)
 	switch {

@@ -177,7 +177,7 @@ func (t *tracker) deliver(name types.NamespacedName, latest event) {
 
 // get returns the request of a name that is there, as far as the watch knows, or nil.
 func (t *tracker) get(name types.NamespacedName) *knownRequest {
-	// It fails for want of nothing.
+	// GetByKey of an indexer never fails.
 	if object, known, err := t.known.GetByKey(name.String()); err == nil && known {
 		return object.(*knownRequest)
 	}

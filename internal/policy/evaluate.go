@@ -80,6 +80,7 @@ func Evaluate(p Policy, request *cmapi.CertificateRequest) Decision {
 	var d Decision
 	d.deny(p.Validate())
 	d.requester(p, request)
+	d.deny(checkTruncated(request.Annotations))
 	d.deny(checkAnnotations(p, request.Annotations, d.ID))
 	d.deny(checkLabels(p, request.Labels))
 	if spec.IsCA {

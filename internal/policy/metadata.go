@@ -107,8 +107,7 @@ func checkAnnotations(p Policy, annotations map[string]string, id spiffeid.ID) e
 		case isDemanded && value != want:
 			faults.add("%+.120q is %+.120q, must be %+.120q", key, value, want)
 		case isDemanded:
-		case key == AnnotationTruncated:
-			faults.add("the request is too large to be judged, in %+.120q", value)
+		case key == AnnotationTruncated: // checkTruncated denies it
 		case key == AnnotationHash && !IsStamp(value):
 			faults.add("%q is %+.60q, must be %d hexadecimal digits", key, value, hashLength)
 		case key == AnnotationIdentity && !id.IsZero() && value != id.String():
@@ -124,6 +123,14 @@ func checkAnnotations(p Policy, annotations map[string]string, id spiffeid.ID) e
 		}
 	}
 	return faults.err(ErrAnnotations)
+}
+
+// checkTruncated denies a request of which not everything is known.
+func checkTruncated(annotations map[string]string) error {
+	if cut, ok := annotations[AnnotationTruncated]; ok {
+		return fmt.Errorf("%w: %+.120q", ErrTruncated, cut)
+	}
+	return nil
 }
 
 // checkLabels allows the labels of the driver alone, whatever their values:

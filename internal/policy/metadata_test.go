@@ -71,7 +71,7 @@ func TestEvaluateAnnotationsOfThePolicy(t *testing.T) {
 		"other value, ignored":  {func(r *cmapi.CertificateRequest) { r.Annotations["example.org/team"] = "red" }, []error{policy.ErrAnnotations}},
 		"missing":               {func(r *cmapi.CertificateRequest) { delete(r.Annotations, "example.org/profile") }, []error{policy.ErrAnnotations}},
 		"one more":              {func(r *cmapi.CertificateRequest) { r.Annotations["example.org/other"] = "" }, []error{policy.ErrAnnotations}},
-		"truncated":             {func(r *cmapi.CertificateRequest) { r.Annotations[policy.AnnotationTruncated] = "" }, []error{policy.ErrAnnotations}},
+		"truncated":             {func(r *cmapi.CertificateRequest) { r.Annotations[policy.AnnotationTruncated] = "" }, []error{policy.ErrTruncated}},
 		"label ignored nowhere": {func(r *cmapi.CertificateRequest) { r.Labels["example.org/team"] = "blue" }, []error{policy.ErrLabels}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 
@@ -65,7 +66,7 @@ func (r Rollout) decideOther(request *cmapi.CertificateRequest) Decision {
 	}
 	named := func(ref IssuerRef) bool { return ref.Names(spec.IssuerRef) }
 	d := Decision{Verdict: Ignore}
-	if cut, ok := request.Annotations[AnnotationTruncated]; ok {
+	if cut := request.Annotations[AnnotationTruncated]; truncatedForOthers(cut) {
 		d.deny(fmt.Errorf("%w: %+.120q", ErrTruncated, cut))
 	}
 	if slices.ContainsFunc(r.Others.Former, named) {
@@ -80,6 +81,20 @@ func (r Rollout) decideOther(request *cmapi.CertificateRequest) Decision {
 		d.Verdict = Approve
 	}
 	return d
+}
+
+// truncatedForOthers reports whether what was cut off is more than what no
+// decision about other issuers depends on, such as the groups of a user who has
+// very many.
+func truncatedForOthers(fields string) bool {
+	for field := range strings.SplitSeq(fields, ",") {
+		switch field {
+		case "", "metadata.labels", "metadata.annotations", "metadata.ownerReferences", "spec.username", "spec.groups", "spec.extra", "status.conditions":
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 // checkNotCA looks at both places from which issuers take what a certificate is

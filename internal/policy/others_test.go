@@ -42,7 +42,10 @@ func TestRolloutDecidesOthers(t *testing.T) {
 	usage := func(usage cmapi.KeyUsage) func(*cmapi.CertificateRequest) {
 		return func(r *cmapi.CertificateRequest) { r.Spec.Usages = []cmapi.KeyUsage{cmapi.UsageServerAuth, usage} }
 	}
-	truncated := func(r *cmapi.CertificateRequest) { r.Annotations[policy.AnnotationTruncated] = "spec.usages" }
+	cutIn := func(fields string) func(*cmapi.CertificateRequest) {
+		return func(r *cmapi.CertificateRequest) { r.Annotations[policy.AnnotationTruncated] = fields }
+	}
+	truncated := cutIn("spec.usages")
 	const approve, ignore, deny = policy.Approve, policy.Ignore, policy.Deny
 	for name, test := range map[string]struct {
 		request *cmapi.CertificateRequest
@@ -54,6 +57,9 @@ func TestRolloutDecidesOthers(t *testing.T) {
 		"other":                                     {to("other", dns), true, approve, nil},
 		"other with SPIFFE ID":                      {to("other", request()), true, ignore, []error{csr.ErrCarriesSPIFFE}},
 		"other that cannot be read":                 {to("other", []byte("?")), true, ignore, []error{csr.ErrPEM}},
+		"other that was cut in groups":              {to("other", dns, cutIn("spec.groups,metadata.labels")), true, approve, nil},
+		"other that was cut in two places":          {to("other", dns, cutIn("spec.groups,spec.isCA")), true, ignore, []error{policy.ErrTruncated}},
+		"other that was cut somewhere":              {to("other", dns, cutIn("spec.new")), true, ignore, []error{policy.ErrTruncated}},
 		"other that was cut":                        {to("other", dns, truncated), true, ignore, []error{policy.ErrTruncated}},
 		"other, CA":                                 {to("other", dns, isCA), true, ignore, []error{policy.ErrOtherCA}},
 		"other, CA in the CSR alone":                {to("other", caInCSR), true, ignore, []error{csr.ErrAsksForCA}},
