@@ -46,7 +46,9 @@ func run(ctx context.Context, env daemon.Env, identity, namespace string) error 
 	env.Registry.MustRegister(a.Metrics()...)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return a.Run(ctx) })
-	group.Go(func() error { return env.ServeHTTP(ctx, c.HTTPAddress, daemon.Checks{Healthy: a.Healthy, Ready: a.Ready}) })
+	group.Go(func() error {
+		return env.ServeHTTP(ctx, c.HTTPAddress, daemon.Checks{Healthy: a.Healthy, Ready: a.Ready})
+	})
 	group.Go(func() error { return env.ServeProfiles(ctx, c.ProfilingAddress) })
 	return group.Wait()
 }

@@ -148,6 +148,7 @@ func TestStoppedWatchEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.Stop()
-	for range w.ResultChan() { //nolint:revive // It ends.
+	for range w.ResultChan() {
+		continue // until it is closed
 	}
 }

@@ -129,7 +129,8 @@ func (s *scanner) array(element func()) { s.list('[', ']', element) }
 
 func (s *scanner) list(begin, end byte, member func()) {
 	s.expect(begin)
-	if s.depth++; s.depth > maxDepth {
+	s.depth++
+	if s.depth > maxDepth {
 		s.fail(errDepth)
 	}
 	defer func() { s.depth-- }()

@@ -138,7 +138,7 @@ func (e Env) handler(ctx context.Context, checks Checks) http.Handler {
 	})
 	text, openMetrics := coalesce(ctx, "/metrics", "", metrics), coalesce(ctx, "/metrics", string(expfmt.FmtOpenMetrics_1_0_0), metrics)
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
-		if expfmt.NegotiateIncludingOpenMetrics(r.Header).FormatType() == expfmt.TypeOpenMetrics {
+		if expfmt.NegotiateAccept(r.Header, expfmt.DefaultOpenMetricsAcceptedFormats()...).FormatType() == expfmt.TypeOpenMetrics {
 			openMetrics.ServeHTTP(w, r)
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -166,7 +167,7 @@ func (a *tenant) shimAnnotations(to attempt) map[string]string {
 		cmapi.DurationAnnotationKey:                     demanded.Duration.String(),
 		cmapi.UsagesAnnotationKey:                       strings.Join(usages, ","),
 		cmapi.PrivateKeyAlgorithmAnnotationKey:          string(demanded.Key.Algorithm),
-		cmapi.PrivateKeySizeAnnotationKey:               fmt.Sprint(demanded.Key.Size),
+		cmapi.PrivateKeySizeAnnotationKey:               strconv.Itoa(demanded.Key.Size),
 		cmapi.PrivateKeyRotationPolicyAnnotationKey:     string(cmapi.RotationPolicyAlways),
 		policy.AnnotationHash:                           demanded.Hash(),
 		"csi-driver-spiffe.example.org/some-annotation": "copied",
@@ -213,7 +214,7 @@ func (a *tenant) forge(to attempt, owner *corev1.Pod) *cmapi.CertificateRequest 
 	}
 	request.Labels, request.Annotations = a.driverMetadata(to)
 	if owner != nil {
-		request.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: owner.Name, UID: types.UID(owner.UID)}}
+		request.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Pod", Name: owner.Name, UID: owner.UID}}
 	}
 	return request
 }
