@@ -273,7 +273,7 @@ func TestOthersDoNotHoldUpSVIDs(t *testing.T) {
 	t.Parallel()
 	a := &api{refuseKind: "Nope"}
 	approver := newApprover(t, a)
-	approver.config.Set(withOthers(t))
+	approver.config.Set(withOthers(t, 2))
 	approver.takeConfig()
 	needed, _ := approver.rollout.scopes(time.Now())
 	approver.inbox.open(needed[0])
@@ -301,9 +301,9 @@ func TestOthersDoNotHoldUpSVIDs(t *testing.T) {
 	}
 }
 
-func withOthers(t *testing.T) *config.Config {
+func withOthers(t *testing.T, workers int) *config.Config {
 	t.Helper()
-	c, err := config.Parse("test.yaml", []byte(strings.Replace(testConfig, "workers: 2", "workers: 2, approveOthers: true", 1)))
+	c, err := config.Parse("test.yaml", []byte(strings.Replace(testConfig, "workers: 2", fmt.Sprintf("workers: %d, approveOthers: true", workers), 1)))
 	check(t, err)
 	return c
 }
@@ -322,7 +322,7 @@ func TestLeftAloneIsNotKept(t *testing.T) {
 	unreadable := named("theirs", "other")
 	unreadable.Spec.Request = bytes.Repeat([]byte("x"), 1<<20)
 	approver := newApprover(t, &api{large: []*cmapi.CertificateRequest{unreadable}})
-	approver.config.Set(withOthers(t))
+	approver.config.Set(withOthers(t, 2))
 	approver.takeConfig()
 	needed, _ := approver.rollout.scopes(time.Now())
 	approver.inbox.open(needed[0])

@@ -119,9 +119,14 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 			append(about(request, decision), "atMost", patience)...)
 		return patience, nil
 	default:
-		waiting.judged(request.Namespace, decision.Verdict == policy.Deny)
+		if !e.other {
+			waiting.judged(request.Namespace, decision.Verdict == policy.Deny)
+		}
 		err := a.carryOut(ctx, e, decision)
 		became = outcomeOf(err)
+		if e.other { // It would be approved. Its issuer need not exist.
+			waiting.judged(request.Namespace, became == refused)
+		}
 		return 0, err
 	}
 }

@@ -23,8 +23,10 @@ const svidsInARow = 8
 // a time, so that slow decisions of one cannot occupy all workers. While its
 // requests are denied, it has one: nobody waits for a denial, but each takes the
 // API server and cert-manager's webhook as much time as an approval, which all
-// others would have to share with a flood of them. Namespaces at their limit are
-// passed over and keep their turn.
+// others would have to share with a flood of them. The same goes while approvals of
+// its requests to other issuers are refused: for each issuer that does not exist, the
+// webhook asks the API server anew. Namespaces at their limit are passed over and keep
+// their turn.
 //
 // Fairness is between namespaces because Kubernetes grants the right to create
 // requests per namespace. Somebody who can create namespaces gets the share of
@@ -42,8 +44,8 @@ type fairOrder struct {
 	inHand map[item]time.Time
 	// busy counts them by namespace.
 	busy map[string]int
-	// denied has the namespaces whose last request that was judged is denied. Those
-	// of which nothing is waiting or in hand are not remembered.
+	// denied has the namespaces whose last request that was judged is denied, or whose
+	// approval was refused. Those of which nothing is waiting or in hand are not remembered.
 	denied map[string]bool
 	// handedOut is when a worker last got an item.
 	handedOut time.Time

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	"golang.org/x/time/rate"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -370,6 +371,51 @@ func TestHangingNamespaceHoldsUpNoOther(t *testing.T) {
 			synctest.Wait()
 			if a.tried("honest-"+strconv.Itoa(round)+" ") != 1 {
 				t.Fatalf("after %s, honest request %d is not decided within %s", time.Since(began), round, passedAfter)
+			}
+		}
+	})
+}
+
+// A namespace can name any number of issuers that do not exist. For each, cert-manager's webhook asks the API server
+// several questions, of which it has 5 a second for everybody.
+func TestMadeUpIssuersHoldUpNoOtherNamespace(t *testing.T) {
+	t.Parallel()
+	csrPEM := webRequest(t)
+	synctest.Test(t, func(t *testing.T) {
+		const perSecond, burst, questions = 5, 10, 3
+		webhook := rate.NewLimiter(perSecond, burst)
+		a := &api{refuseKind: "Nope"}
+		approver := newApproverThrough(t, inProcess(func(r *http.Request) (*http.Response, error) {
+			n := 1 // whether the approver may approve
+			if strings.Contains(r.URL.Path, "/namespaces/flood/") {
+				n = questions
+			}
+			if err := webhook.WaitN(r.Context(), n); err != nil {
+				return nil, err
+			}
+			return a.inProcess(r)
+		}).access())
+		approver.config.Set(withOthers(t, 8))
+		approver.takeConfig()
+		needed, _ := approver.rollout.scopes(time.Now())
+		approver.inbox.open(needed[0])
+		for i := range 1000 {
+			bad := named("bad-"+strconv.Itoa(i), "ca")
+			bad.Namespace, bad.Spec.Request = "flood", csrPEM
+			bad.Spec.IssuerRef.Kind, bad.Spec.IssuerRef.Group = "Nope", fmt.Sprintf("made-up-%d.example.com", i)
+			approver.see(t, bad)
+		}
+		defer approver.lead(t)()
+		for round := range 10 {
+			time.Sleep(5 * time.Second)
+			name := "honest-" + strconv.Itoa(round)
+			approver.see(t, named(name, "ca"))
+			began := time.Now()
+			for a.tried(name+" ") == 0 {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("%s is decided after %s, want at most 1 s", name, took)
 			}
 		}
 	})

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"testing/iotest"
 
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmscheme "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/scheme"
 	"github.com/google/go-cmp/cmp"
@@ -224,6 +225,19 @@ func TestHostileRequestsTakeLittleMemoryToRead(t *testing.T) { //nolint:parallel
 		if allocated := after.TotalAlloc - before.TotalAlloc; allocated > most {
 			t.Errorf("%s: %d bytes were allocated, want at most %d", name, allocated, most)
 		}
+	}
+}
+
+// What becomes of a request depends on four conditions, which are kept however much stands before them.
+func TestDecisiveConditionsAreKept(t *testing.T) {
+	t.Parallel()
+	other := `{"type":"example.com/x","status":"True","message":"` + strings.Repeat("x", 400) + `"},`
+	request, err := lean([]byte(`{"status":{"conditions":[` + strings.Repeat(other, 100) + `{"type":"Denied","status":"True"}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !apiutil.CertificateRequestIsDenied(request) || !Truncated(request, FieldConditions) {
+		t.Errorf("a denied request has %d conditions, and that it is denied is not among them", len(request.Status.Conditions))
 	}
 }
 

@@ -44,11 +44,10 @@ func (d *decoder) conditions() {
 				condition.Type = cmapi.CertificateRequestConditionType(d.text(FieldConditions, maxName))
 			}
 		})
+		// There are four decisive ones, and what becomes of a request depends on them.
+		first := !slices.ContainsFunc(d.into.Status.Conditions, func(c cmapi.CertificateRequestCondition) bool { return c.Type == condition.Type })
 		size := ownerSize + len(condition.Message) + len(condition.Reason) + len(condition.Status) + len(condition.Type)
-		if isDecisive(condition.Type) && !slices.ContainsFunc(d.into.Status.Conditions, func(c cmapi.CertificateRequestCondition) bool { return c.Type == condition.Type }) {
-			size = 0 // there are four of them, and what becomes of a request depends on them
-		}
-		if d.charge(FieldConditions, &left, size) {
+		if isDecisive(condition.Type) && first || d.charge(FieldConditions, &left, size) {
 			d.into.Status.Conditions = append(d.into.Status.Conditions, condition)
 		}
 	}, nil)

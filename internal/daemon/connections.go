@@ -4,6 +4,7 @@
 package daemon
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net"
@@ -71,6 +72,8 @@ type limitedConn struct {
 	// evicted means that the connection was closed to make room, and that the
 	// server has not noticed yet.
 	evicted bool
+	// gone ends the contexts of the connection's requests.
+	gone context.CancelFunc
 }
 
 func newConnectionLimiter(listener net.Listener, limits serverLimits, log *slog.Logger) *connectionLimiter {
@@ -89,7 +92,7 @@ func (l *connectionLimiter) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn := &limitedConn{Conn: accepted, limiter: l, client: clientOf(accepted)}
+	conn := &limitedConn{Conn: accepted, limiter: l, client: clientOf(accepted), gone: func() {}}
 	conn.unread.Store(l.requestBytes)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -128,6 +131,7 @@ func (l *connectionLimiter) evict() {
 	}
 	victim.evicted = true
 	_ = victim.Conn.Close() // the server's reads and writes fail, and it calls victim.Close
+	victim.gone()
 	l.logging.Do(func() {
 		l.log.Warn("too many HTTP connections, closing those that wait for longest", "listener", l.Addr().String(),
 			"limit", l.max, "client", victim.client.String(), "ofClient", clients[victim.client])
@@ -144,6 +148,22 @@ func (c *limitedConn) goesBefore(other *limitedConn, clients map[netip.Addr]int)
 		return other.answering
 	}
 	return c.since < other.since
+}
+
+// context is the ConnContext hook of the server. The context ends with the
+// connection. The server does not see to that for a client that has sent the
+// beginning of its next request: it reads no further then, and so does not notice
+// that the connection is closed until the handler returns.
+func (l *connectionLimiter) context(ctx context.Context, conn net.Conn) context.Context {
+	c, ours := conn.(*limitedConn)
+	if !ours {
+		return ctx
+	}
+	ctx, gone := context.WithCancel(ctx)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.gone = gone
+	return ctx
 }
 
 // follow is the ConnState hook of the server.
@@ -179,6 +199,7 @@ func (c *limitedConn) Close() error {
 	err := c.Conn.Close()
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
+	c.gone()
 	delete(c.limiter.open, c)
 	c.limiter.ended.Broadcast()
 	return err

@@ -131,6 +131,37 @@ func TestAnswersThatTakeLongMakeRoom(t *testing.T) {
 	p.connect("127.0.0.4").mustGet("one more")
 }
 
+// The server of net/http does not notice that a connection is closed while it answers a
+// request, if the client has begun to send the next one. Others do not wait for that answer.
+func TestAnswersThatTakeLongMakeRoomWhenMoreIsSent(t *testing.T) {
+	p := start(t, minimal+serving)
+	asked, release := make(chan struct{}), make(chan struct{})
+	defer close(release)
+	p.ready = func() error {
+		close(asked)
+		<-release
+		return nil
+	}
+	greedy := make([]client, maxConnections)
+	for i := range greedy {
+		greedy[i] = p.connect("127.0.0.3")
+		_, err := io.WriteString(greedy[i], "GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+		check(t, err)
+		if i == 0 { // the one that has to make room
+			<-asked
+			_, err := io.WriteString(greedy[0], "G")
+			check(t, err)
+		}
+	}
+	began := time.Now()
+	for range 10 { // room is made first by those whose request has not arrived yet
+		p.connect("127.0.0.4").mustGet("one more")
+	}
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("they were answered after %s, want at once", took)
+	}
+}
+
 // What is too long, or not to be there, costs the client its connection at once.
 func TestRequestsThatAreTooLong(t *testing.T) {
 	p := start(t, minimal+serving)

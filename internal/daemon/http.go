@@ -117,6 +117,7 @@ func (e Env) serve(ctx context.Context, listener net.Listener, handler http.Hand
 		IdleTimeout:       idleTimeout,
 		// The limiter's count comes first.
 		MaxHeaderBytes: int(limits.requestBytes),
+		ConnContext:    limiter.context,
 		ConnState:      limiter.follow,
 		// It would read bodies, and linger. See withoutBody.
 		DisableGeneralOptionsHandler: true,

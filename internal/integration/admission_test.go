@@ -318,6 +318,31 @@ func TestAdmissionGuardsChanges(t *testing.T) {
 	}
 }
 
+// Labels and annotations are judged once, and issuers read them afterwards. Only those who could sign a request may change
+// them.
+func TestAdmissionKeepsWhatTheApproverHasJudged(t *testing.T) {
+	w := newAdmissionWorld(t, nil)
+	request := w.create("pod", nil).Name
+	foreign := w.create("ServiceAccount without a pod", unlabelled).Name
+	w.letPatch(request)
+	const keep = "can be changed only by those who may update its status"
+	annotation := patchOf("annotations", map[string]string{"example.org/certificate-profile": "sub-ca"})
+	for name, row := range map[string]struct{ user, request, patch, want string }{
+		"the pod, one more annotation":          {"pod", request, annotation, keep},
+		"the pod, another annotation":           {"pod", request, patchOf("annotations", map[string]string{issuance.AnnotationIdentity: "x"}), keep},
+		"the pod, no annotation":                {"pod", request, patchOf("annotations", map[string]string{issuance.AnnotationIdentity: ""}), keep},
+		"the pod, one more label":               {"pod", request, patchOf("labels", map[string]string{"example.org/team": "web"}), keep},
+		"the pod, something else":               {"pod", request, `{"metadata": {"ownerReferences": null}}`, ""},
+		"the pod, of another issuer":            {"pod", foreign, annotation, ""},
+		"who may update the status, annotation": {"administrator", request, annotation, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.as[row.user].Patch(t.Context(), row.request, types.MergePatchType, []byte(row.patch), metav1.PatchOptions{DryRun: dryRun})
+			requireAdmission(t, err, row.want)
+		})
+	}
+}
+
 // The driver of a node may delete requests of that node alone; the policy holds for
 // nobody else.
 func TestAdmissionGuardsDeletions(t *testing.T) {
@@ -379,21 +404,37 @@ func TestAdmissionKeepsADriverToItsNode(t *testing.T) {
 // letDeleteCollections gives the driver a right that the manifests do not give.
 func (w *admissionWorld) letDeleteCollections() {
 	w.t.Helper()
-	meta := metav1.ObjectMeta{Name: "delete-collections", Namespace: w.workload.Namespace}
-	_, err := w.Kubernetes.RbacV1().Roles(meta.Namespace).Create(w.t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{
-		APIGroups: []string{"cert-manager.io"}, Resources: []string{"certificaterequests"}, Verbs: []string{"deletecollection"},
-	}}}, metav1.CreateOptions{})
-	w.check(err)
-	_, err = w.Kubernetes.RbacV1().RoleBindings(meta.Namespace).Create(w.t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: testkit.InstallNamespace, Name: "csi-driver-spiffe-" + w.issuer}},
-	}, metav1.CreateOptions{})
-	w.check(err)
+	w.give("deletecollection", testkit.InstallNamespace, "csi-driver-spiffe-"+w.issuer)
 	// A collection of nothing needs nothing but the right.
 	w.eventually("the driver may delete collections", func() bool {
 		err := w.as["driver"].DeleteCollection(context.Background(), metav1.DeleteOptions{DryRun: dryRun}, metav1.ListOptions{LabelSelector: "example.org/none"})
 		return err == nil
 	})
+}
+
+// letPatch gives the pods' ServiceAccount the right to change a request, as the role "edit" does.
+func (w *admissionWorld) letPatch(request string) {
+	w.t.Helper()
+	w.give("patch", w.workload.Namespace, w.workload.ServiceAccount)
+	w.eventually("the pod may patch requests", func() bool {
+		_, err := w.as["pod"].Patch(context.Background(), request, types.MergePatchType, []byte(`{}`), metav1.PatchOptions{DryRun: dryRun})
+		return err == nil
+	})
+}
+
+// give gives a ServiceAccount a right to the CertificateRequests of the world's namespace.
+func (w *admissionWorld) give(verb, namespace, account string) {
+	w.t.Helper()
+	meta := metav1.ObjectMeta{Name: "may-" + verb, Namespace: w.workload.Namespace}
+	_, err := w.Kubernetes.RbacV1().Roles(meta.Namespace).Create(w.t.Context(), &rbacv1.Role{ObjectMeta: meta, Rules: []rbacv1.PolicyRule{{
+		APIGroups: []string{"cert-manager.io"}, Resources: []string{"certificaterequests"}, Verbs: []string{verb},
+	}}}, metav1.CreateOptions{})
+	w.check(err)
+	_, err = w.Kubernetes.RbacV1().RoleBindings(meta.Namespace).Create(w.t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: meta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: meta.Name},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: namespace, Name: account}},
+	}, metav1.CreateOptions{})
+	w.check(err)
 }
 
 // patchOf is a merge patch of a map of the metadata, in which an empty value
