@@ -67,6 +67,7 @@ func (p *Program) Stop() error {
 	_ = p.command.Process.Signal(syscall.SIGTERM)
 	select {
 	case err := <-p.exited:
+		p.exited <- err // for Kill, which a cleanup may call
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
