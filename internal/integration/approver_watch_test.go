@@ -212,7 +212,7 @@ func TestApproveOthers(t *testing.T) {
 // approver.formerIssuers, also by an approver that has just been started.
 func TestApproveOthersKeepsCAsBack(t *testing.T) {
 	t.Parallel()
-	w := prepareOn(t, testkit.RequireOwn(t))
+	w := prepareOn(t, testkit.RequireOwn(t), withoutAdmission) // which would reject some
 	w.allowSigners("clusterissuers.cert-manager.io/*", "issuers.cert-manager.io/*")
 	const section = "approver: {httpAddress: '', leaderElection: {enabled: false}, approveOthers: true"
 	key, err := w.config.Policy().Key.Generate()
