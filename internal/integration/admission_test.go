@@ -80,6 +80,7 @@ func newAdmissionWorld(t *testing.T, before func(w *admissionWorld)) *admissionW
 	if before != nil {
 		before(w)
 	}
+	t.Cleanup(func() { _ = w.RemoveAdmission(context.Background(), "-"+w.issuer) })
 	w.check(w.InstallAdmission(t.Context(), repository, "-"+w.issuer, w.workload.Namespace,
 		"clusterissuers.cert-manager.io/"+w.issuer, "issuers.cert-manager.io/"+w.workload.Namespace+".own-ca"))
 	return w

@@ -116,6 +116,7 @@ func prepareOn(t *testing.T, cluster *testkit.Cluster, settings ...setting) *wor
 	w.config = w.parseConfig(settings)
 	if w.admission {
 		w.check(w.InstallAdmission(ctx, repository, "-"+name, name, "clusterissuers.cert-manager.io/"+name))
+		t.Cleanup(func() { _ = w.RemoveAdmission(context.Background(), "-"+name) }) // or it goes with the cluster
 	}
 	return w
 }

@@ -5,6 +5,7 @@ package testkit
 
 import (
 	"context"
+	"errors"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
@@ -49,6 +50,20 @@ func (c *Cluster) InstallAdmission(ctx context.Context, repository, suffix, name
 		return err
 	}
 	return c.waitForAdmission(ctx, "csi-driver-spiffe-labels"+suffix, namespace)
+}
+
+// RemoveAdmission deletes what InstallAdmission has applied with a suffix. The API
+// server looks at every policy for each request, so that those of tests that have
+// ended slow down the others.
+func (c *Cluster) RemoveAdmission(ctx context.Context, suffix string) error {
+	policies := c.Kubernetes.AdmissionregistrationV1()
+	var errs []error
+	for _, name := range []string{"requests", "deletions", "labels"} {
+		name = "csi-driver-spiffe-" + name + suffix
+		errs = append(errs, policies.ValidatingAdmissionPolicyBindings().Delete(ctx, name, metav1.DeleteOptions{}),
+			policies.ValidatingAdmissionPolicies().Delete(ctx, name, metav1.DeleteOptions{}))
+	}
+	return errors.Join(errs...)
 }
 
 // waitForAdmission waits until the policy for labels rejects a request that carries
