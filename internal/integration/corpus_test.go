@@ -68,14 +68,20 @@ func certificateSection(key csr.KeySpec) string {
 func (w *world) judge(files []corpus.File) {
 	w.t.Helper()
 	var decided map[string]*cmapi.CertificateRequest
+	namespaces := map[string]bool{}
+	for _, file := range files {
+		namespaces[file.Request.Namespace] = true
+	}
 	waiting := ""
 	// Not more often: a list of hundreds of requests is work for the API server.
 	err := wait.PollUntilContextTimeout(w.t.Context(), time.Second/2, 2*time.Minute, true, func(context.Context) (bool, error) {
 		decided = map[string]*cmapi.CertificateRequest{}
-		list, err := w.CertManager.CertmanagerV1().CertificateRequests("").List(w.t.Context(), metav1.ListOptions{})
-		w.check(err)
-		for _, request := range list.Items {
-			decided[request.Name] = &request
+		for namespace := range namespaces {
+			list, err := w.CertManager.CertmanagerV1().CertificateRequests(namespace).List(w.t.Context(), metav1.ListOptions{})
+			w.check(err)
+			for _, request := range list.Items {
+				decided[request.Name] = &request
+			}
 		}
 		waiting = ""
 		for _, file := range files {

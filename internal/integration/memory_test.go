@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -113,6 +114,10 @@ func (w *world) peak(program *testkit.Program) int64 {
 func TestLargeRequestsTakeLittleMemory(t *testing.T) {
 	w := prepare(t, withoutAdmission) // which would reject them
 	testkit.RequirePrograms(t)
+	t.Cleanup(func() { // Whoever lists all requests of the cluster would read them.
+		requests := w.CertManager.CertmanagerV1().CertificateRequests(w.workload.Namespace)
+		w.check(requests.DeleteCollection(context.Background(), metav1.DeleteOptions{}, metav1.ListOptions{}))
+	})
 	ofApprover, err := testkit.FreeAddress()
 	w.check(err)
 	ofDriver, err := testkit.FreeAddress()
