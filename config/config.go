@@ -33,8 +33,6 @@ type Config struct {
 	// was written.
 	wire any
 	hash string
-	// policy is what Policy returns.
-	policy policy.Policy
 	// apiVersion is that of wire.
 	apiVersion string
 }
@@ -160,9 +158,7 @@ type Logging struct {
 func (c *Config) APIVersion() string { return c.apiVersion }
 
 // Policy is what the driver requests and the approver demands.
-func (c *Config) Policy() policy.Policy { return c.policy }
-
-func (c *Config) makePolicy() policy.Policy {
+func (c *Config) Policy() policy.Policy {
 	return policy.Policy{
 		TrustDomain:        c.TrustDomain,
 		IssuerRef:          c.IssuerRef,

@@ -51,7 +51,7 @@ func fromV1alpha1(wire *v1alpha1.SPIFFEConfiguration) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Config{
+	return &Config{
 		TrustDomain:         td,
 		IssuerRef:           policy.IssuerRef(wire.IssuerRef),
 		Certificate:         certificateFromV1alpha1(&wire.Certificate),
@@ -65,9 +65,7 @@ func fromV1alpha1(wire *v1alpha1.SPIFFEConfiguration) (*Config, error) {
 		wire:                wire,
 		hash:                hash,
 		apiVersion:          wire.APIVersion,
-	}
-	c.policy = c.makePolicy()
-	return c, nil
+	}, nil
 }
 
 func certificateFromV1alpha1(wire *v1alpha1.Certificate) Certificate {

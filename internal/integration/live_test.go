@@ -130,9 +130,7 @@ func TestIntermediateIsInTheChain(t *testing.T) {
 	w.check(w.CreateClusterIssuer(t.Context(), w.issuer+"-sub", intermediate))
 	w.installation, err = w.Install(t.Context(), repository, "-"+w.issuer, "clusterissuers.cert-manager.io/"+w.issuer+"-sub")
 	w.check(err)
-	changed := *w.config
-	changed.IssuerRef.Name += "-sub"
-	w.config = &changed
+	w.config = w.changedConfig("issuerRef: {name: " + w.issuer + "-sub}")
 	w.startApprover()
 	w.startDriver()
 	svid := w.readSVID(w.publish(w.pod("web-0")))
