@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/bench/result"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 )
 
@@ -114,6 +115,13 @@ func (b *bench) honestDelays(ctx context.Context, waiters *decisionWaiters, more
 	return delays, group.Wait()
 }
 
+// forProduct has a request of the floor be for the issuer of the product, and made
+// under its policy: with another stamp, a denial would be put off.
+func (b *bench) forProduct(request *cmapi.CertificateRequest) {
+	request.Spec.IssuerRef.Name = b.name
+	request.Annotations[policy.AnnotationHash] = b.config.Policy().Hash()
+}
+
 // badRequests are those of a namespace that floods the approver.
 type badRequests struct {
 	bench     *bench
@@ -137,7 +145,8 @@ func (b *bench) createBad(ctx context.Context) (*badRequests, error) {
 	if err != nil {
 		return nil, err
 	}
-	example.Namespace, example.Spec.IssuerRef.Name = bad.namespace, b.name
+	b.forProduct(example)
+	example.Namespace = bad.namespace
 	for made := 0; made < b.sizes.bad; {
 		step := min(500, b.sizes.bad-made)
 		group, creating := errgroup.WithContext(ctx)

@@ -100,7 +100,8 @@ func (l *largeRequests) create(ctx context.Context, count int) error {
 	if err != nil {
 		return err
 	}
-	example.Namespace, example.OwnerReferences, example.Spec.IssuerRef.Name = l.namespace, nil, l.bench.name
+	l.bench.forProduct(example)
+	example.Namespace, example.OwnerReferences = l.namespace, nil
 	for range usagesOfLarge {
 		example.Spec.Usages = append(example.Spec.Usages, cmapi.UsageAny)
 	}
