@@ -42,8 +42,8 @@ type Approver struct {
 	log                 *slog.Logger
 	certManager         cmclient.Interface
 	requests            *certrequest.Client
-	// largeStatus has room for one: whoever has a status of any size in memory holds
-	// the place.
+	// largeStatus is a semaphore of one: a worker holds it while it has a status of
+	// unbounded size in memory.
 	largeStatus chan struct{}
 	leases      coordination.LeasesGetter
 	rollout     rollout

@@ -134,7 +134,7 @@ type badRequests struct {
 }
 
 // createBad creates requests that have to be denied, in a namespace of their own.
-// They are alike: what makes them bad is who has created them.
+// They are bad because an administrator has created them, and not a pod.
 func (b *bench) createBad(ctx context.Context) (*badRequests, error) {
 	bad := &badRequests{bench: b, namespace: b.name + "-bad", waiting: map[string]bool{}, first: make(chan struct{})}
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: bad.namespace}}

@@ -5,7 +5,6 @@ package csr
 
 import (
 	"bytes"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -31,14 +30,14 @@ func CheckNotCA(pemBytes []byte) error {
 	if err != nil {
 		return err
 	}
-	request, err := x509.ParseCertificateRequest(der)
+	request, err := parseLoosely(der)
 	if err != nil {
-		return fmt.Errorf("%w: %+.200q", ErrDER, err.Error())
+		return err
 	}
 	for _, extension := range request.Extensions {
 		switch oid := extension.Id.String(); {
 		case oid == basicConstraints && !isEndEntity(extension.Value):
-			return fmt.Errorf("%w: %s is more than that it is none", ErrAsksForCA, nameOID(oid))
+			return fmt.Errorf("%w: %s is present and is not CA:FALSE", ErrAsksForCA, nameOID(oid))
 		case oid == keyUsage && mayCertify(extension.Value):
 			return fmt.Errorf("%w: %s has keyCertSign or cRLSign, or cannot be read", ErrAsksForCA, nameOID(oid))
 		}

@@ -35,9 +35,9 @@ func CheckOther(pemBytes []byte) error {
 	if bytes.Contains(bytes.ToLower(der), []byte("spiffe:")) {
 		return fmt.Errorf("%w: \"spiffe:\" is in the encoded request", ErrCarriesSPIFFE)
 	}
-	request, err := x509.ParseCertificateRequest(der)
+	request, err := parseLoosely(der)
 	if err != nil {
-		return fmt.Errorf("%w: %+.200q", ErrDER, err.Error())
+		return err
 	}
 	if err := checkOtherAttributes(request.RawTBSCertificateRequest); err != nil {
 		return err
@@ -50,6 +50,16 @@ func CheckOther(pemBytes []byte) error {
 		}
 	}
 	return nil
+}
+
+// parseLoosely reads a request as crypto/x509 does, which passes over much that
+// [Parse] refuses. The error wraps [ErrDER].
+func parseLoosely(der []byte) (*x509.CertificateRequest, error) {
+	request, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %+.200q", ErrDER, err.Error())
+	}
+	return request, nil
 }
 
 // checkOtherAttributes lets through one extensionRequest with one value, which

@@ -83,9 +83,8 @@ func (r Rollout) decideOther(request *cmapi.CertificateRequest) Decision {
 	return d
 }
 
-// truncatedForOthers reports whether what was cut off is more than what no
-// decision about other issuers depends on, such as the groups of a user who has
-// very many.
+// truncatedForOthers reports whether a field was cut that a decision about another
+// issuer depends on. The groups of a user who has very many, for example, are none.
 func truncatedForOthers(fields string) bool {
 	for field := range strings.SplitSeq(fields, ",") {
 		switch field {
@@ -100,14 +99,14 @@ func truncatedForOthers(fields string) bool {
 // checkNotCA looks at both places from which issuers take what a certificate is
 // for.
 func checkNotCA(spec *cmapi.CertificateRequestSpec) error {
-	switch err := csr.CheckNotCA(spec.Request); {
+	switch {
 	case spec.IsCA:
 		return fmt.Errorf("%w: spec.isCA is true", ErrOtherCA)
 	case slices.Contains(spec.Usages, cmapi.UsageCertSign), slices.Contains(spec.Usages, cmapi.UsageCRLSign):
 		return fmt.Errorf("%w: spec.usages has %q or %q", ErrOtherCA, cmapi.UsageCertSign, cmapi.UsageCRLSign)
-	case err != nil:
-		return fmt.Errorf("%w: %w: %w", ErrOtherCA, ErrRequest, err)
-	default:
-		return nil
 	}
+	if err := csr.CheckNotCA(spec.Request); err != nil {
+		return fmt.Errorf("%w: %w: %w", ErrOtherCA, ErrRequest, err)
+	}
+	return nil
 }
