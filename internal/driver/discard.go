@@ -62,11 +62,14 @@ func (q discards) addLater(request issuance.Ref, volumeID string) {
 	q.queue.AddAfter(discarded{request, issuance.VolumeLabel(volumeID)}, strayAge)
 }
 
-// discardOthers has all requests of a volume deleted that it does not want.
-func (d *Driver) discardOthers(state *volumeState) {
-	for _, request := range d.unwanted(state) {
+// discardOthers has all requests of a volume deleted that it does not want, and returns
+// how many those are.
+func (d *Driver) discardOthers(state *volumeState) int {
+	unwanted := d.unwanted(state)
+	for _, request := range unwanted {
 		d.discards.add(request, state.id)
 	}
+	return len(unwanted)
 }
 
 // unwanted are the requests that the pod of a volume has made for it, and that the

@@ -14,6 +14,7 @@
 //	publish.go    the volume gets its document and appears in the pod
 //	heal.go       or gets back what it has lost, and keeps what it has
 //	document.go   one request to cert-manager, which outlives the kubelet's call
+//	quota.go      which a ResourceQuota may leave no room for
 //	write.go      the document becomes files
 //	files.go      which, and what else is in them
 //	renew.go      the same again, before the document expires

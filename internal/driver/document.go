@@ -36,10 +36,13 @@ type flight struct {
 	// asking is reached when the API server is asked for something, and created
 	// when the request is known to be there.
 	asking, created milestone
-	landed          chan struct{}
-	landedAt        time.Time
-	document        *issuance.Document
-	err             error
+	// cleared is set when earlier requests of the volume are deleted, so that a quota may
+	// have room for this one soon. It belongs to the goroutine of the request.
+	cleared  bool
+	landed   chan struct{}
+	landedAt time.Time
+	document *issuance.Document
+	err      error
 }
 
 // isFor reports whether the request is what would be asked for now. A volume ID

@@ -68,7 +68,7 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 // asks for nothing twice.
 func (d *Driver) pursue(ctx context.Context, state *volumeState, f *flight, order issuance.Order, pending *issuance.Pending) (*issuance.Document, error) {
 	state.claim(pending)
-	d.discardOthers(state)
+	f.cleared = d.discardOthers(state) > 0 || f.cleared
 	document, err := d.issue(ctx, state, f, order, pending)
 	switch {
 	case err == nil:
@@ -130,17 +130,31 @@ func (d *Driver) readPending(id string) (*issuance.Pending, error) {
 
 // issue asks for the document. For the first of a pod it asks again until the
 // API server can be reached: the kubelet, which waits longer each time, only
-// collects it. A live volume has time, and its renewal waits for its turn.
+// collects it. A live volume has time, and its renewal waits for its turn. If a
+// ResourceQuota leaves no room for the request, the volume's earlier ones go first.
 func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order issuance.Order, pending *issuance.Pending) (*issuance.Document, error) {
+	pod := order.Pod.ServiceAccount.Namespace() + "/" + order.Pod.PodName
+	var room quotaRoom
 	for failures := 1; ; failures++ {
 		document, err := d.requester.Issue(ctx, order, pending, &f.progress)
-		if err == nil || ctx.Err() != nil || !issuance.IsTransient(err) || state.metadata() != nil {
+		if err == nil || ctx.Err() != nil {
 			return document, err
 		}
+		var wait time.Duration
+		switch {
+		case issuance.IsQuotaExceeded(err):
+			var again bool
+			if wait, again = d.makeRoom(ctx, state, f, order, pending, &room, err); !again {
+				return nil, err
+			}
+		case issuance.IsTransient(err) && state.metadata() == nil:
+			wait = issuance.RetryAfter(err, failures, longestRetry)
+			d.log.Warn("the API server cannot be asked for a document now", "volume", state.id,
+				"pod", pod, "failures", failures, "retryIn", wait, "error", err)
+		default:
+			return nil, err
+		}
 		f.progress.Retrying(err)
-		wait := issuance.RetryAfter(err, failures, longestRetry)
-		d.log.Warn("the API server cannot be asked for a document now", "volume", state.id,
-			"pod", order.Pod.ServiceAccount.Namespace()+"/"+order.Pod.PodName, "failures", failures, "retryIn", wait, "error", err)
 		f.attempt.backingOff.Store(true)
 		select {
 		case <-time.After(wait):
