@@ -212,3 +212,19 @@ func TestMostRequestsOfAVolume(t *testing.T) {
 		})
 	}
 }
+
+// A LimitRange is about containers, pods and PersistentVolumeClaims, and not about
+// CertificateRequests and inline volumes.
+func TestLimitRangeHasNoEffect(t *testing.T) {
+	w := newWorld(t, withHistory(1)...)
+	least, most := resource.MustParse("1Gi"), resource.MustParse("2Gi")
+	_, err := w.Kubernetes.CoreV1().LimitRanges(w.workload.Namespace).Create(t.Context(), &corev1.LimitRange{
+		ObjectMeta: metav1.ObjectMeta{Name: "storage"},
+		Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{
+			{Type: corev1.LimitTypePersistentVolumeClaim, Min: corev1.ResourceList{corev1.ResourceStorage: least}, Max: corev1.ResourceList{corev1.ResourceStorage: most}},
+			{Type: corev1.LimitTypeContainer, Default: corev1.ResourceList{corev1.ResourceEphemeralStorage: least}, DefaultRequest: corev1.ResourceList{corev1.ResourceMemory: least}},
+		}},
+	}, metav1.CreateOptions{})
+	w.check(err)
+	w.renewals(w.publish(w.pod("web-0")), 1)
+}
