@@ -4,7 +4,9 @@
 package issuance
 
 import (
+	"bytes"
 	"crypto"
+	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -25,15 +27,41 @@ type Document struct {
 	Request types.NamespacedName
 	// Policy is the policy under which the document was requested.
 	Policy policy.Policy
-	// Obtained is when the signed certificate was received.
+	// Obtained is when the certificate was signed, by this node's clock as far as
+	// possible: when it was received, or, if the request was signed before anybody here
+	// waited for it, when its condition Ready changed.
 	Obtained time.Time
 }
 
-// NotBefore is the beginning of the certificate's validity.
-func (d *Document) NotBefore() time.Time { return d.SVID.Certificates[0].NotBefore }
+// NotBefore is when the SVID becomes valid; see [Validity].
+func (d *Document) NotBefore() time.Time {
+	notBefore, _ := Validity(d.SVID.Certificates)
+	return notBefore
+}
 
-// NotAfter is the end of the certificate's validity.
-func (d *Document) NotAfter() time.Time { return d.SVID.Certificates[0].NotAfter }
+// NotAfter is when the SVID stops to be valid; see [Validity].
+func (d *Document) NotAfter() time.Time {
+	_, notAfter := Validity(d.SVID.Certificates)
+	return notAfter
+}
+
+// Validity returns the period in which all certificates of a chain are valid, leaf
+// first: peers reject an SVID as soon as one of its intermediates has expired. A root
+// that is the last of the chain does not count, for peers use their own.
+func Validity(chain []*x509.Certificate) (notBefore, notAfter time.Time) {
+	for i, certificate := range chain {
+		if i > 0 && bytes.Equal(certificate.RawIssuer, certificate.RawSubject) {
+			break
+		}
+		if i == 0 || certificate.NotBefore.After(notBefore) {
+			notBefore = certificate.NotBefore
+		}
+		if i == 0 || certificate.NotAfter.Before(notAfter) {
+			notAfter = certificate.NotAfter
+		}
+	}
+	return notBefore, notAfter
+}
 
 // Marshal returns the certificate chain and the PKCS #8 private key in PEM.
 func (d *Document) Marshal() (certificates, key []byte, err error) {
@@ -62,4 +90,18 @@ func (l *verifiedLinks) newDocument(id spiffeid.ID, key crypto.Signer, request *
 		Policy:   under,
 		Obtained: time.Now(),
 	}, nil
+}
+
+// signedAt is when a request was signed: when its condition Ready changed. Issuers note
+// that by their own clock, in whole seconds, so that it counts only within what is known
+// here: not before since, if that is not zero, and not after now.
+func signedAt(request *cmapi.CertificateRequest, since, now time.Time) time.Time {
+	ready := condition(request, cmapi.CertificateRequestConditionReady)
+	if ready == nil || ready.LastTransitionTime == nil || ready.LastTransitionTime.After(now) {
+		return now
+	}
+	if ready.LastTransitionTime.Time.Before(since) {
+		return since
+	}
+	return ready.LastTransitionTime.Time
 }
