@@ -225,7 +225,7 @@ func (d *Driver) readVolume(id string) (*volume.Metadata, crypto.PublicKey, erro
 	}
 	noted := live.SPIFFEID
 	live.SPIFFEID = svid.ID.String()
-	live.NotBefore, live.NotAfter = issuance.Validity(svid.Certificates)
+	live.NotBefore, live.NotAfter = svid.Certificates[0].NotBefore, svid.Certificates[0].NotAfter
 	if noted != live.SPIFFEID {
 		err = fmt.Errorf("%w: volume %s: its document is for %s, its metadata for %s", errOtherIdentity, id, live.SPIFFEID, noted)
 	}

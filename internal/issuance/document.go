@@ -4,9 +4,7 @@
 package issuance
 
 import (
-	"bytes"
 	"crypto"
-	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -33,35 +31,13 @@ type Document struct {
 	Obtained time.Time
 }
 
-// NotBefore is when the SVID becomes valid; see [Validity].
-func (d *Document) NotBefore() time.Time {
-	notBefore, _ := Validity(d.SVID.Certificates)
-	return notBefore
-}
+// NotBefore is the beginning of the certificate's validity. Intermediates do not count:
+// whether an expired one matters depends on the trust bundles of the peers, which may have
+// another certificate for its key.
+func (d *Document) NotBefore() time.Time { return d.SVID.Certificates[0].NotBefore }
 
-// NotAfter is when the SVID stops to be valid; see [Validity].
-func (d *Document) NotAfter() time.Time {
-	_, notAfter := Validity(d.SVID.Certificates)
-	return notAfter
-}
-
-// Validity returns the period in which all certificates of a chain are valid, leaf
-// first: peers reject an SVID as soon as one of its intermediates has expired. A root
-// that is the last of the chain does not count, for peers use their own.
-func Validity(chain []*x509.Certificate) (notBefore, notAfter time.Time) {
-	for i, certificate := range chain {
-		if i > 0 && bytes.Equal(certificate.RawIssuer, certificate.RawSubject) {
-			break
-		}
-		if i == 0 || certificate.NotBefore.After(notBefore) {
-			notBefore = certificate.NotBefore
-		}
-		if i == 0 || certificate.NotAfter.Before(notAfter) {
-			notAfter = certificate.NotAfter
-		}
-	}
-	return notBefore, notAfter
-}
+// NotAfter is the end of the certificate's validity.
+func (d *Document) NotAfter() time.Time { return d.SVID.Certificates[0].NotAfter }
 
 // Marshal returns the certificate chain and the PKCS #8 private key in PEM.
 func (d *Document) Marshal() (certificates, key []byte, err error) {
