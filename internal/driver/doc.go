@@ -20,6 +20,7 @@
 //	renew.go      the same again, before the document expires
 //	lifetime.go   how long that is, if the issuer has signed for more than requested
 //	early.go      sometimes long before, so that crowds part
+//	subpath.go    which containers may not see
 //	reissue.go    or because the configuration asks for another document
 //	bundle.go     the trust bundle's file is followed
 //	catchup.go    and what has changed reaches live volumes, documents or not

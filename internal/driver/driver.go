@@ -82,6 +82,7 @@ type Driver struct {
 	rewrites    *issuance.Scheduler
 	event       func(warning bool, reason, note string)
 	hiddenTold  hiddenTold
+	subPathTold hiddenTold
 	volumes     volumes
 	occupied    occupied
 	reissue     reissue

@@ -65,6 +65,9 @@ func (s *volumeState) describeLive(v *listing.Volume) {
 	if s.hiddenBy != "" {
 		v.LastError = hiddenNote(s.hiddenBy)
 	}
+	if s.subPath != "" {
+		v.LastError = subPathNote(s.subPath)
+	}
 	if s.lastErr != nil {
 		v.LastError, v.LastErrorTime = s.lastErr.Error(), s.lastErrAt
 	}

@@ -119,6 +119,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error 
 	d.dropPending(state, f.document.Request)
 	d.discardOthers(state)
 	d.warnOverlong(state, &renewed)
+	d.warnSubPath(state, &renewed)
 	return nil
 }
 

@@ -124,7 +124,7 @@ func (s *volumeState) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastPod = s.podLocked()
-	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy = nil, podToken{}, false, 0, nil, noRequest, ""
+	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy, s.subPath = nil, podToken{}, false, 0, nil, noRequest, "", ""
 	s.damage = nil
 	s.inherited, s.unverified = false, ""
 }

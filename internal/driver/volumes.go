@@ -69,6 +69,9 @@ type volumeState struct {
 	// hiddenBy is what the pod's containers may see in place of the volume, since it
 	// was mounted first; empty: nothing.
 	hiddenBy string
+	// subPath names the containers that mount the volume with subPath; empty: none, or
+	// none is known yet.
+	subPath string
 	// unverified names the chain that the trust bundle in force does not verify, and the
 	// bundle; empty: it does, or has not been asked.
 	unverified string
