@@ -7,6 +7,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"os"
+	"slices"
+	"strings"
 )
 
 // openStore mounts the tmpfs, or takes over that of an earlier process, and tells
@@ -28,10 +31,28 @@ func (d *Driver) openStore() error {
 		d.log.Warn("the tmpfs is not shared with other mount namespaces: if this is a container, running pods get no new documents after its end; "+
 			"mount a folder above it with mountPropagation: Bidirectional", "tmpfs", d.store.Root())
 	}
+	if inUserNamespace() {
+		d.log.Warn("the driver is in a user namespace: what it mounts reaches pods only if the kubelet is in the same one; " +
+			"if this is a pod with hostUsers: false, remove that")
+	}
 	if err := d.store.Resize(); err != nil {
 		d.log.Warn("the tmpfs of an earlier process keeps its size", "error", err)
 	}
 	return nil
+}
+
+// inUserNamespace reports whether the process is in another user namespace than the first.
+// The kernel does not propagate mounts from there to the mount namespaces of others, though
+// it says that they are shared (mount_namespaces(7), "Restrictions on mount namespaces").
+func inUserNamespace() bool {
+	ids, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && !mapsAllIDs(string(ids))
+}
+
+// mapsAllIDs reports whether a map of IDs is that of the first user namespace, which maps
+// each to itself (user_namespaces(7), "User and group ID mappings").
+func mapsAllIDs(ids string) bool {
+	return slices.Equal(strings.Fields(ids), []string{"0", "0", "4294967295"})
 }
 
 // followClock has renewals follow the wall clock when that is set.
