@@ -35,7 +35,7 @@ const quotaLag = 300 * time.Millisecond
 // limitRequests gives the world's namespace a ResourceQuota of so many
 // CertificateRequests. The API server enforces it. It counts what is created, and
 // kube-controller-manager, which the development cluster does not have, what is
-// deleted: recount takes its place.
+// deleted: keepCounting takes its place.
 func (w *world) limitRequests(most int64) {
 	w.t.Helper()
 	hard := corev1.ResourceList{countedRequests: *resource.NewQuantity(most, resource.DecimalSI)}
@@ -45,14 +45,18 @@ func (w *world) limitRequests(most int64) {
 	}, metav1.CreateOptions{})
 	w.check(err)
 	w.recount(w.t.Context())
-	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
-	var recounting sync.WaitGroup
-	recounting.Go(func() { wait.UntilWithContext(ctx, w.recount, quotaLag) })
-	w.t.Cleanup(func() { cancel(); recounting.Wait() })
 	w.eventually("the quota is in force", func() bool {
 		err := w.dryRunRequest()
 		return (err != nil) == (int64(len(w.requests())) >= most) && (err == nil || strings.Contains(err.Error(), "exceeded quota"))
 	})
+}
+
+// keepCounting has deletions counted until the test ends, soon after they happen.
+func (w *world) keepCounting() {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(w.t.Context()))
+	var counting sync.WaitGroup
+	counting.Go(func() { wait.UntilWithContext(ctx, w.recount, quotaLag) })
+	w.t.Cleanup(func() { cancel(); counting.Wait() })
 }
 
 // recount writes into the quota's status how many requests there are, as
@@ -102,6 +106,7 @@ func TestRenewalWithinAQuota(t *testing.T) {
 			}
 			w.eventually("each pod has a request", func() bool { return len(w.requests()) >= len(targets) })
 			w.limitRequests(int64(len(targets)))
+			w.keepCounting()
 			for _, target := range targets {
 				w.renewals(target, 2)
 				if svid := w.readSVID(target); time.Now().After(svid.Certificates[0].NotAfter) {
@@ -112,6 +117,25 @@ func TestRenewalWithinAQuota(t *testing.T) {
 				t.Error("a renewal failed")
 			}
 		})
+	}
+}
+
+// Where deletions are not counted, a renewal does not go on asking without end: it fails,
+// and is tried again as others are. The request of the live SVID is given up once.
+func TestQuotaThatIsNotCountedAgain(t *testing.T) {
+	w := newWorld(t, append(withHistory(1), withoutAdmission)...)
+	target := w.publish(w.pod("web-0"))
+	w.limitRequests(1)
+	w.eventually("the renewal fails", func() bool {
+		return strings.Contains(w.list()["web-0"].LastError, "exceeded quota: requests")
+	})
+	if left := w.requests(); len(left) != 0 {
+		t.Errorf("%d requests are left", len(left))
+	}
+	w.keepCounting()
+	w.renewals(target, 1)
+	if given := strings.Count(w.log.String(), "earlier ones of the volume are deleted"); given != 1 {
+		t.Errorf("earlier requests were deleted %d times, want once", given)
 	}
 }
 
@@ -151,6 +175,7 @@ func TestPublishWithinAQuotaAfterAReboot(t *testing.T) {
 			}
 			before := w.onlyRequest()
 			w.limitRequests(1)
+			w.keepCounting()
 			stop()
 			w.unmountAll()
 			w.ofDriver.Set(w.changedConfig("driver: {httpAddress: '', publishTimeout: 20s}"))
