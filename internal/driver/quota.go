@@ -5,7 +5,6 @@ package driver
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -13,16 +12,10 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 )
 
-const (
-	// quotaWait is for how long a request is tried again after its volume's earlier
-	// requests were deleted: kube-controller-manager takes most often less than a second
-	// to give the quota back.
-	quotaWait = 10 * time.Second
-	// firstQuotaRetry and lastQuotaRetry bound the time between two attempts, which
-	// doubles.
-	firstQuotaRetry = 100 * time.Millisecond
-	lastQuotaRetry  = time.Second
-)
+// quotaWait is for how long a request is tried again after its volume's earlier requests
+// were deleted: kube-controller-manager takes most often less than a second to give the
+// quota back.
+const quotaWait = 10 * time.Second
 
 // quotaRoom is the room that an issuance makes for its request in the ResourceQuota of
 // its namespace, by giving up what is kept of its volume's earlier requests. An SVID
@@ -64,7 +57,6 @@ func (d *Driver) makeRoom(ctx context.Context, state *volumeState, f *flight, or
 		d.log.Info("a ResourceQuota leaves no room for a CertificateRequest; earlier ones of the volume are deleted, and it is tried again",
 			"volume", state.id, "pod", order.Pod.ServiceAccount.Namespace()+"/"+order.Pod.PodName, "error", cause)
 	}
-	wait = min(firstQuotaRetry<<min(room.attempts, 10), lastQuotaRetry)
 	room.attempts++
-	return wait/2 + rand.N(wait/2), true
+	return issuance.QuotaRetryAfter(room.attempts), true
 }

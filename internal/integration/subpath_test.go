@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,7 @@ func TestSubPathIsToldOf(t *testing.T) {
 	w.check(err)
 	w.renewals(target, 2)
 	w.renewals(other, 1)
-	if now, err := os.ReadFile(seen); err != nil || string(now) != string(first) {
+	if now, err := os.ReadFile(seen); err != nil || !bytes.Equal(now, first) {
 		t.Errorf("the container sees another file: %v", err)
 	}
 	const row = troubleshooting.Row("containers mount the volume with subPath and do not see renewed SVIDs: …")

@@ -56,9 +56,9 @@ func (w *world) mountForUserNamespace(target string) (inPod string) {
 	folder, err := os.MkdirTemp("", "userns")
 	w.check(err)
 	w.t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	w.check(os.Chmod(folder, 0o755)) //nolint:gosec // The pod has to reach what is in it.
+	w.check(os.Chmod(folder, 0o755)) // The pod has to reach what is in it.
 	inPod = filepath.Join(folder, "mount")
-	w.check(os.Mkdir(inPod, 0o755)) //nolint:gosec // So it has there.
+	w.check(os.Mkdir(inPod, 0o755))
 	w.check(unix.MoveMount(tree, "", unix.AT_FDCWD, inPod, unix.MOVE_MOUNT_F_EMPTY_PATH))
 	w.t.Cleanup(func() { _ = unix.Unmount(inPod, unix.MNT_DETACH) })
 	return inPod

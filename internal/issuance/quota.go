@@ -5,7 +5,9 @@ package issuance
 
 import (
 	"errors"
+	"math/rand/v2"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
@@ -14,6 +16,23 @@ import (
 // ResourceQuota rejects an object. It has no status reason of its own
 // (k8s.io/apiserver/pkg/admission/plugin/resourcequota, CheckRequest).
 const quotaExceeded = "exceeded quota: "
+
+const (
+	firstQuotaRetry = 100 * time.Millisecond
+	lastQuotaRetry  = time.Second
+)
+
+// QuotaRetryAfter returns how long to wait for room in a quota after the given number of
+// attempts that found none (1 for the first), when something was deleted to make room:
+// doubling from a tenth of a second to a second, and between half and the whole of that
+// by chance.
+func QuotaRetryAfter(failures int) time.Duration {
+	wait := lastQuotaRetry
+	if shift := max(failures-1, 0); shift < 4 {
+		wait = min(firstQuotaRetry<<shift, wait)
+	}
+	return wait/2 + rand.N(wait/2)
+}
 
 // IsQuotaExceeded reports whether an error of [Requester.Issue] says that a ResourceQuota
 // of the pod's namespace leaves no room for another CertificateRequest. There is room

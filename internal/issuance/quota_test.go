@@ -6,6 +6,7 @@ package issuance_test
 import (
 	"errors"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -35,6 +36,17 @@ func TestIsQuotaExceeded(t *testing.T) {
 	} {
 		if got := issuance.IsQuotaExceeded(row.err); got != row.want {
 			t.Errorf("%s: got %t", name, got)
+		}
+	}
+}
+
+func TestQuotaRetryAfter(t *testing.T) {
+	t.Parallel()
+	for failures, most := range map[int]time.Duration{
+		0: 100 * time.Millisecond, 1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 4: 800 * time.Millisecond, 5: time.Second, 1000: time.Second,
+	} {
+		if got := issuance.QuotaRetryAfter(failures); got < most/2 || got >= most {
+			t.Errorf("after %d failures: %s, want from %s to %s", failures, got, most/2, most)
 		}
 	}
 }
