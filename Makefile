@@ -118,7 +118,7 @@ clean: ## Remove ./bin, with all that was built and cached in this clone
 
 .PHONY: test
 # Of the packages that have a kubelet in them none has a test, and compiling them would take minutes.
-test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/kustomize bin/tools/jsonnet bin/tools/helm bin/tools/promtool bin/prometheus-crds ## Every test, with the race detector, on a real cluster
+test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/aws-privateca-issuer bin/tools/kustomize bin/tools/jsonnet bin/tools/helm bin/tools/promtool bin/prometheus-crds ## Every test, with the race detector, on a real cluster
 	@command -v gcc >/dev/null || command -v cc >/dev/null || { echo 'The race detector needs a C compiler: install gcc.' >&2; exit 1; }
 	@status=0; \
 	echo '== $(MODULE)'; \
