@@ -9,6 +9,9 @@
 //	vault, err := standin.NewVault(ca, standin.DefaultVaultRole())
 //	defer vault.Close()
 //
+// With Smallstep it is the other way round: [Step] runs the real step-ca, and does what
+// step-issuer does, whose module cannot be downloaded.
+//
 // A stand-in decides what is signed and dated the way the service does, by its
 // documentation and, for Vault, its source; the comments say which rule comes from
 // where. It knows what the controller asks of it and answers everything else with an
