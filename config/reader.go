@@ -17,6 +17,8 @@ type reader struct {
 	file   string
 	data   []byte
 	faults Faults
+	// warnings are about what is valid all the same.
+	warnings []Warning
 	// versions are those that are understood.
 	versions []version
 	// form is the type of the whole file.
