@@ -53,3 +53,59 @@ func TestRenewalAfterTheClockOfABootingNodeWasSet(t *testing.T) {
 		})
 	}
 }
+
+// A clock that was ahead when the SVID was obtained, and is set back, is not waited for:
+// the renewal is due as if the SVID had been obtained then.
+func TestRenewalIsPlannedAnewWhenTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		ahead, duration time.Duration
+		failures        int
+		anew            bool
+	}{
+		"an hour ahead of twice the duration":              {time.Hour, 2 * time.Hour, 0, true},
+		"an hour ahead of a little less than the duration": {time.Hour, 65 * time.Minute, 0, true},
+		"a second ahead as clocks differ":                  {time.Second, time.Hour, 0, false},
+		"right":                                            {0, time.Hour, 0, false},
+		"the next attempt after a failure stays":           {time.Hour, 2 * time.Hour, 1, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			requireRoot(t)
+			n := newNode(t)
+			line := "certificate: {duration: " + row.duration.String() + "}"
+			c := testConfig(t, line)
+			now := time.Now()
+			meta := n.metadata()
+			meta.NotBefore, meta.NotAfter, meta.Duration = now.Truncate(time.Second), now.Add(row.duration).Truncate(time.Second), row.duration
+			meta.Obtained, meta.IdentityHash = now, c.Policy().IdentityHash()
+			check(t, n.store.Write(testVolume, svidFiles(t, meta.NotBefore, meta.NotAfter), meta))
+			check(t, n.store.Mount(testVolume, n.target))
+			d, _, err := n.start(t, line)
+			check(t, err)
+			state := d.volumes.acquire(testVolume)
+			wrong := *state.metadata()
+			wrong.Obtained = now.Add(row.ahead)
+			state.live, state.failures = &wrong, row.failures
+			d.schedule.Schedule(testVolume, renewalTime(c, testVolume, &wrong))
+			before, _ := d.schedule.Due(testVolume)
+			d.correctObtained()
+			d.background.Wait()
+			due, _ := d.schedule.Due(testVolume)
+			if !row.anew {
+				if !due.Equal(before) {
+					t.Errorf("it is due %s later than before", due.Sub(before))
+				}
+				return
+			}
+			right := wrong
+			right.Obtained = now
+			if late := due.Sub(renewalTime(c, testVolume, &right)); late < 0 || late > 5*time.Second {
+				t.Errorf("it is due %s later than with a clock that is right, %s before it expires", late, meta.NotAfter.Sub(due))
+			}
+			if noted, err := n.store.ReadMetadata(testVolume); err != nil || noted.Obtained.After(time.Now()) {
+				t.Errorf("the next process is told that it was obtained at %s, %v", noted.Obtained, err)
+			}
+		})
+	}
+}

@@ -161,6 +161,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 	}
 	d.life, d.stop = context.WithCancelCause(context.Background())
 	d.schedule = issuance.NewScheduler(snapshot.Driver.MaxConcurrentRenewals, d.renew)
+	d.schedule.ClockSet = d.correctObtained
 	d.schedule.Before = d.letMountsGoFirst
 	d.rewrites = d.newRewrites()
 	requester.OnNew(d.seen)

@@ -42,6 +42,14 @@ func lifetimeOfDocument(document *issuance.Document) lifetime {
 	return lifetime{document.NotBefore(), document.NotAfter(), document.Obtained, document.Policy.Duration}
 }
 
+// isFromTheFuture reports whether the SVID was obtained by a clock that has been set back
+// since: a node may boot with one that is wrong. What is left of it is more than that, and
+// its beginning has to be moved to now, or the renewal would come too late.
+func (l lifetime) isFromTheFuture(now time.Time) bool {
+	const tolerance = time.Second
+	return l.obtained.After(now.Add(tolerance))
+}
+
 // from is when the lifetime begins: when the SVID was obtained, or becomes valid if that
 // is later.
 func (l lifetime) from() time.Time {
@@ -167,6 +175,52 @@ func (f *flight) waitUntilValid(ctx context.Context, document *issuance.Document
 			return f.progress.Err(context.Cause(ctx))
 		case <-time.After(min(l.ahead(now), time.Second)): // the clock may be set meanwhile
 		}
+	}
+}
+
+// correctObtained moves the beginning of the lifetimes of live volumes that were obtained by
+// a clock which has been set back since, and plans their renewals anew.
+func (d *Driver) correctObtained() {
+	d.volumes.each(func(state *volumeState) {
+		if live := state.metadata(); live == nil || !lifetimeOf(live).isFromTheFuture(time.Now()) {
+			return
+		}
+		state.hold()
+		d.background.Go(func() { // whoever changes the volume now may take long
+			defer d.volumes.release(state)
+			d.correctObtainedOf(state)
+		})
+	})
+}
+
+func (d *Driver) correctObtainedOf(state *volumeState) {
+	if state.lock(d.life) != nil {
+		return
+	}
+	defer state.unlock()
+	live, now := state.metadata(), time.Now()
+	if live == nil || !lifetimeOf(live).isFromTheFuture(now) {
+		return
+	}
+	corrected := *live
+	corrected.Obtained = now
+	if err := d.store.WriteMetadata(state.id, corrected); err != nil {
+		d.log.Warn("could not note that the clock of the node was set back", append(entryOf(state.id, live).fields(0), "error", err)...)
+	}
+	d.setLiveMetadata(state, live, &corrected)
+}
+
+// setLiveMetadata replaces what is known of a live volume if it is still the same, and
+// plans its renewal unless that is to be tried again after a failure.
+func (d *Driver) setLiveMetadata(state *volumeState, before, after *volume.Metadata) {
+	state.mu.Lock()
+	same, failing := state.live == before, state.failures > 0
+	if same {
+		state.live = after
+	}
+	state.mu.Unlock()
+	if same && !failing {
+		d.plan(d.config.Current(), state, after)
 	}
 }
 

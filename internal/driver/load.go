@@ -128,6 +128,9 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 		state.claim(pending)
 	}
 	if err == nil {
+		if lifetimeOf(live).isFromTheFuture(time.Now()) {
+			live.Obtained = time.Time{}
+		}
 		d.completeObtained(live, state.id)
 		d.store.Tidy(state.id)
 		d.findBundle(state.id, live)

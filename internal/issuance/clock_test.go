@@ -178,3 +178,30 @@ func TestFollowClockEndsWithItsContext(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever follows the clock is told when it was set, and only then.
+func TestSchedulerTellsThatTheClockWasSet(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		clock := &settableClock{began: time.Now()}
+		told := 0
+		s := issuance.NewSchedulerWithClock(1, func(context.Context, string, func()) {}, clock)
+		s.ClockSet = func() { told++ }
+		ctx, cancel := context.WithCancel(t.Context())
+		go s.Run(ctx)
+		s.Schedule("a", clock.Wall().Add(time.Hour))
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if told != 0 {
+			t.Errorf("told %d times of a clock that was not set", told)
+		}
+		clock.set(-time.Hour)
+		s.Wake()
+		synctest.Wait()
+		if told != 1 {
+			t.Errorf("told %d times that the clock was set back once", told)
+		}
+		cancel()
+		synctest.Wait()
+	})
+}

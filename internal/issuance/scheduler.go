@@ -32,6 +32,10 @@ type Scheduler struct {
 	// schedule, with how late it is already. Nothing else is begun until it
 	// returns. Set it before [Scheduler.Run].
 	Before func(ctx context.Context, id string, late time.Duration)
+	// ClockSet, unless nil, is called when the wall clock was set, or the machine was
+	// suspended, after the schedule has followed that. Nothing is begun until it returns.
+	// Set it before [Scheduler.Run].
+	ClockSet func()
 
 	run   Call
 	clock Clock
@@ -44,6 +48,8 @@ type Scheduler struct {
 	// offset is by how much the wall clock was ahead of the running one when the
 	// queue was put in order.
 	offset time.Time
+	// clockSet is set when the queue was put in order for a clock that was set.
+	clockSet bool
 	// watched is set while the kernel tells of changes of the wall clock.
 	watched bool
 }
@@ -148,6 +154,9 @@ func (s *Scheduler) Run(ctx context.Context) {
 			}
 		}
 		id, wait := s.next()
+		if s.takeClockSet() && s.ClockSet != nil {
+			s.ClockSet()
+		}
 		if wait == 0 {
 			calls.Go(func() {
 				giveBack := sync.OnceFunc(func() { <-s.slots })
@@ -229,13 +238,22 @@ func (s *Scheduler) followJump() {
 	if offset.Sub(s.offset).Abs() < jump {
 		return
 	}
-	s.offset = offset
+	s.offset, s.clockSet = offset, true
 	for _, it := range s.queue {
 		if !it.at.IsZero() {
 			it.due = it.at.Sub(offset)
 		}
 	}
 	heap.Init(&s.queue)
+}
+
+// takeClockSet reports whether the clock was set since it was called last.
+func (s *Scheduler) takeClockSet() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	set := s.clockSet
+	s.clockSet = false
+	return set
 }
 
 func (s *Scheduler) notify() {
