@@ -95,7 +95,7 @@ func checkPlaces(t *testing.T, err error, data string) {
 		if strings.HasPrefix(there, "!") || strings.HasPrefix(there, "&") {
 			continue // a tag or an anchor belongs to what it stands before
 		}
-		if match := unquoted.FindStringSubmatch(fault.Message); match != nil && match[1] != "nothing" && !strings.HasPrefix(there, match[1]) {
+		if match := unquoted.FindStringSubmatch(fault.Message); len(match) > 1 && match[1] != "nothing" && !strings.HasPrefix(there, match[1]) {
 			t.Errorf("%v: there is %q", fault, there)
 		}
 	}
