@@ -1,7 +1,7 @@
 {{- define "csi-driver-spiffe.labels" -}}
 app.kubernetes.io/name: csi-driver-spiffe
 {{- range list "app.kubernetes.io/name" "app.kubernetes.io/component" }}
-{{- if hasKey $.Values.commonLabels . }}
+{{- if hasKey ($.Values.commonLabels | default dict) . }}
 {{- fail (printf "commonLabels: %s is what pods are selected by, and cannot be another: take it out" .) }}
 {{- end }}
 {{- end }}
@@ -19,6 +19,12 @@ app.kubernetes.io/component: {{ .component }}
 {{- define "csi-driver-spiffe.componentLabels" -}}
 app.kubernetes.io/component: {{ .component }}
 {{ include "csi-driver-spiffe.labels" .root }}
+{{- end }}
+
+{{/* The same with other labels over them: (dict "root" $ "component" "driver" "labels" .labels), the component may be left out. */}}
+{{- define "csi-driver-spiffe.labelsAnd" -}}
+{{- $labels := include (ternary "csi-driver-spiffe.componentLabels" "csi-driver-spiffe.labels" (hasKey . "component")) (ternary . .root (hasKey . "component")) | fromYaml -}}
+{{- mergeOverwrite $labels (deepCopy (.labels | default dict)) | toYaml -}}
 {{- end }}
 
 {{/* An image: (dict "root" $ "component" "driver") */}}
@@ -65,7 +71,20 @@ app.kubernetes.io/component: {{ .component }}
   "trustBundle" (dict "path" ($app.driver.sourceCABundle | default ""))
   "driver" $driver "approver" $approver "observability" (dict "logging" (dict "level" $level))
 -}}
-{{- mergeOverwrite $config (deepCopy .Values.config) | toYaml -}}
+{{- $over := deepCopy (.Values.config | default dict) -}}
+{{- include "csi-driver-spiffe.dropNull" $over -}}
+{{- mergeOverwrite $config $over | toYaml -}}
+{{- end }}
+
+{{/* Takes out of a map, and of those in it, what is null: nothing is said about that. */}}
+{{- define "csi-driver-spiffe.dropNull" -}}
+{{- range $name, $value := . -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $ $name -}}
+{{- else if kindIs "map" $value -}}
+{{- include "csi-driver-spiffe.dropNull" $value -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* The port of an address to listen on. Probes need one: (dict "section" "driver" "config" $config) */}}
