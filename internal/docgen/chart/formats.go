@@ -82,6 +82,25 @@ func special(one string, config object, definitions definitions) (object, error)
 	return schema, nil
 }
 
+// mountPaths are the fields of the configuration file that are paths in a container,
+// where Kubernetes allows no colon.
+var mountPaths = []string{"volume.tmpfsPath", "driver.kubeletRootDir"}
+
+// limitMountPaths takes from the schema of the configuration file what the chart's objects
+// cannot hold.
+func limitMountPaths(config object) {
+	for _, path := range mountPaths {
+		at := config
+		for name := range strings.SplitSeq(path, ".") {
+			properties, _ := at["properties"].(object)
+			at, _ = properties[name].(object)
+		}
+		if at != nil {
+			at["allOf"] = []any{object{"pattern": "^[^:]*$"}}
+		}
+	}
+}
+
 // fieldOf returns the schema of a field of the configuration file, which must have a
 // value: null would mean that it is left out.
 func fieldOf(config object, path string) (object, error) {

@@ -23,6 +23,7 @@ func Schema(values []Value, removed map[string]string, config []byte) ([]byte, e
 	}
 	delete(file, "$schema")
 	loosen(file)
+	limitMountPaths(file)
 	definitions := definitions{}
 	root, err := section(values, file, definitions)
 	if err != nil {

@@ -73,7 +73,14 @@ app.kubernetes.io/component: {{ .component }}
 -}}
 {{- $over := deepCopy (.Values.config | default dict) -}}
 {{- include "csi-driver-spiffe.dropNull" $over -}}
-{{- mergeOverwrite $config $over | toYaml -}}
+{{- $merged := mergeOverwrite $config $over -}}
+{{- $text := toYaml $merged -}}
+{{- /* toYaml does not escape line breaks of Unicode, which end a line in the ConfigMap. JSON is YAML, too. */ -}}
+{{- if regexMatch "[\\x{0085}\\x{2028}\\x{2029}]" $text -}}
+{{- toJson $merged | replace "\u0085" "\\u0085" -}}
+{{- else -}}
+{{- $text -}}
+{{- end -}}
 {{- end }}
 
 {{/* Takes out of a map, and of those in it, what is null: nothing is said about that. */}}
@@ -84,6 +91,36 @@ app.kubernetes.io/component: {{ .component }}
 {{- else if kindIs "map" $value -}}
 {{- include "csi-driver-spiffe.dropNull" $value -}}
 {{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Fails if the API server would reject the volumes of the driver's pods, for a name or folder that is there twice or a
+volume that is not there: (dict "values" .Values.app.driver "folders" the folders that the chart mounts itself,
+"ownBundle" whether the chart has the volume trust-bundle) */}}
+{{- define "csi-driver-spiffe.checkVolumes" -}}
+{{- $volumes := list "config" "plugin" "registration" "pods" "tmpfs" -}}
+{{- range .values.volumes -}}
+{{- if has .name $volumes -}}
+{{- fail (printf "app.driver.volumes: there is another volume of the name %q: take another name" .name) -}}
+{{- end -}}
+{{- $volumes = append $volumes .name -}}
+{{- end -}}
+{{- if .ownBundle -}}
+{{- $volumes = append $volumes "trust-bundle" -}}
+{{- end -}}
+{{- range .values.volumeMounts -}}
+{{- if not (has .name $volumes) -}}
+{{- fail (printf "app.driver.volumeMounts: there is no volume of the name %q: add it to app.driver.volumes" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- $folders := list -}}
+{{- range concat .folders (.values.volumeMounts | default list) -}}
+{{- $folder := . -}}
+{{- if kindIs "map" . }}{{ $folder = .mountPath }}{{ end -}}
+{{- if has $folder $folders -}}
+{{- fail (printf "two volumes would be mounted at %s in the driver: change config.volume.tmpfsPath, config.driver.kubeletRootDir or app.driver.volumeMounts" $folder) -}}
+{{- end -}}
+{{- $folders = append $folders $folder -}}
 {{- end -}}
 {{- end }}
 
