@@ -6,11 +6,11 @@ package manifests
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -30,7 +30,7 @@ func TestValuesThatTheSchemaAcceptsRenderToTypedObjects(t *testing.T) {
 	t.Parallel()
 	random := newRandomValues(t)
 	for seed := range uint64(150) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			t.Parallel()
 			values := random.values(rand.New(rand.NewPCG(seed, 0)), nil)
 			for _, object := range renderValues(t, values) {
@@ -51,7 +51,7 @@ func TestTheAPIServerTakesWhatTheSchemaAccepts(t *testing.T) {
 	mapper := prepare(t, cluster)
 	random := newRandomValues(t)
 	for seed := range uint64(60) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			values := random.values(rand.New(rand.NewPCG(seed, 1)), validParts())
 			for _, object := range renderValues(t, values) {
 				if err := dryRun(t.Context(), cluster, mapper, object); err != nil {

@@ -4,6 +4,7 @@
 package chart
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 const valuesFile = `
@@ -144,5 +146,51 @@ func TestTable(t *testing.T) {
 		if !strings.Contains(got, row+"\n") {
 			t.Errorf("no row %s in\n%s", row, got)
 		}
+	}
+}
+
+func TestSchemaOfKubernetesTypes(t *testing.T) {
+	t.Parallel()
+	data, err := Schema([]Value{
+		{Name: "tolerations", Path: "tolerations", Doc: "Some.", Types: []string{"kubernetes:tolerations"}},
+		{Name: "resources", Path: "resources", Doc: "Some.", Types: []string{"kubernetes:resources"}},
+	}, nil, []byte(configSchema))
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("values.schema.json", document); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for values, want := range map[string]bool{
+		`{"tolerations": [{"key": "a", "operator": "Equal", "value": "b", "tolerationSeconds": 1}]}`: true,
+		`{"tolerations": [{"operator": "Exist"}]}`:                                                   false,
+		`{"tolerations": [{"key": 1}]}`:                                                              false,
+		`{"tolerations": [{"kye": "a"}]}`:                                                            false,
+		`{"tolerations": {}}`:                                                                        false,
+		`{"resources": {"limits": {"cpu": 1, "memory": "64Mi", "example.org/a": "1"}}}`:              true,
+		`{"resources": {"limits": {"cpu": "1 core"}}}`:                                               false,
+		`{"resources": {"limits": {"cpu": -1}}}`:                                                     false,
+		`{"resources": {"limits": {"ram": "1Gi"}}}`:                                                  false,
+		`{"resources": {"memory": "1Gi"}}`:                                                           false,
+	} {
+		value, err := jsonschema.UnmarshalJSON(strings.NewReader(values))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(value); (err == nil) != want {
+			t.Errorf("%s: got %v, want it to be valid: %t", values, err, want)
+		}
+	}
+	if _, err := Schema([]Value{{Name: "a", Path: "a", Types: []string{"kubernetes:none"}}}, nil, []byte(configSchema)); err == nil {
+		t.Error("an unknown Kubernetes type was taken")
 	}
 }
