@@ -13,6 +13,9 @@ import (
 // at path, or standard input for "-", and writes to stdout the file with its
 // defaults filled in when full is set, else one line that says it is valid.
 //
+// What is valid and known not to work ([Config.Warnings]) goes to stderr, a line each,
+// unless full is set; the file is valid all the same.
+//
 // If it is not, every fault goes to stderr, a line each, and their number after
 // them. The error is then what Load returned; it has been reported already, so
 // that all there is to do with it is to exit with 1.
@@ -28,6 +31,9 @@ func CheckFile(path string, full bool, stdout, stderr io.Writer) error {
 		return err
 	case full:
 		return printConfig(c, stdout)
+	}
+	for _, warning := range c.Warnings() {
+		fmt.Fprintln(stderr, warning)
 	}
 	_, err = fmt.Fprintf(stdout, "%s: valid (%s, hash %s)\n", nameOf(path), c.apiVersion, c.Hash())
 	return err

@@ -35,6 +35,7 @@ type Config struct {
 	hash string
 	// apiVersion is that of wire.
 	apiVersion string
+	warnings   []Warning
 }
 
 // Certificate is what the driver requests and the approver demands, and when

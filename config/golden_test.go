@@ -6,8 +6,10 @@ package config_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -36,6 +38,7 @@ func TestGoodFiles(t *testing.T) {
 				t.Fatal(err)
 			}
 			golden(t, strings.TrimSuffix(path, ".yaml")+".want", string(got))
+			checkWarnings(t, path, c)
 
 			again, err := config.Parse("again.yaml", got)
 			if err != nil {
@@ -45,6 +48,21 @@ func TestGoodFiles(t *testing.T) {
 				t.Errorf("hash of what is printed is %s, of the file %s", again.Hash(), c.Hash())
 			}
 		})
+	}
+}
+
+// A good file that is warned of has the warnings beside it; one without is not warned of.
+func checkWarnings(t *testing.T, path string, c *config.Config) {
+	t.Helper()
+	var got strings.Builder
+	for _, warning := range c.Warnings() {
+		fmt.Fprintln(&got, strings.TrimPrefix(warning.String(), testdata+"/"))
+	}
+	expected := strings.TrimSuffix(path, ".yaml") + ".warn"
+	if _, err := os.Stat(expected); err == nil || strings.Contains(path, "-warned") {
+		golden(t, expected, got.String())
+	} else if got.Len() > 0 {
+		t.Errorf("warned of, and there is no %s:\n%s", expected, &got)
 	}
 }
 
@@ -78,7 +96,7 @@ func TestDemoFile(t *testing.T) {
 // Every golden file belongs to a case: none is left over from one that is gone.
 func TestNoStrayGoldenFiles(t *testing.T) {
 	t.Parallel()
-	for _, path := range append(glob(t, "*.want"), glob(t, "*.err")...) {
+	for _, path := range slices.Concat(glob(t, "*.want"), glob(t, "*.err"), glob(t, "*.warn")) {
 		if _, err := os.Stat(strings.TrimSuffix(path, filepath.Ext(path)) + ".yaml"); err != nil {
 			t.Error(err)
 		}

@@ -20,6 +20,8 @@ type reader struct {
 	faults Faults
 	// lines is how many data has, 0 if they have not been counted.
 	lines int
+	// warnings are about what is valid all the same.
+	warnings []Warning
 	// versions are those that are understood.
 	versions []version
 	// form is the type of the whole file.

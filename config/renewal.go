@@ -9,42 +9,39 @@ import (
 	"time"
 )
 
-// RenewalTime says when to renew an SVID that is valid from notBefore to
-// notAfter: RenewBefore, or else RenewBeforePercentage of its lifetime, ahead
-// of notAfter, and earlier than that by a jitter of up to a tenth of the time
-// from notBefore to then. The jitter is the same for the same seed, such as a
-// volume ID, in every process: a restart does not move renewals.
+// RenewalTime says when to renew an SVID that is used from one time until another:
+// RenewBefore, or else RenewBeforePercentage of that period, ahead of its end, and
+// earlier than that by a jitter of up to a tenth of the time from its beginning to then.
+// The jitter is the same for the same seed, such as a volume ID, in every process: a
+// restart does not move renewals.
 //
-// The result is never before notBefore. It is not after notAfter, unless the
-// SVID's lifetime is zero or negative, when it is notBefore.
-func (c *Config) RenewalTime(notBefore, notAfter time.Time, seed string) time.Time {
-	latest := c.latestRenewal(notBefore, notAfter)
-	return latest.Add(-part(fraction(seed)/10, latest.Sub(notBefore)))
+// The period begins when the certificate was obtained, not with its notBefore: issuers
+// may date certificates back, AWS Private CA by an hour, and that is not time in which
+// the SVID was used.
+//
+// The result is never before from. It is before until, unless the period is zero or
+// negative, when it is from.
+func (c *Config) RenewalTime(from, until time.Time, seed string) time.Time {
+	latest := c.latestRenewal(from, until)
+	return latest.Add(-part(fraction(seed)/10, latest.Sub(from)))
 }
 
 // EarlyRenewalTime is RenewalTime with a jitter of up to a half. It is for SVIDs
 // that were issued together with many others, of which a tenth would make the same
 // crowd again, cycle after cycle. Two renewals in a row that are early by the same
 // part are spread over a whole cycle, and from then on they come evenly.
-//
-// The half is of the time since the SVID was issued, as far as can be told:
-// issuers may date certificates back, some by an hour.
-func (c *Config) EarlyRenewalTime(notBefore, notAfter time.Time, seed string) time.Time {
-	issued := notAfter.Add(-c.Certificate.Duration)
-	if issued.Before(notBefore) {
-		issued = notBefore
-	}
-	latest := c.latestRenewal(notBefore, notAfter)
-	return latest.Add(-part(fraction("early "+seed)/2, max(0, latest.Sub(issued))))
+func (c *Config) EarlyRenewalTime(from, until time.Time, seed string) time.Time {
+	latest := c.latestRenewal(from, until)
+	return latest.Add(-part(fraction("early "+seed)/2, latest.Sub(from)))
 }
 
 // latestRenewal is the time of renewal without jitter.
-func (c *Config) latestRenewal(notBefore, notAfter time.Time) time.Time {
-	lifetime := notAfter.Sub(notBefore)
+func (c *Config) latestRenewal(from, until time.Time) time.Time {
+	lifetime := until.Sub(from)
 	if lifetime <= 0 {
-		return notBefore
+		return from
 	}
-	return notBefore.Add(lifetime - c.renewBefore(lifetime))
+	return from.Add(lifetime - c.renewBefore(lifetime))
 }
 
 func part(part float64, of time.Duration) time.Duration { return time.Duration(part * float64(of)) }

@@ -100,19 +100,3 @@ func TestRenewalTimeSpreads(t *testing.T) {
 		}
 	}
 }
-
-// An issuer that dates certificates back, as AWS Private CA does by an hour, must
-// not make a renewal due when the certificate arrives.
-func TestEarlyRenewalTimeOfABackdatedCertificate(t *testing.T) {
-	t.Parallel()
-	c := parse(t, minimal)
-	issued := time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
-	notBefore, notAfter := issued.Add(-time.Hour), issued.Add(time.Hour)
-	const latest = 20*time.Minute + 24*time.Second // 67 percent of two hours since notBefore
-	for i := range 1000 {
-		after := c.EarlyRenewalTime(notBefore, notAfter, fmt.Sprint("csi-", i)).Sub(issued)
-		if after < latest/2 || after > latest {
-			t.Fatalf("seed %d: due %s after it was issued, want from %s to %s", i, after, latest/2, latest)
-		}
-	}
-}

@@ -34,7 +34,13 @@ func parseV1alpha1(r *reader, root *yaml.Node) (*Config, error) {
 	if err := r.decode(root, wire, decoded, decoded.Complete); err != nil {
 		return nil, err
 	}
-	return fromV1alpha1(decoded)
+	r.warnOfKey(decoded)
+	c, err := fromV1alpha1(decoded)
+	if err != nil {
+		return nil, err
+	}
+	c.warnings = r.warnings
+	return c, nil
 }
 
 // fromV1alpha1 converts what has been checked.

@@ -65,6 +65,7 @@ func (f *follower) report(outcome config.Outcome) {
 	level := outcome.Config.Observability.Logging.Level
 	f.level.Set(min(level, f.level.Level()))
 	f.log.Info("configuration reloaded", "config", f.file, "hash", outcome.Config.Hash(), "changes", describe(outcome.Changes))
+	f.warn(outcome.Config)
 	f.level.Set(level)
 	if healed {
 		f.events.reloaded(outcome.Config.Hash())
@@ -85,3 +86,10 @@ func describe(changes []config.Change) string {
 
 // oneLine joins the lines of an error, which has one for each fault.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+// warn logs what is valid in a configuration, and known not to work.
+func (f *follower) warn(c *config.Config) {
+	for _, warning := range c.Warnings() {
+		f.log.Warn("configuration accepted, and known not to work", "warning", warning.String())
+	}
+}

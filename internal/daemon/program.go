@@ -126,6 +126,7 @@ func (p Program) run(options options, streams Streams) error {
 	defer stop()
 	f := newFollower(p.Name, options, loaded, streams.Err)
 	f.log.Info("starting", "program", p.Name, "version", Version(), "config", options.config, "hash", loaded.Hash())
+	f.warn(loaded)
 	if err := harden(); err != nil {
 		f.log.Warn("the process could not be hardened", "error", err)
 	}

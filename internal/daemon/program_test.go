@@ -41,6 +41,7 @@ func write(t *testing.T, content string) string {
 // The rest of the command line is tested on the binaries; see cmd.
 func TestProgram(t *testing.T) {
 	good, bad := write(t, minimal), write(t, minimal+"typo: 1\n")
+	warned := write(t, strings.ReplaceAll(minimal, "{name: ca}", "{name: ca, kind: GoogleCASClusterIssuer, group: cas-issuer.jetstack.io}"))
 	for _, row := range []struct {
 		name     string
 		args     []string
@@ -52,6 +53,7 @@ func TestProgram(t *testing.T) {
 		{"runs", []string{"--config", good}, nil, 0, true, "", "stopped"},
 		{"fails", []string{"--config", good}, errors.New("no cluster"), 1, true, "", "prog: no cluster\n"},
 		{"a bad file", []string{"--config", bad}, nil, 1, false, "", "typo: is not a field"},
+		{"a file that is warned of", []string{"--config", warned}, nil, 0, true, "", `level=WARN msg="configuration accepted, and known not to work" warning=`},
 		{"no such file", []string{"--config", good + "x"}, nil, 1, false, "", "cannot open the configuration file"},
 		{"no file", nil, nil, 2, false, "", "prog: --config FILE is missing; see --help\n"},
 		{"an argument", []string{"--config", good, "extra"}, nil, 2, false, "", `unexpected argument "extra"`},
@@ -60,6 +62,7 @@ func TestProgram(t *testing.T) {
 		{"version", []string{"--version"}, nil, 0, false, "prog " + daemon.Version() + "\n", ""},
 		{"version, with a bad file", []string{"--version", "--config", bad}, nil, 0, false, "prog ", ""},
 		{"validate", []string{"--validate-config", "--config", good}, nil, 0, false, ": valid (", ""},
+		{"validate a file that is warned of", []string{"--validate-config", "--config", warned}, nil, 0, false, ": valid (", ": warning: certificate.privateKey: "},
 		{"validate a bad file", []string{"--validate-config", "--config", bad}, nil, 1, false, "", "1 fault\n"},
 		{"print", []string{"--print-config", "--config", good}, nil, 0, false, "algorithm: ECDSA\n    size: 521\n", ""},
 		{"print a bad file", []string{"--print-config", "--config", bad}, nil, 1, false, "", "1 fault\n"},

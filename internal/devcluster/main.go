@@ -20,8 +20,8 @@
 // # What is real
 //
 // etcd, kube-apiserver (RBAC, TokenRequest, API Priority and Fairness),
-// cert-manager's controllers for CA and SelfSigned issuers, for Certificates and
-// for annotated Ingresses and Gateways, and cert-manager's admission webhook run
+// cert-manager's controllers for CA, SelfSigned and Vault issuers, for Certificates
+// and for annotated Ingresses and Gateways, and cert-manager's admission webhook run
 // as they are, each in a process of its own. The webhook fills in who made a
 // CertificateRequest, and lets nobody approve one without the verb "approve" on
 // the signer. Nobody approves by default.

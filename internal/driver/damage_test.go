@@ -35,7 +35,7 @@ func TestNewDocumentHealsWhatIsMounted(t *testing.T) {
 		state := d.volumes.acquire(id)
 		state.damage = &damage{target: test.target, err: errors.New("damaged")}
 		now := time.Now()
-		d.setLive(d.config.Current(), state, &volume.Metadata{TargetPath: mounted, NotBefore: now, NotAfter: now.Add(time.Hour)})
+		d.setLive(state, &volume.Metadata{TargetPath: mounted, NotBefore: now, NotAfter: now.Add(time.Hour)})
 		d.noteHealed(state)
 		if known := state.damage != nil; known != test.stillKnown {
 			t.Errorf("%s: known as damaged: %t, want %t", name, known, test.stillKnown)

@@ -18,17 +18,21 @@ const earlyRenewals = 2
 
 // renewalTime is when the document of a live volume is to be renewed.
 func renewalTime(c *config.Config, id string, live *volume.Metadata) time.Time {
-	from, until := lifetime(live)
+	l := lifetimeOf(live)
+	due := c.RenewalTime(l.from(), l.until(), id)
 	if live.EarlyRenewals > 0 {
-		return c.EarlyRenewalTime(from, until, id)
+		due = c.EarlyRenewalTime(l.from(), l.until(), id)
 	}
-	return c.RenewalTime(from, until, id)
+	if earliest := l.from().Add(l.leastInterval()); due.Before(earliest) {
+		return earliest
+	}
+	return due
 }
 
 // earlyAfter is how many renewals come early after the one that replaces a
 // document now. One that is late waited for what many others have waited for, too.
 func earlyAfter(c *config.Config, id string, live *volume.Metadata, now time.Time) int {
-	late := now.Sub(renewalTime(c, id, live)) > lifetimeOf(live)/10
+	late := now.Sub(renewalTime(c, id, live)) > lifetimeOf(live).length()/10
 	if late || isOutdated(c, live, now) {
 		return earlyRenewals
 	}

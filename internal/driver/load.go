@@ -129,9 +129,7 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 		state.claim(pending)
 	}
 	if err == nil {
-		if live.Obtained.IsZero() { // an earlier version did not note it
-			guessObtained(live, time.Now())
-		}
+		d.completeObtained(live, state.id)
 		d.store.Tidy(state.id)
 		d.findBundle(state.id, live)
 		state.inherit(live)
@@ -175,15 +173,27 @@ func (d *Driver) completeMetadata(id string, live *volume.Metadata, pending *iss
 	}
 	live.Request = pending.Request.Name
 	live.IdentityHash, live.Duration = pending.IdentityHash, pending.Duration
-	if live.Obtained.IsZero() {
-		guessObtained(live, time.Now())
-	}
+	d.completeObtained(live, id)
 	err := d.store.WriteMetadata(id, *live)
 	if err == nil {
 		err = d.store.RemovePending(id)
 	}
 	if err != nil {
 		d.log.Warn("could not complete what an earlier process had begun", "volume", id, "error", err)
+	}
+}
+
+// completeObtained notes when an SVID was obtained, if that was not noted: the process was
+// killed before, or was of an earlier version. It is when the files were written, at the
+// latest.
+func (d *Driver) completeObtained(live *volume.Metadata, id string) {
+	if !live.Obtained.IsZero() {
+		return
+	}
+	now := time.Now()
+	live.Obtained = now
+	if written, err := d.store.Written(id); err == nil && written.Before(now) {
+		live.Obtained = written
 	}
 }
 

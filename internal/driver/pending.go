@@ -29,13 +29,9 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
-	pending, found, err := d.pending(state.id, order)
+	pending, err := d.pending(state.id, order)
 	if err != nil {
 		return nil, err
-	}
-	asked := f.began
-	if found {
-		asked = time.Time{} // nobody knows
 	}
 	document, err := d.pursue(ctx, state, f, order, pending)
 	for range mostNames - 1 {
@@ -47,19 +43,28 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 		if pending, err = d.prepare(state.id, order); err != nil {
 			return nil, err
 		}
-		asked = time.Now()
 		document, err = d.pursue(ctx, state, f, order, pending)
 	}
-	if err != nil || !isLate(document, asked, time.Now()) {
-		return document, err
+	if err == nil && lifetimeOfDocument(document).isStale(time.Now()) {
+		d.log.Info("the request that was under way was signed long ago, and a new one is made",
+			"volume", state.id, "request", pending.Request, "notAfter", document.NotAfter())
+		d.letGo(state, pending.Request, pending.Pod)
+		if pending, err = d.prepare(state.id, order); err != nil {
+			return nil, err
+		}
+		document, err = d.pursue(ctx, state, f, order, pending)
 	}
-	d.log.Info("the request that was under way was signed long ago, and a new one is made",
-		"volume", state.id, "request", pending.Request, "notAfter", document.NotAfter())
-	d.letGo(state, pending.Request, pending.Pod)
-	if pending, err = d.prepare(state.id, order); err != nil {
+	if err != nil {
 		return nil, err
 	}
-	return d.pursue(ctx, state, f, order, pending)
+	if l, now := lifetimeOfDocument(document), time.Now(); l.hasEnded(now) {
+		d.letGo(state, pending.Request, pending.Pod)
+		return nil, &issuance.Error{Request: pending.Request, Stage: issuance.StageVerify, Err: l.errEnded(now)}
+	}
+	if err := f.waitUntilValid(ctx, document); err != nil {
+		return nil, err
+	}
+	return document, nil
 }
 
 // pursue brings a document by a request. The request and its key are kept in the
@@ -84,19 +89,18 @@ func (d *Driver) pursue(ctx context.Context, state *volumeState, f *flight, orde
 	return document, err
 }
 
-// pending returns the request that is pending for an order and true, or makes one.
-func (d *Driver) pending(id string, order issuance.Order) (pending *issuance.Pending, found bool, err error) {
+// pending returns the request that is pending for an order, or makes one.
+func (d *Driver) pending(id string, order issuance.Order) (*issuance.Pending, error) {
 	if before, err := d.readPending(id); err == nil {
 		if before.IsFor(order) {
 			d.log.Info("going on with a request that was under way", "volume", id, "request", before.Request)
-			return before, true, nil
+			return before, nil
 		}
 		d.discards.add(issuance.Ref{Name: before.Request, Pod: before.Pod}, id)
 	} else if !errors.Is(err, volume.ErrNotFound) {
 		d.log.Warn("the request that was under way is lost, and a new one is made", "volume", id, "error", err)
 	}
-	pending, err = d.prepare(id, order)
-	return pending, false, err
+	return d.prepare(id, order)
 }
 
 // prepare makes a request for an order, and keeps it.
@@ -137,7 +141,7 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 		if err == nil || ctx.Err() != nil || !issuance.IsTransient(err) || state.metadata() != nil {
 			return document, err
 		}
-		f.progress.Retrying(err)
+		f.progress.Report(err)
 		wait := issuance.RetryAfter(err, failures, longestRetry)
 		d.log.Warn("the API server cannot be asked for a document now", "volume", state.id,
 			"pod", order.Pod.ServiceAccount.Namespace()+"/"+order.Pod.PodName, "failures", failures, "retryIn", wait, "error", err)

@@ -83,7 +83,7 @@ func (d *Driver) letMountsGoFirst(ctx context.Context, id string, late time.Dura
 		return
 	}
 	state.noteDue(time.Now().Add(-late))
-	if atMost := min(longestYield, lifetimeOf(live)/20) - late; atMost > 0 {
+	if atMost := min(longestYield, lifetimeOf(live).length()/20) - late; atMost > 0 {
 		d.firstMounts.yield(ctx, atMost)
 	}
 }

@@ -18,11 +18,6 @@ import (
 // kubelet gives up on tells the pod's events only "deadline exceeded".
 const replyMargin = time.Second
 
-// dueOnArrival is why a document is of no lasting use.
-const dueOnArrival = "a new certificate is due for renewal already; are the clocks right?"
-
-var errDueOnArrival = errors.New(dueOnArrival)
-
 // publish makes sure that the volume is in the pod, with a whole document in
 // it. For a volume that is there already it only keeps the fresh token.
 func (d *Driver) publish(ctx context.Context, c *config.Config, request publishRequest) error {
@@ -104,7 +99,7 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		f.attempt.fail(err)
 		return err
 	}
-	d.setLive(c, state, live)
+	d.setLive(state, live)
 	state.healthy()
 	f.attempt.succeed()
 	d.dropPending(state, f.document.Request)
@@ -136,28 +131,14 @@ func (d *Driver) writeDocument(state *volumeState, f *flight, live *volume.Metad
 	return nil
 }
 
-// setLive notes that the volume has a new document, and when it is due for
-// renewal. A document that is due on arrival, because the clocks of node and
-// issuer differ or because the issuer signs for less than was asked, counts as a
-// failure: renewing it at once would go on without end.
-func (d *Driver) setLive(c *config.Config, state *volumeState, live *volume.Metadata) {
-	now := time.Now()
-	// So may what files there are to be.
-	defer d.compare(state)
-	defer d.chains.add(state.id)
-	if renewalTime(c, state.id, live).After(now) {
-		state.setMetadata(live)
-		// The configuration may have changed since the request was made.
-		d.plan(d.config.Current(), state, live)
-		return
-	}
-	wait := issuance.BackoffWithin(state.setDueMetadata(live), longestWait(live))
-	if !isOutdated(d.config.Current(), live, now) {
-		d.reissued(state.id)
-	}
-	d.log.Warn(dueOnArrival, "volume", state.id, "pod", live.Pod(), "spiffeID", live.SPIFFEID,
-		"notBefore", live.NotBefore, "notAfter", live.NotAfter, "retryIn", wait)
-	d.schedule.ScheduleAfter(state.id, wait)
+// setLive notes that the volume has a new SVID, and when it is due for renewal.
+func (d *Driver) setLive(state *volumeState, live *volume.Metadata) {
+	state.setMetadata(live)
+	// The configuration may have changed since the request was made, and so may what
+	// files there are to be.
+	d.plan(d.config.Current(), state, live)
+	d.compare(state)
+	d.chains.add(state.id)
 }
 
 // publishContext bounds a publish by the configuration, by the kubelet's own

@@ -65,7 +65,7 @@ func TestChangeOfPolicyPlansReissue(t *testing.T) {
 	c := testConfig(t)
 	state := d.volumes.acquire(testVolume)
 	live := &volume.Metadata{IdentityHash: c.Policy().IdentityHash(), NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)}
-	d.setLive(c, state, live)
+	d.setLive(state, live)
 	if n := d.VolumesToReissue(); n != 0 {
 		t.Fatalf("%d volumes to re-issue at first", n)
 	}

@@ -54,10 +54,13 @@ func (d *Driver) renew(ctx context.Context, id string, giveBack func()) {
 	if failed {
 		d.issuances.retries[renewing].Inc()
 	}
+	var early *notYetValidError
 	err = d.renewWith(ctx, snapshot, state, token, slot{giveBack, patience(live, failed)}, began)
 	switch {
 	case err == nil: // which it has told of
 	case errors.Is(err, errNotLive), errors.Is(err, errUnpublished), d.life.Err() != nil:
+	case errors.As(err, &early):
+		d.deliverLater(state, early, err)
 	case errors.Is(err, errReplaced): // the configuration has changed meanwhile
 		if live := state.metadata(); live != nil {
 			d.plan(d.config.Current(), state, live)
@@ -109,7 +112,7 @@ func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error 
 		f.attempt.fail(err)
 		return err
 	}
-	d.setLive(c, state, &renewed)
+	d.setLive(state, &renewed)
 	d.noteHealed(state)
 	f.attempt.succeed()
 	d.log.Info("renewed", entryOf(state.id, &renewed).fields(f.attempt.elapsed())...)
@@ -131,16 +134,10 @@ func (d *Driver) retryLater(state *volumeState, err error, took time.Duration) {
 	if live == nil {
 		return
 	}
-	wait := issuance.BackoffWithin(failures, longestWait(live))
+	wait := issuance.BackoffWithin(failures, lifetimeOf(live).longestRetry(time.Now()))
 	d.log.Error("renewal failed", append(entryOf(state.id, live).failed(err).fields(took),
 		"failures", failures, "retryIn", wait, "error", err)...)
 	d.schedule.ScheduleAfter(state.id, wait)
-}
-
-// longestWait bounds a wait by a tenth of the document's lifetime: a short one
-// should not have ended long before the next attempt.
-func longestWait(live *volume.Metadata) time.Duration {
-	return max(lifetimeOf(live)/10, time.Second)
 }
 
 // noteDue notes since when a volume is due, for the renewal that is about to

@@ -16,22 +16,19 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
-// A certificate that is due for renewal when it arrives, because clocks differ,
-// must not be renewed at once, again and again.
-func TestDocumentThatIsDueOnArrivalIsPutOff(t *testing.T) {
+// An issuer that signs for less and less, because its own certificate is about to expire,
+// is asked a few times by each volume, and not ever faster.
+func TestRenewalsAreNotEverFaster(t *testing.T) {
 	t.Parallel()
-	d := newTestDriver(t, nil)
-	state := d.volumes.acquire(testVolume)
-	past := &volume.Metadata{NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(-time.Hour)}
-	for i := range 3 {
-		d.setLive(testConfig(t), state, past)
-		if state.failures != i+1 {
-			t.Errorf("%d failures in a row after %d such documents", state.failures, i+1)
+	c := testConfig(t, "certificate: {duration: 1h}")
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	expires, before := now.Add(time.Hour), now
+	for n := 1; now.Before(expires); n++ {
+		live := &volume.Metadata{NotBefore: now.Add(-time.Hour), NotAfter: expires, Obtained: now, Duration: time.Hour, EarlyRenewals: max(0, earlyRenewals-n)}
+		before, now = now, renewalTime(c, testVolume, live)
+		if interval := now.Sub(before); interval < 10*time.Second || n > 8 {
+			t.Fatalf("renewal %d comes %s after the one before, %s before the end", n, interval, expires.Sub(now))
 		}
-	}
-	d.setLive(testConfig(t), state, &volume.Metadata{NotBefore: time.Now(), NotAfter: time.Now().Add(time.Hour)})
-	if state.failures != 0 {
-		t.Errorf("%d failures after a good document", state.failures)
 	}
 }
 
@@ -39,13 +36,17 @@ func TestDocumentThatIsDueOnArrivalIsPutOff(t *testing.T) {
 func TestFlightBecomesStale(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
+	// What an issuer has signed for an hour, of which so much is left.
 	document := func(left time.Duration) *issuance.Document {
 		leaf := &x509.Certificate{NotBefore: now.Add(left - time.Hour), NotAfter: now.Add(left)}
-		return &issuance.Document{SVID: &x509svid.SVID{Certificates: []*x509.Certificate{leaf}}, Policy: policy.Policy{Duration: time.Hour}}
+		return &issuance.Document{
+			SVID: &x509svid.SVID{Certificates: []*x509.Certificate{leaf}}, Policy: policy.Policy{Duration: time.Hour}, Obtained: leaf.NotBefore,
+		}
 	}
-	datedBack, short := document(59*time.Minute), document(29*time.Minute)
+	datedBack, short, ahead, ended := document(59*time.Minute), document(29*time.Minute), document(2*time.Hour), document(-time.Minute)
 	datedBack.SVID.Certificates[0].NotBefore = now.Add(-2 * time.Hour)
-	short.SVID.Certificates[0].NotBefore = now.Add(-time.Minute)
+	short.SVID.Certificates[0].NotBefore, short.Obtained = now.Add(-2*time.Hour), now.Add(-time.Minute)
+	ahead.Obtained = now.Add(-time.Minute)
 	landed := make(chan struct{})
 	close(landed)
 	failed := errors.New("denied")
@@ -53,14 +54,15 @@ func TestFlightBecomesStale(t *testing.T) {
 		flight *flight
 		want   bool
 	}{
-		"under way":           {&flight{landed: make(chan struct{})}, false},
-		"new document":        {&flight{landed: landed, document: document(59 * time.Minute)}, false},
-		"dated back":          {&flight{landed: landed, document: datedBack}, false},
-		"shorter than asked":  {&flight{landed: landed, document: short}, false},
-		"half-spent document": {&flight{landed: landed, document: document(29 * time.Minute)}, true},
-		"clocks differ":       {&flight{landed: landed, began: now.Add(-time.Minute), document: document(-time.Hour)}, false},
-		"fresh error":         {&flight{landed: landed, landedAt: now.Add(-time.Second), err: failed}, false},
-		"old error":           {&flight{landed: landed, landedAt: now.Add(-time.Hour), err: failed}, true},
+		"under way":          {&flight{landed: make(chan struct{})}, false},
+		"new document":       {&flight{landed: landed, document: document(59 * time.Minute)}, false},
+		"dated back":         {&flight{landed: landed, document: datedBack}, false},
+		"shorter than asked": {&flight{landed: landed, document: short}, false},
+		"half of it is over": {&flight{landed: landed, document: document(29 * time.Minute)}, true},
+		"not valid yet":      {&flight{landed: landed, document: ahead}, false},
+		"expired":            {&flight{landed: landed, document: ended}, true},
+		"fresh error":        {&flight{landed: landed, landedAt: now.Add(-time.Second), err: failed}, false},
+		"old error":          {&flight{landed: landed, landedAt: now.Add(-time.Hour), err: failed}, true},
 	} {
 		if got := test.flight.isStale(now); got != test.want {
 			t.Errorf("%s: stale %t, want %t", name, got, test.want)
@@ -82,20 +84,5 @@ func TestPublishRefusesAnotherPod(t *testing.T) {
 	}
 	if !state.token.secret.IsZero() {
 		t.Error("the token of another pod was kept")
-	}
-}
-
-// A document that is due on arrival, again and again, is asked for the more seldom,
-// and never so that a short one has ended long before.
-func TestDueOnArrivalIsTriedAgainInTime(t *testing.T) {
-	t.Parallel()
-	d := newTestDriver(t, nil)
-	state := d.volumes.acquire("csi-1")
-	state.failures = 20
-	now := time.Now()
-	d.setLive(d.config.Current(), state, &volume.Metadata{NotBefore: now.Add(-50 * time.Second), NotAfter: now.Add(10 * time.Second)})
-	due, planned := d.schedule.Due(state.id)
-	if wait := due.Sub(now); !planned || wait < 2*time.Second || wait > 7*time.Second {
-		t.Errorf("it is tried again in %s (planned: %t), want 3 to 6 s, a tenth of its minute at most", wait, planned)
 	}
 }

@@ -65,7 +65,7 @@ func TestRenewalBesideABundleThatHasNoRoom(t *testing.T) {
 	state := d.volumes.acquire(testVolume)
 	live := &volume.Metadata{PodNamespace: "sandbox", PodName: "web-0"}
 	check(t, d.write(testVolume, newDocument(t), live))
-	d.setLive(d.config.Current(), state, live)
+	d.setLive(state, live)
 	mustRead := func(name string, want []byte) {
 		t.Helper()
 		if got, err := d.store.ReadFile(testVolume, name); err != nil || !bytes.Equal(got, want) {
@@ -114,7 +114,7 @@ func TestRenewalWithoutAnyRoom(t *testing.T) {
 	t.Cleanup(func() { check(t, volume.Unmount(d.store.Root())) })
 	state, live, before := d.volumes.acquire(testVolume), &volume.Metadata{}, newDocument(t)
 	check(t, d.write(testVolume, before, live))
-	d.setLive(d.config.Current(), state, live)
+	d.setLive(state, live)
 	_ = os.WriteFile(filepath.Join(d.store.Root(), "filler"), make([]byte, 1<<20), 0o600) // until it is full
 	if err := d.replace(d.config.Current(), state, landed(d, newDocument(t))); !errors.Is(err, volume.ErrFull) {
 		t.Errorf("got %v, want ErrFull", err)

@@ -36,7 +36,7 @@ func patience(live *volume.Metadata, failed bool) time.Duration {
 	if live == nil || failed {
 		return 0
 	}
-	return min(max(lifetimeOf(live)/60, leastPatience), mostPatience)
+	return min(max(lifetimeOf(live).length()/60, leastPatience), mostPatience)
 }
 
 // await returns when a request has brought a document, or why there is none. If ctx
@@ -53,8 +53,7 @@ func (s *volumeState) await(ctx context.Context, f *flight, slot slot) error {
 	for {
 		select {
 		case <-f.landed:
-			s.collected(f)
-			return f.err
+			return s.take(f, time.Now())
 		case <-ctx.Done():
 			return f.progress.Err(context.Cause(ctx))
 		case <-asking:

@@ -52,8 +52,8 @@ func TestRenewalGivesItsSlotBack(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began, got := time.Now(), never
 				f := &flight{
-					attempt: newIssuances().begin(renewing, began),
-					asking:  newMilestone(), created: newMilestone(), landed: make(chan struct{}),
+					attempt: newIssuances().begin(renewing, began), document: documentOf(0, time.Hour),
+					asking: newMilestone(), created: newMilestone(), landed: make(chan struct{}),
 				}
 				go func() {
 					for _, stage := range row.stages {

@@ -138,6 +138,23 @@ func TestAVolumeOfAnEarlierProcessStaysPublished(t *testing.T) {
 	}
 }
 
+// Of an SVID of which nobody noted when it was obtained, because the process was killed
+// before, the files tell. That it was dated back makes no difference.
+func TestObtainedIsWhenTheFilesWereWritten(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.publish(t, time.Now().Add(-24*time.Hour), time.Now().Add(time.Hour))
+	written := time.Now().Add(-10 * time.Minute).Truncate(time.Second)
+	generation, err := filepath.EvalSymlinks(filepath.Join(n.target, "..data"))
+	check(t, err)
+	check(t, os.Chtimes(filepath.Join(n.store.DataPath(testVolume), filepath.Base(generation)), written, written))
+	d, _, err := n.start(t)
+	check(t, err)
+	if live := d.volumes.acquire(testVolume).metadata(); !live.Obtained.Equal(written) {
+		t.Errorf("obtained at %s, want %s", live.Obtained, written)
+	}
+}
+
 func TestUnpublishDestroysEverythingWithoutAnAPIServer(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)

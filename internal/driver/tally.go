@@ -77,8 +77,8 @@ func (d *Driver) tally(now time.Time) *tally {
 		t.countDocument(c, state.id, live, now)
 		due, planned := d.schedule.Due(state.id)
 		if !planned { // it is being renewed, or waits for a token
-			from, until := lifetime(live)
-			due = c.RenewalTime(from, until, state.id)
+			l := lifetimeOf(live)
+			due = c.RenewalTime(l.from(), l.until(), state.id)
 		}
 		if due.Before(now.Add(time.Hour)) {
 			t.dueSoon++
@@ -96,11 +96,11 @@ func (t *tally) countDocument(c *config.Config, id string, live *volume.Metadata
 	if !now.Before(live.NotAfter) {
 		t.expired++
 	}
-	if isOverlong(live) {
+	l := lifetimeOf(live)
+	if l.isOverlong() {
 		t.overlong++
 	}
-	from, until := lifetime(live)
-	if late := now.Sub(c.RenewalTime(from, until, id)); late >= 0 {
+	if late := now.Sub(c.RenewalTime(l.from(), l.until(), id)); late >= 0 {
 		t.overdue++
 		t.longestOverdue = max(t.longestOverdue, late)
 	}

@@ -199,17 +199,6 @@ func (s *volumeState) setMetadata(live *volume.Metadata) {
 	s.failures, s.lastErr = 0, nil
 }
 
-// setDueMetadata is setMetadata for a document that is of no lasting use, and
-// returns how often in a row there was none.
-func (s *volumeState) setDueMetadata(live *volume.Metadata) (failures int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.live = live
-	s.failures++
-	s.noteError(errDueOnArrival)
-	return s.failures
-}
-
 // forgetDue forgets that a renewal waits for a token: another time is planned.
 func (s *volumeState) forgetDue() {
 	s.mu.Lock()

@@ -37,13 +37,6 @@ import (
 func TestTroubleshootingOfWhatIsSigned(t *testing.T) {
 	w := newWorld(t, withBundle)
 	w.setIssuer(vaultIssuer()) // who says nothing
-	w.publishSignedAs("early", func(c *x509.Certificate) {
-		c.NotBefore, c.NotAfter = c.NotBefore.Add(-2*time.Hour), c.NotAfter.Add(-2*time.Hour)
-	})
-	row := troubleshooting.Row("a new certificate is due for renewal already; are the clocks right?")
-	row.Seen(t, w.log.String())
-	row.Seen(t, w.list()["early"].LastError)
-
 	w.publishSignedAs("short", func(c *x509.Certificate) { c.NotAfter = c.NotBefore.Add(20 * time.Minute) })
 	troubleshooting.Row("the issuer has signed for less than certificate.duration").Seen(t, w.log.String())
 
@@ -56,7 +49,7 @@ func TestTroubleshootingOfWhatIsSigned(t *testing.T) {
 	trusted := w.ca
 	w.ca = w.newCA("not in the bundle")
 	w.check(w.publishSignedAs("stranger", func(*x509.Certificate) {}))
-	row = troubleshooting.Row("the trust bundle in force does not verify the certificate chain of a volume")
+	row := troubleshooting.Row("the trust bundle in force does not verify the certificate chain of a volume")
 	w.eventually("the chain is checked", func() bool { return strings.Contains(w.log.String(), "does not verify") })
 	row.Seen(t, w.log.String())
 	w.ca = trusted

@@ -25,11 +25,15 @@ type Document struct {
 	Request types.NamespacedName
 	// Policy is the policy under which the document was requested.
 	Policy policy.Policy
-	// Obtained is when the signed certificate was received.
+	// Obtained is when the certificate was signed, by this node's clock as far as
+	// possible: when it was received, or, if the request was signed before anybody here
+	// waited for it, when its condition Ready changed.
 	Obtained time.Time
 }
 
-// NotBefore is the beginning of the certificate's validity.
+// NotBefore is the beginning of the certificate's validity. Intermediates do not count:
+// whether an expired one matters depends on the trust bundles of the peers, which may have
+// another certificate for its key.
 func (d *Document) NotBefore() time.Time { return d.SVID.Certificates[0].NotBefore }
 
 // NotAfter is the end of the certificate's validity.
@@ -62,4 +66,18 @@ func (l *verifiedLinks) newDocument(id spiffeid.ID, key crypto.Signer, request *
 		Policy:   under,
 		Obtained: time.Now(),
 	}, nil
+}
+
+// signedAt is when a request was signed: when its condition Ready changed. Issuers note
+// that by their own clock, in whole seconds, so that it counts only within what is known
+// here: not before since, if that is not zero, and not after now.
+func signedAt(request *cmapi.CertificateRequest, since, now time.Time) time.Time {
+	ready := condition(request, cmapi.CertificateRequestConditionReady)
+	if ready == nil || ready.LastTransitionTime == nil || ready.LastTransitionTime.After(now) {
+		return now
+	}
+	if ready.LastTransitionTime.Time.Before(since) {
+		return since
+	}
+	return ready.LastTransitionTime.Time
 }

@@ -21,6 +21,7 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -192,5 +193,36 @@ func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
 				t.Errorf("%q does not say %q", err, row.fragment)
 			}
 		})
+	}
+}
+
+// When a certificate was signed is what the issuer says, as far as this node knows better.
+func TestSignedAt(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	at := func(by time.Duration) *metav1.Time { return &metav1.Time{Time: now.Add(by)} }
+	for _, row := range []struct {
+		name  string
+		ready *metav1.Time
+		since time.Time
+		want  time.Time
+	}{
+		{"a request that was there before", at(-10 * time.Minute), time.Time{}, now.Add(-10 * time.Minute)},
+		{"a request that was there before, and does not say", nil, time.Time{}, now},
+		{"a request of now", at(-time.Second), now.Add(-2 * time.Second), now.Add(-time.Second)},
+		{"the issuer's clock is ahead", at(time.Hour), now.Add(-time.Second), now},
+		{"the issuer's clock is behind", at(-time.Hour), now.Add(-time.Second), now.Add(-time.Second)},
+		{"whole seconds", at(-999 * time.Millisecond), now.Add(-20 * time.Millisecond), now.Add(-20 * time.Millisecond)},
+	} {
+		request := signed("")
+		if row.ready != nil {
+			request.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: cmapi.CertificateRequestConditionReady, LastTransitionTime: row.ready}}
+		}
+		if got := signedAt(request, row.since, now); !got.Equal(row.want) {
+			t.Errorf("%s: %s, want %s", row.name, got, row.want)
+		}
+	}
+	if got := signedAt(signed(""), time.Time{}, now); !got.Equal(now) {
+		t.Errorf("no condition: %s, want now", got)
 	}
 }

@@ -103,9 +103,10 @@ func (p *Progress) follow(request types.NamespacedName, stage Stage, waitingFor 
 	}
 }
 
-// Retrying notes that an attempt has failed with err and that there will be
-// another one. Whoever asks meanwhile is told the cause.
-func (p *Progress) Retrying(err error) {
+// Report notes err, an [*Error], as what is waited for: an attempt has failed and there
+// will be another one, or the certificate is not valid yet. Whoever asks meanwhile is told
+// the cause.
+func (p *Progress) Report(err error) {
 	var issue *Error
 	if errors.As(err, &issue) {
 		p.current.Store(&step{issue.Request, issue.Stage, func() error { return issue.Err }})
@@ -132,7 +133,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 	events, unsubscribe := r.tracker.subscribe(ctx, pending.Request)
 	defer unsubscribe()
 
-	signed, err := r.createAndAwait(ctx, order, pending, events, progress)
+	signed, since, err := r.createAndAwait(ctx, order, pending, events, progress)
 	if err != nil {
 		return nil, err
 	}
@@ -141,6 +142,7 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 	if err != nil {
 		return nil, &Error{pending.Request, StageVerify, err}
 	}
+	document.Obtained = signedAt(signed, since, document.Obtained)
 	return document, nil
 }
 
@@ -160,22 +162,26 @@ func (r *Requester) clear(ctx context.Context, order Order, keep types.Namespace
 	return nil
 }
 
-func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pending, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
+// createAndAwait returns the request when it is signed, and when it was created: zero if
+// it was there before.
+func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pending, events <-chan event, progress *Progress) (signed *cmapi.CertificateRequest, since time.Time, err error) {
 	name := pending.Request
 	progress.set(name, StageCreate, nil)
 	there, err := r.present(ctx, name)
 	switch {
 	case err != nil:
-		return nil, &Error{name, StageCreate, because(ctx, err)}
+		return nil, since, &Error{name, StageCreate, because(ctx, err)}
 	case there != nil:
-		return r.goOn(ctx, order, pending, there, events, progress)
+		signed, err = r.goOn(ctx, order, pending, there, events, progress)
+		return signed, since, err
 	}
 	client, err := podClient(r.base, order.Token.Reveal())
 	if err != nil {
-		return nil, &Error{name, StageCreate, err}
+		return nil, since, &Error{name, StageCreate, err}
 	}
 	again := r.tracker.unseen.add(name, order.VolumeID)
 	var uid types.UID
+	created := time.Now()
 	err = listwatch.Within(ctx, r.callLimit, func(ctx context.Context) (err error) {
 		uid, err = create(ctx, client, order.certificateRequest(pending))
 		return err
@@ -187,16 +193,18 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 		var latest event
 		switch latest, err = r.look(ctx, r.callLimit, name); {
 		case latest.request != nil:
-			return r.goOn(ctx, order, pending, latest.request, events, progress)
+			signed, err = r.goOn(ctx, order, pending, latest.request, events, progress)
+			return signed, since, err
 		case err == nil:
 			err = ErrDeleted
 		}
 	}
 	if err != nil {
-		return nil, &Error{name, StageCreate, because(ctx, err)}
+		return nil, since, &Error{name, StageCreate, because(ctx, err)}
 	}
 	r.tracker.unseen.made(name, uid)
-	return r.await(ctx, name, uid, event{}, events, progress)
+	signed, err = r.await(ctx, name, uid, event{}, events, progress)
+	return signed, created, err
 }
 
 // because returns why a call of the API has failed: why ctx has ended, if it has,

@@ -65,6 +65,7 @@ func layers() []layer {
 		{dir: "internal/devcluster"},
 		// Another: what it makes images of is given to it.
 		{dir: "internal/tools/image"},
+		{dir: "internal/tools/step-ca"},
 	}
 }
 

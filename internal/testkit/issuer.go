@@ -39,8 +39,14 @@ func (c *Cluster) CreateClusterIssuer(ctx context.Context, name string, ca CA) e
 	if err := c.createCASecret(ctx, InstallNamespace, name, ca); err != nil {
 		return err
 	}
+	return c.CreateClusterIssuerOf(ctx, name, issuerSpec(name))
+}
+
+// CreateClusterIssuerOf makes a ClusterIssuer of any type, and waits until it is
+// ready. The Secrets that it refers to are in [InstallNamespace].
+func (c *Cluster) CreateClusterIssuerOf(ctx context.Context, name string, spec cmapi.IssuerSpec) error {
 	issuers := c.CertManager.CertmanagerV1().ClusterIssuers()
-	issuer := &cmapi.ClusterIssuer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: issuerSpec(name)}
+	issuer := &cmapi.ClusterIssuer{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: spec}
 	if _, err := issuers.Create(ctx, issuer, metav1.CreateOptions{}); err != nil {
 		return err
 	}

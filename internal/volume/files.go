@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -187,4 +188,17 @@ func (s *Store) ReadFile(id, name string) ([]byte, error) {
 		return nil, err
 	}
 	return os.ReadFile(filepath.Join(s.DataPath(id), name))
+}
+
+// Written returns when the files of a volume that are in force were written, to the
+// accuracy of the file system.
+func (s *Store) Written(id string) (time.Time, error) {
+	if err := CheckID(id); err != nil {
+		return time.Time{}, err
+	}
+	info, err := os.Stat(filepath.Join(s.DataPath(id), dataLink))
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
 }

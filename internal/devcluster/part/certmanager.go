@@ -18,6 +18,7 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificate-shim/ingresses"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/selfsigned"
+	_ "github.com/cert-manager/cert-manager/pkg/controller/certificaterequests/vault"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/issuing"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/keymanager"
 	_ "github.com/cert-manager/cert-manager/pkg/controller/certificates/readiness"
@@ -28,6 +29,7 @@ import (
 	_ "github.com/cert-manager/cert-manager/pkg/controller/issuers"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/ca"
 	_ "github.com/cert-manager/cert-manager/pkg/issuer/selfsigned"
+	_ "github.com/cert-manager/cert-manager/pkg/issuer/vault"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/bootstrap"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/devcluster/statedir"
@@ -39,8 +41,8 @@ import (
 const workers = 5
 
 // runCertManager runs cert-manager's controllers of Issuers, ClusterIssuers,
-// Certificates and of CertificateRequests for the CA and SelfSigned issuers, and
-// those that make Certificates of annotated Ingresses and Gateways. They run as
+// Certificates and of CertificateRequests for the CA, SelfSigned and Vault issuers,
+// and those that make Certificates of annotated Ingresses and Gateways. They run as
 // the ServiceAccount of cert-manager's Helm chart, so it is the requester of every
 // CertificateRequest that they create, as in production.
 //
