@@ -21,18 +21,18 @@ app.kubernetes.io/component: {{ .component }}
 {{ include "csi-driver-spiffe.labels" .root }}
 {{- end }}
 
-{{/* The same with other labels over them: (dict "root" $ "component" "driver" "labels" .labels), the component may be left out. */}}
-{{- define "csi-driver-spiffe.labelsAnd" -}}
-{{- $labels := include (ternary "csi-driver-spiffe.componentLabels" "csi-driver-spiffe.labels" (hasKey . "component")) (ternary . .root (hasKey . "component")) | fromYaml -}}
-{{- mergeOverwrite $labels (deepCopy (.labels | default dict)) | toYaml -}}
-{{- end }}
-
 {{/* An image: (dict "root" $ "component" "driver") */}}
 {{- define "csi-driver-spiffe.image" -}}
 {{- $image := .root.Values.image -}}
 {{- with $image.registry }}{{ . }}/{{ end -}}
 {{- get $image.repository .component -}}
 {{- with get ($image.digest | default dict) .component }}@{{ . }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- end }}
+
+{{/* The labels of an object with other labels over them: (dict "root" $ "component" "driver" "labels" .labels), the component may be left out. */}}
+{{- define "csi-driver-spiffe.labelsAnd" -}}
+{{- $labels := include (ternary "csi-driver-spiffe.componentLabels" "csi-driver-spiffe.labels" (hasKey . "component")) (ternary . .root (hasKey . "component")) | fromYaml -}}
+{{- mergeOverwrite $labels (deepCopy (.labels | default dict)) | toYaml -}}
 {{- end }}
 
 {{/* The configuration file: what the values say, and over it config. What the chart needs of it is always there. */}}
