@@ -65,6 +65,9 @@ func (r *reader) checkIssuers(path string, refs []v1alpha1.OtherIssuer) {
 func (r *reader) checkApproveCAs(c *v1alpha1.SPIFFEConfiguration) {
 	for i, ref := range c.Approver.ApproveCAs {
 		at := item("approver.approveCAs", i)
+		if r.isBroken("issuerRef.name") || r.isBroken(at+".name") {
+			continue
+		}
 		switch former := slices.Index(c.Approver.FormerIssuers, ref); {
 		case v1alpha1.IssuerRef(ref) == c.IssuerRef:
 			r.across(wrong("is the issuer of SVIDs", quote(ref.Name), "must be another: whoever has a CA certificate of issuerRef can make an SVID for anybody"), at, "issuerRef")

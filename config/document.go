@@ -16,10 +16,10 @@ import (
 // document returns the mapping that is the file's one document, or nil, having
 // reported why there is none.
 func (r *reader) document(data []byte) *yaml.Node {
+	r.data = data
 	if !r.checkText(data) {
 		return nil
 	}
-	r.data = data
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, next yaml.Node
 	err := decoder.Decode(&doc)
@@ -83,9 +83,12 @@ func isControl(char rune) bool {
 	return char < 0x20 || 0x7f <= char && char < 0xa0
 }
 
-// position of the byte at offset.
+// position of the byte at offset. A byte order mark takes no column, as in yaml/v3.
 func position(data []byte, offset int) (line, column int) {
-	before := data[:offset]
-	start := bytes.LastIndexByte(before, '\n') + 1
-	return 1 + bytes.Count(before, []byte("\n")), 1 + utf8.RuneCount(before[start:])
+	before := bytes.TrimPrefix(data[:offset], []byte("\ufeff"))
+	breaks := lineBreak.FindAllIndex(before, -1)
+	if len(breaks) > 0 {
+		before = before[breaks[len(breaks)-1][1]:]
+	}
+	return 1 + len(breaks), 1 + utf8.RuneCount(before)
 }

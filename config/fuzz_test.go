@@ -5,6 +5,7 @@ package config_test
 
 import (
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -32,6 +33,7 @@ func FuzzParse(f *testing.F) {
 		c, err := config.Parse("fuzz.yaml", data)
 		if err != nil {
 			checkFaults(t, err)
+			checkPlaces(t, err, string(data))
 			return
 		}
 		if err := checkSchema(schema, data); err != nil {
@@ -66,3 +68,38 @@ func checkFaults(t *testing.T, err error) {
 		}
 	}
 }
+
+// lineBreak is what ends a line for yaml/v3.
+var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+
+// checkPlaces: a fault is within the file, and one that quotes a plain word or number
+// points at it. No fault is of the file as a whole because parsers disagree: the value
+// that they disagree on is known.
+func checkPlaces(t *testing.T, err error, data string) {
+	t.Helper()
+	lines := lineBreak.Split(strings.TrimPrefix(data, "\ufeff"), -1)
+	for _, fault := range faultsOf(t, err) {
+		if fault.Line > len(lines) {
+			t.Errorf("%v is below the last line, %d", fault, len(lines))
+			continue
+		}
+		line := []rune(lines[fault.Line-1])
+		if fault.Column > len(line)+1 {
+			t.Errorf("%v is right of the end of the line, %d", fault, len(line))
+			continue
+		}
+		if strings.Contains(fault.Message, "understood differently") {
+			t.Errorf("%v: of what does it complain?", fault)
+		}
+		there := string(line[fault.Column-1:])
+		if strings.HasPrefix(there, "!") || strings.HasPrefix(there, "&") {
+			continue // a tag or an anchor belongs to what it stands before
+		}
+		if match := unquoted.FindStringSubmatch(fault.Message); len(match) > 1 && match[1] != "nothing" && !strings.HasPrefix(there, match[1]) {
+			t.Errorf("%v: there is %q", fault, there)
+		}
+	}
+}
+
+// unquoted finds the plain scalar that a message quotes.
+var unquoted = regexp.MustCompile(`^(?:is of the wrong type|is a boolean to some .*|has a key .*) \(got ([-+.\w]+)\)`)

@@ -80,6 +80,7 @@ func TestBadFiles(t *testing.T) {
 			if faults := faultsOf(t, err); len(faults) == 0 {
 				t.Fatal("no faults")
 			}
+			checkPlaces(t, err, string(data))
 			golden(t, strings.TrimSuffix(path, ".yaml")+".err", err.Error()+"\n")
 		})
 	}

@@ -66,11 +66,10 @@ func typeName(t reflect.Type) string {
 }
 
 func typeMessage(node *yaml.Node, t reflect.Type) string {
-	allowed := "must be " + typeName(t)
-	if node.Kind == yaml.ScalarNode && t.Kind() == reflect.String && !isNull(node) {
-		allowed += ": put it in quotes"
+	if isNull(node) && t.Kind() == reflect.String {
+		return wrong("is of the wrong type", describe(node), `must be a string: write "" if it is empty`)
 	}
-	return wrong("is of the wrong type", describe(node), allowed)
+	return wrong("is of the wrong type", describe(node), "must be "+typeName(t)+rewritten(node, t))
 }
 
 // describe says what was found, in few words that are safe to print.

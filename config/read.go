@@ -59,11 +59,11 @@ func (r *reader) read(path string, node *yaml.Node, field reflect.Value) {
 func (r *reader) isPlain(path string, node *yaml.Node) bool {
 	switch {
 	case node.Kind == yaml.AliasNode:
-		r.unreadable(node, path, fmt.Sprintf("is an alias (got %s), must be written out", quote("*"+node.Value)))
+		r.unreadable(node, path, fmt.Sprintf("is an alias (got %s), must be written out%s", quote("*"+node.Value), literal(node.Alias)))
 	case node.Anchor != "":
 		r.unreadable(node, path, fmt.Sprintf("has an anchor (got %s), must have none", quote("&"+node.Anchor)))
 	case node.Style&yaml.TaggedStyle != 0:
-		r.unreadable(node, path, fmt.Sprintf("has a tag (got %s), must have none", quote(node.Tag)))
+		r.unreadable(node, path, fmt.Sprintf("has a tag (got %s), must have none%s", quote(node.Tag), literal(node)))
 	default:
 		return true
 	}
@@ -95,6 +95,10 @@ func (r *reader) readMap(path string, node *yaml.Node, field reflect.Value) {
 	}
 	pathOf := func(name string) string { return entry(path, name) }
 	r.readMapping(path, node, pathOf, func(at string, key, value *yaml.Node) {
+		if isAmbiguous(key) {
+			r.fault(key, path, wrong("has a key that "+ambiguous, key.Value, "must be a string"+quoted(key)))
+			return
+		}
 		r.places[at] = place{key, value}
 		element := reflect.New(field.Type().Elem()).Elem()
 		if isNull(value) {
@@ -135,7 +139,7 @@ func (r *reader) readMapping(path string, node *yaml.Node, pathOf func(name stri
 		case key.ShortTag() == mergeTag:
 			r.fault(key, path, "has a merge key (got \"<<\"), must be written out")
 		case key.Kind != yaml.ScalarNode || key.ShortTag() != strTag:
-			r.fault(key, path, wrong("has a key of the wrong type", describe(key), "must be a string"))
+			r.fault(key, path, wrong("has a key of the wrong type", describe(key), "must be a string"+quoted(key)))
 		case !r.isPlain(at, key):
 		case first[key.Value] != nil:
 			r.fault(key, at, fmt.Sprintf("is repeated, must be given once: it is on line %d already", first[key.Value].Line))
@@ -147,6 +151,10 @@ func (r *reader) readMapping(path string, node *yaml.Node, pathOf func(name stri
 }
 
 func (r *reader) readScalar(path string, node *yaml.Node, field reflect.Value) {
+	if field.Kind() == reflect.String && isAmbiguous(node) {
+		r.unreadable(node, path, wrong(ambiguous, node.Value, "must be a string"+quoted(node)))
+		return
+	}
 	if !suits(node, field.Type()) {
 		r.unreadable(node, path, typeMessage(node, field.Type()))
 		return

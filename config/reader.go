@@ -5,6 +5,7 @@ package config
 
 import (
 	"reflect"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,8 @@ type reader struct {
 	file   string
 	data   []byte
 	faults Faults
+	// lines is how many data has, 0 if they have not been counted.
+	lines int
 	// warnings are about what is valid all the same.
 	warnings []Warning
 	// versions are those that are understood.
@@ -51,8 +54,23 @@ func (r *reader) faultAt(line, column int, path, message string) {
 	if runes := []rune(path); len(runes) > maxPath {
 		path = string(runes[:maxPath]) + "…"
 	}
-	// yaml/v3 leaves positions at zero in a document of nothing but comments.
+	// yaml/v3 puts what is empty at the end on a line of its own.
+	if last := r.lastLine(); line > last {
+		line, column = last, 1
+	}
+	// It leaves positions at zero in a document of nothing but comments.
 	r.faults = append(r.faults, Fault{r.file, max(line, 1), max(column, 1), path, message})
+}
+
+// lineBreak is what ends a line for yaml/v3, as in YAML 1.1.
+var lineBreak = regexp.MustCompile("\r\n|[\n\r\u0085\u2028\u2029]")
+
+// lastLine is the number of the last line.
+func (r *reader) lastLine() int {
+	if r.lines == 0 {
+		r.lines = 1 + len(lineBreak.FindAllIndex(r.data, -1))
+	}
+	return r.lines
 }
 
 // unreadable reports a fault after which the value of path is unknown.

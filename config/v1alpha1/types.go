@@ -70,9 +70,9 @@ type Volume struct {
 	TmpfsSize string `json:"tmpfsSize,omitempty" validate:"omitempty,tmpfssize" change:"restart,driver"`
 	// DefaultFSGroup is the group that may read the files of pods which set no
 	// group themselves, neither by fsGroup nor by the volume attribute
-	// `spiffe.csi.cert-manager.io/fs-group`: a group ID from 1 to 4294967294.
+	// `spiffe.csi.cert-manager.io/fs-group`: a group ID from 0 to 4294967294.
 	// Unset, only the owner, root, may.
-	DefaultFSGroup *int64 `json:"defaultFSGroup,omitempty" validate:"omitempty,min=1,max=4294967294" change:"hot" note:"for volumes published from then on"`
+	DefaultFSGroup *int64 `json:"defaultFSGroup,omitempty" validate:"omitempty,min=0,max=4294967294" change:"hot" note:"for volumes published from then on"`
 	// Files are the names of the files in a volume: all different, each of up to
 	// 255 bytes, without slashes and backslashes, not `.` and not beginning with
 	// `..`. All of them change in one step. A volume keeps the names that it has

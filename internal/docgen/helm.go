@@ -34,16 +34,16 @@ func updateChart(o options, docs comments) error {
 	if err := yaml.Unmarshal(data, &removed); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	config, err := jsonSchema(docs)
+	if err != nil {
+		return err
+	}
 	return errors.Join(
 		update(filepath.Join(o.chart, "values.schema.json"), o.check, func([]byte) ([]byte, error) {
-			config, err := jsonSchema(docs)
-			if err != nil {
-				return nil, err
-			}
 			return chart.Schema(values, removed, config)
 		}),
 		update(filepath.Join(o.chart, "README.md"), o.check, func(old []byte) ([]byte, error) {
-			table, err := chart.Table(values, removed)
+			table, err := chart.Table(values, removed, config)
 			if err != nil {
 				return nil, err
 			}

@@ -29,7 +29,7 @@ func TestJSONSchema(t *testing.T) {
 		"enum":           `"default": "info", "enum": [ "debug", "info", "warn", "error", null ]`,
 		"zero default":   `"default": 0, "minimum": 0, "maximum": 10000`,
 		"bool default":   `"default": true`,
-		"no default":     `"type": [ "integer", "null" ], "minimum": 1, "maximum": 4294967294`,
+		"no default":     `"type": [ "integer", "null" ], "minimum": 0, "maximum": 4294967294`,
 		"empty, or":      `"default": "", "pattern": "^$|^/(`,
 		"another than":   `"not": { "const": "/" }`,
 		"across":         `{ "if": { "required": [ "algorithm" ], "properties": { "algorithm": { "const": "RSA" } } }, "then": { "properties": { "size": { "enum": [ 2048, 3072, 4096, null ] } } } }`,

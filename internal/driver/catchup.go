@@ -12,6 +12,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -95,9 +96,8 @@ func (d *Driver) rewrite(ctx context.Context, id string, _ func()) {
 	d.compare(state)
 }
 
-// rewriteFiles keeps the document to the byte. It looks only at whether there is
-// one: to parse its key would take most of the time, and it was whole when it was
-// written.
+// rewriteFiles keeps the SVID to the byte. Of the key it looks only at whether there is
+// one: to parse it would take most of the time, and it was whole when it was written.
 func (d *Driver) rewriteFiles(id string, meta *volume.Metadata) error {
 	var pair [2][]byte
 	for i, name := range []string{meta.Files.Certificate, meta.Files.PrivateKey} {
@@ -109,6 +109,9 @@ func (d *Driver) rewriteFiles(id string, meta *volume.Metadata) error {
 			return fmt.Errorf("%s of volume %s is damaged", name, id)
 		}
 		pair[i] = data
+	}
+	if _, err := pemcerts.Parse(pair[0]); err != nil {
+		return fmt.Errorf("%s of volume %s: %w", meta.Files.Certificate, id, err)
 	}
 	return d.writeFiles(id, contents.Parts{Chain: pair[0], Key: pair[1]}, true, meta)
 }

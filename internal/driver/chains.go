@@ -5,13 +5,11 @@ package driver
 
 import (
 	"context"
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"time"
 
 	"k8s.io/client-go/util/workqueue"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
 )
 
@@ -75,20 +73,10 @@ func (d *Driver) checkChain(id string) {
 	}
 }
 
-// errNoChain means that the file of a live volume has no certificate.
-var errNoChain = errors.New("no certificate in the file")
-
 func verifyChain(bundle *trustbundle.Bundle, data []byte, now time.Time) error {
-	var chain []*x509.Certificate
-	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
-		certificate, err := x509.ParseCertificate(block.Bytes)
-		if err != nil {
-			return err
-		}
-		chain = append(chain, certificate)
-	}
-	if len(chain) == 0 {
-		return errNoChain
+	chain, err := pemcerts.Parse(data)
+	if err != nil {
+		return err
 	}
 	return bundle.Verify(chain, now)
 }

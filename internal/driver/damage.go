@@ -4,9 +4,6 @@
 package driver
 
 import (
-	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -14,6 +11,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -65,7 +63,8 @@ func (d *Driver) damageOfEarlier(id, target string) damage {
 // of err, and stays so until somebody heals it.
 func (d *Driver) noteDamage(c *config.Config, state *volumeState, is damage, err error) {
 	if data, err := volume.ReadMounted(is.target, c.Volume.Files.Certificate); err == nil {
-		if leaf, err := leafOf(data); err == nil {
+		if chain, err := pemcerts.Parse(data); err == nil {
+			leaf := chain[0]
 			is.notBefore, is.notAfter = leaf.NotBefore, leaf.NotAfter
 			if id, err := x509svid.IDFromCert(leaf); err == nil {
 				is.spiffeID = id.String()
@@ -87,15 +86,6 @@ func (d *Driver) noteHealed(state *volumeState) {
 	if damage != nil && d.isMounted(state, damage.target) {
 		state.healthy()
 	}
-}
-
-// leafOf returns the first certificate of a file of them.
-func leafOf(data []byte) (*x509.Certificate, error) {
-	block, _ := pem.Decode(data)
-	if block == nil {
-		return nil, errors.New("no PEM block")
-	}
-	return x509.ParseCertificate(block.Bytes)
 }
 
 // describe tells of it in the list of volumes.

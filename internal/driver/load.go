@@ -17,6 +17,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -221,6 +222,9 @@ func (d *Driver) readVolume(id string) (*volume.Metadata, crypto.PublicKey, erro
 	key, err := d.store.ReadFile(id, live.Files.PrivateKey)
 	if err != nil {
 		return nil, nil, err
+	}
+	if _, err := pemcerts.Parse(certificates); err != nil { // x509svid skips a damaged block
+		return nil, nil, fmt.Errorf("%w: %s of volume %s: %w", volume.ErrDamaged, live.Files.Certificate, id, err)
 	}
 	svid, err := x509svid.Parse(certificates, key)
 	if err != nil {

@@ -109,8 +109,8 @@ func fsGroup(req *csi.NodePublishVolumeRequest, c *config.Config) (*int64, error
 	// The greatest 32-bit number means "no change" to chown(2).
 	const most = 1<<32 - 2
 	gid, err := strconv.ParseInt(value, 10, 64)
-	if err != nil || gid < 1 || gid > most {
-		return nil, refuse("%s: %s is not a group ID, a number from 1 to %d", field, quote(value), int64(most))
+	if err != nil || gid < 0 || gid > most {
+		return nil, refuse("%s: %s is not a group ID, a number from 0 to %d", field, quote(value), int64(most))
 	}
 	return &gid, nil
 }

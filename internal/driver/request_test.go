@@ -216,10 +216,10 @@ func TestFSGroup(t *testing.T) {
 	const fromAttribute, fromPod = `volumeAttributes["spiffe.csi.cert-manager.io/fs-group"]`, "pod.spec.securityContext.fsGroup"
 	for _, row := range []struct {
 		name, attribute, pod, config string
-		want                         int64  // 0 for none
+		want                         int64  // -1 for none
 		refused                      string // what the message names
 	}{
-		{"none", unset, "", "null", 0, ""},
+		{"none", unset, "", "null", -1, ""},
 		{"the configured one", unset, "", "3000", 3000, ""},
 		{"the pod's", unset, "2000", "null", 2000, ""},
 		{"the pod's rather than the configured", unset, "2000", "3000", 2000, ""},
@@ -227,8 +227,14 @@ func TestFSGroup(t *testing.T) {
 		{"the volume's alone", "1000", "", "null", 1000, ""},
 		{"the lowest", "1", "", "null", 1, ""},
 		{"the highest", "4294967294", "", "null", 4294967294, ""},
-		{"root's", "0", "", "null", 0, fromAttribute},
-		{"the pod's is root's", unset, "0", "null", 0, fromPod},
+		{"root's", "0", "", "null", 0, ""},
+		{"the pod's is root's", unset, "0", "null", 0, ""},
+		{"the pod's is root's rather than the configured", unset, "0", "3000", 0, ""},
+		{"root's rather than the pod's", "0", "2000", "3000", 0, ""},
+		{"the configured one is root's", unset, "", "0", 0, ""},
+		{"the highest that Kubernetes allows for a pod", unset, "2147483647", "null", 2147483647, ""},
+		{"leading zeros", "007", "", "null", 7, ""},
+		{"a plus sign", "+5", "", "null", 5, ""},
 		{"negative", "-1", "2000", "null", 0, fromAttribute},
 		{"what chown takes for no change", "4294967295", "", "null", 0, fromAttribute},
 		{"more than 32 bits", "4294968296", "", "null", 0, fromAttribute},
@@ -253,7 +259,7 @@ func TestFSGroup(t *testing.T) {
 				return
 			}
 			check(t, err)
-			if (got.fsGroup == nil) != (row.want == 0) || got.fsGroup != nil && *got.fsGroup != row.want {
+			if (got.fsGroup == nil) != (row.want == -1) || got.fsGroup != nil && *got.fsGroup != row.want {
 				t.Errorf("got %v, want %d", got.fsGroup, row.want)
 			}
 		})

@@ -26,6 +26,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/filewatch"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -193,6 +194,7 @@ func TestDamagedVolumesAreLeftAlone(t *testing.T) {
 		"metadata-gone":      func(dir string) error { return os.Remove(filepath.Join(dir, "metadata.json")) },
 		"key-gone":           func(dir string) error { return os.Remove(filepath.Join(dir, "data", "tls.key")) },
 		"files-gone":         func(dir string) error { return os.Remove(filepath.Join(dir, "data", "..data")) },
+		"chain-cut-short":    func(dir string) error { return appendCutShort(filepath.Join(dir, "data", "tls.crt")) },
 		"certificate-empty":  func(dir string) error { return os.Truncate(filepath.Join(dir, "data", "tls.crt"), 0) },
 		"metadata-of-nobody": func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "metadata.json"), []byte(`{"version":1,"files":{"certificate":"tls.crt","privateKey":"tls.key"}}`), 0o600)
@@ -211,11 +213,35 @@ func TestDamagedVolumesAreLeftAlone(t *testing.T) {
 	if len(d.volumes.all) != 1 || d.volumes.all[testVolume] == nil {
 		t.Errorf("took over %v, want the good one", d.volumes.all)
 	}
-	if log := out.String(); strings.Count(log, "cannot be taken over") != 8 || !strings.Contains(log, "volumes=1 waiting=0 damaged=8") {
+	if log := out.String(); strings.Count(log, "cannot be taken over") != 9 || !strings.Contains(log, "volumes=1 waiting=0 damaged=9") {
 		t.Errorf("the log says %s", log)
 	}
-	if ids, err := n.store.List(); err != nil || len(ids) != 9 {
-		t.Errorf("left are %q, %v, want all 9", ids, err)
+	if ids, err := n.store.List(); err != nil || len(ids) != 10 {
+		t.Errorf("left are %q, %v, want all 10", ids, err)
+	}
+}
+
+// appendCutShort appends a certificate that is cut short to a file.
+func appendCutShort(path string) error {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(data, data[:len(data)-30]...), 0o600)
+}
+
+// A volume whose chain was damaged since it was written keeps its files: they are not
+// given on, as whole ones, with the next trust bundle.
+func TestADamagedChainIsNotWrittenAnew(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	n.publish(t, time.Now(), time.Now().Add(time.Hour))
+	d, _, err := n.start(t)
+	check(t, err)
+	check(t, appendCutShort(filepath.Join(n.store.DataPath(testVolume), "tls.crt")))
+	meta := n.metadata()
+	if err := d.rewriteFiles(testVolume, &meta); !errors.Is(err, pemcerts.ErrDamaged) {
+		t.Errorf("got %v, want %v", err, pemcerts.ErrDamaged)
 	}
 }
 

@@ -97,10 +97,14 @@ func fsGroup(t *testing.T, w *world) {
 	for i := range bySecurityContext.Spec.Volumes {
 		bySecurityContext.Spec.Volumes[i].CSI.VolumeAttributes = nil
 	}
+	ofRoot := bySecurityContext.DeepCopy()
+	ofRoot.Name = "fs-group-of-root"
+	ofRoot.Spec.SecurityContext.FSGroup = new(int64(0))
 	w.createPod(t, byAttribute)
 	w.createPod(t, bySecurityContext)
-	w.waitPodsReady(t, sandbox, "app=fs-group", 2)
-	for pod, want := range map[string]string{byAttribute.Name: "0440 0 456 ", bySecurityContext.Name: "0440 0 789 "} {
+	w.createPod(t, ofRoot)
+	w.waitPodsReady(t, sandbox, "app=fs-group", 3)
+	for pod, want := range map[string]string{byAttribute.Name: "0440 0 456 ", bySecurityContext.Name: "0440 0 789 ", ofRoot.Name: "0440 0 0 "} {
 		key, err := w.exec(t.Context(), sandbox, pod, "cat", mountPath+"/tls.key")
 		if err != nil || !strings.HasPrefix(key, "-----BEGIN PRIVATE KEY") {
 			t.Errorf("%s: user 123 cannot read its key: %v", pod, err)

@@ -151,7 +151,7 @@ func TestBadBundleChangesNothing(t *testing.T) {
 		"a public key": {func() error {
 			w.replaceBundle(bytes.ReplaceAll(good.CertificatePEM, []byte("CERTIFICATE"), []byte("PUBLIC KEY")))
 			return nil
-		}, troubleshooting.Row(`trust bundle has something other than certificates: it is of type "…"`)},
+		}, troubleshooting.Row(`trust bundle has something other than certificates: block … it is of type "…"`)},
 		"ten megabytes": {func() error {
 			w.replaceBundle(bytes.Repeat(good.CertificatePEM, 10<<20/len(good.CertificatePEM)))
 			return nil

@@ -109,7 +109,7 @@ func TestDriverRestart(t *testing.T) {
 }
 
 func TestGroupOfTheFiles(t *testing.T) {
-	group, standard := int64(4242), int64(777)
+	group, standard, root := int64(4242), int64(777), int64(0)
 	for name, test := range map[string]struct {
 		defaultGroup *int64
 		fsGroup      *int64
@@ -120,6 +120,8 @@ func TestGroupOfTheFiles(t *testing.T) {
 		"default of the configuration":    {&standard, nil, "", 777},
 		"fsGroup of the pod over default": {&standard, &group, "", 4242},
 		"attribute over fsGroup":          {nil, &group, "456", 456},
+		"fsGroup 0 over default":          {&standard, &root, "", 0},
+		"attribute 0 over fsGroup":        {&standard, &group, "0", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			testkit.RequireGroup(t, uint64(test.want))

@@ -8,13 +8,14 @@ import (
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 )
 
 // longestChain is how many certificates a chain may have. Real ones have two to
@@ -34,19 +35,13 @@ type verifiedLinks struct {
 // link is the hashes of two certificates.
 type link struct{ child, parent [sha256.Size]byte }
 
-// parseChain reads a chain of certificates in PEM.
+// parseChain reads status.certificate of a CertificateRequest.
 func parseChain(chain []byte) ([]*x509.Certificate, error) {
-	var der []byte
-	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("PEM block of type %q in the chain", block.Type)
-		}
-		der = append(der, block.Bytes...)
+	certificates, err := pemcerts.Parse(chain)
+	if err != nil {
+		return nil, fmt.Errorf("status.certificate: %w", err)
 	}
-	if len(der) == 0 {
-		return nil, errors.New("no PEM certificate in its status")
-	}
-	return x509.ParseCertificates(der)
+	return certificates, nil
 }
 
 // newSVID makes an SVID of a chain of certificates, leaf first, and the key of the

@@ -161,9 +161,9 @@ func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
 	powerless := leaf("spiffe://my.trust.domain")
 	powerless.IsCA = true
 	for _, row := range []struct{ name, chain, fragment string }{
-		{"nothing", "", "no PEM certificate"},
-		{"no PEM", "signed", "no PEM certificate"},
-		{"cut short", good[:len(good)-20], "no PEM certificate"},
+		{"nothing", "", "there is no certificate in PEM"},
+		{"no PEM", "signed", "there is no certificate in PEM"},
+		{"cut short", good[:len(good)-20], "block 1 (line 1): a PEM block is damaged or cut short"},
 		{"DER cut short", pemBlock("CERTIFICATE", issuer.certificate.Raw[:40]), "malformed"},
 		{"a private key behind", good + pemBlock("PRIVATE KEY", []byte("x")), `"PRIVATE KEY"`},
 		{"a request before", pemBlock("CERTIFICATE REQUEST", []byte("x")) + good, `"CERTIFICATE REQUEST"`},

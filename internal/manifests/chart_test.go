@@ -89,6 +89,17 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		"not one of the words":          {"app.logLevel=loud", "value must be one of"},
 		"annotations without a value":   {"app.extraCertificateRequestAnnotations=team", `"team" is not KEY=VALUE`},
 		"where no probe reaches":        {"config.driver.httpAddress=127.0.0.1:9402", "where the kubelet's probes do not reach it"},
+		"a label that is a number":      {"commonLabels.team=42", "at '/commonLabels/team': got number, want string"},
+		"a label that is a boolean":     {"nodeSelector.gpu=true", "at '/nodeSelector/gpu': got boolean, want string"},
+		"a label with a space":          {"commonLabels.team=a b", "at '/commonLabels/team': 'a b' does not match pattern"},
+		"misspelt in a toleration":      {"tolerations[0].kye=a", "additional properties 'kye' not allowed"},
+		"a port that is none":           {"app.driver.metrics.port=65536", "maximum: got 65,536, want 65,535"},
+		"a needed value taken out":      {"app.issuer.name=null", "at '/app/issuer': missing property 'name'"},
+		"a needed section taken out":    {"app.issuer=null", "at '/app': missing property 'issuer'"},
+		"a folder with a colon":         {"config.volume.tmpfsPath=/a:b", "at '/config/volume/tmpfsPath': '/a:b' does not match pattern"},
+		"a folder twice":                {"config.volume.tmpfsPath=/config", "two volumes would be mounted at /config in the driver"},
+		"a volume twice":                {"app.driver.volumes[0].name=tmpfs", `app.driver.volumes: there is another volume of the name "tmpfs"`},
+		"a mount of no volume":          {"app.driver.volumeMounts[0].name=a,app.driver.volumeMounts[0].mountPath=/a", `app.driver.volumeMounts: there is no volume of the name "a"`},
 		"registrar":                     {"app.driver.nodeDriverRegistrarImage.tag=v2", "app.driver.nodeDriverRegistrarImage: remove it, the driver registers itself"},
 		"liveness probe's image":        {"app.driver.livenessProbeImage.tag=v2", "app.driver.livenessProbeImage: remove it"},
 		"liveness probe's port":         {"app.driver.livenessProbe.port=9809", "on app.driver.metrics.port"},
@@ -147,6 +158,38 @@ func TestTheTrustBundleIsMountedOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Labels of one object are there once, and the more special ones win. A file name with a
+// line break of Unicode stays what it is.
+func TestUnusualValuesThatAreTaken(t *testing.T) {
+	t.Parallel()
+	values := t.TempDir() + "/values.yaml"
+	check(t, os.WriteFile(values, []byte(`
+commonLabels: {team: common, prometheus: common, number: "042"}
+monitoring: {prometheusRule: {enabled: true, labels: {team: special}}, dashboard: {enabled: true}}
+config: {volume: {files: {certificate: "a\u2028b"}, tmpfsPath: "/a #b"}, driver: {name: null}}
+`), 0o600))
+	for _, object := range renderValues(t, readFile(t, values)) {
+		want := "common"
+		if object.GetKind() == "PrometheusRule" {
+			want = "special"
+		}
+		if got := object.GetLabels(); got["team"] != want || got["number"] != "042" {
+			t.Errorf("%s %s: labels %v, want team %s", object.GetKind(), object.GetName(), got, want)
+		}
+	}
+	c := configOf(t, "--values", values)
+	if c.Volume.Files.Certificate != "a\u2028b" || c.Volume.TmpfsPath != "/a #b" || c.Driver.Name != "spiffe.csi.cert-manager.io" {
+		t.Errorf("got %+v", c)
+	}
+}
+
+func readFile(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	check(t, err)
+	return data
 }
 
 // Everything else that pods can be given.

@@ -68,7 +68,9 @@ func TestParseAcceptsCertificates(t *testing.T) {
 		{"CRLF", strings.ReplaceAll(one+two, "\n", "\r\n"), one + two},
 		{"blank lines", "\n\n" + one + "\n\n" + two + "\n", one + two},
 		{"text around", "# Root 2026\n" + one + "subject=CN = test\n" + two + "# end", one + two},
-		{"a byte order mark", "\ufeff\n" + one, one},
+		{"a byte order mark on a line of its own", "\ufeff\n" + one, one},
+		{"a byte order mark", "\ufeff" + one, one},
+		{"files with byte order marks joined", "\ufeff" + one + "\ufeff" + two, one + two},
 		{"PEM headers", strings.Replace(one, "-----\n", "-----\nComment: root\n\n", 1), one},
 		{"rulers in comments", "# =====\n" + one + "# ----- next -----\n" + two, one + two},
 	} {
@@ -119,6 +121,11 @@ func TestParseRefuses(t *testing.T) {
 		{"the end missing", strings.Join(lines[:len(lines)-2], ""), trustbundle.ErrNotCertificates},
 		{"the beginning missing", strings.Join(lines[1:], "") + good, trustbundle.ErrNotCertificates},
 		{"begin and end of different types", strings.Replace(good, "END CERTIFICATE", "END X", 1) + good, trustbundle.ErrNotCertificates},
+		{"two blocks joined by a space", strings.TrimSpace(good) + " " + good, trustbundle.ErrNotCertificates},
+		{"lines of base64 between blocks", good + middle + good, trustbundle.ErrNotCertificates},
+		{"a block within a comment", good + "# " + good, trustbundle.ErrNotCertificates},
+		{"a damaged block before a private key", strings.Replace(good, lines[2], "!"+lines[2], 1) + key, trustbundle.ErrPrivateKey},
+		{"UTF-16", "\xff\xfe-\x00-\x00", trustbundle.ErrNoCertificate},
 		{"too large", good + strings.Repeat("#", trustbundle.MaxSize), trustbundle.ErrTooLarge},
 	} {
 		t.Run(row.name, func(t *testing.T) {

@@ -156,7 +156,7 @@ func TestFilesAreOfTheGroup(t *testing.T) {
 	store := open(t)
 	probe := filepath.Join(t.TempDir(), "probe")
 	check(t, os.WriteFile(probe, nil, 0o600))
-	for _, group := range []int64{1000, 1<<32 - 2} {
+	for _, group := range []int64{1000, 1<<32 - 2, 0} {
 		if err := os.Chown(probe, -1, int(group)); errors.Is(err, syscall.EINVAL) {
 			t.Skipf("group %d does not exist in this user namespace", group)
 		}

@@ -6,6 +6,7 @@ package chart
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -22,7 +23,12 @@ func Schema(values []Value, removed map[string]string, config []byte) ([]byte, e
 	}
 	delete(file, "$schema")
 	loosen(file)
-	root := section(values, file)
+	limitMountPaths(file)
+	definitions := definitions{}
+	root, err := section(values, file, definitions)
+	if err != nil {
+		return nil, err
+	}
 	properties := root["properties"].(object)
 	properties["global"] = object{"description": "For a chart that has this one in it."}
 	for path, instead := range removed {
@@ -30,36 +36,91 @@ func Schema(values []Value, removed map[string]string, config []byte) ([]byte, e
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 	}
+	if len(definitions) > 0 {
+		root["definitions"] = definitions
+	}
 	root["$schema"] = "http://json-schema.org/draft-07/schema#"
 	out, err := json.MarshalIndent(root, "", "  ")
 	return append(out, '\n'), err
 }
 
-// section refuses what it does not know.
-func section(values []Value, config object) object {
-	properties := object{}
+// section rejects what it does not know, and that a value is missing which the chart
+// needs. Helm fills in the defaults before it looks at the schema, so that only what is
+// set to null is missing.
+func section(values []Value, config object, definitions definitions) (object, error) {
+	properties, required := object{}, []any{}
 	for _, value := range values {
-		if value.Children != nil {
-			properties[value.Name] = section(value.Children, config)
-		} else {
-			properties[value.Name] = schemaOf(value, config)
+		schema, err := sectionOrValue(value, config, definitions)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", value.Path, err)
+		}
+		properties[value.Name] = schema
+		if isNeeded(value, schema) {
+			required = append(required, value.Name)
 		}
 	}
-	return object{"type": "object", "additionalProperties": false, "properties": properties}
+	schema := object{"type": "object", "additionalProperties": false, "properties": properties}
+	if len(required) > 0 {
+		schema["required"] = required
+	}
+	return schema, nil
 }
 
-func schemaOf(value Value, config object) object {
+func sectionOrValue(value Value, config object, definitions definitions) (object, error) {
+	if value.Children != nil {
+		return section(value.Children, config, definitions)
+	}
+	return schemaOf(value, config, definitions)
+}
+
+// isNeeded reports whether the chart needs a value: a section, and a string or number
+// that cannot be empty.
+func isNeeded(value Value, schema object) bool {
+	switch {
+	case value.Children != nil:
+		return true
+	case slices.Contains(value.Types, "null"), len(value.Types) == 1 && value.Types[0] == "config":
+		return false
+	}
+	if words, ok := schema["enum"].([]any); ok {
+		return !slices.Contains(words, any(""))
+	}
+	pattern, _ := schema["pattern"].(string)
+	switch schema["type"] {
+	case "integer":
+		return true
+	case "string":
+		return schema["minLength"] != nil || pattern != "" && !regexp.MustCompile(pattern).MatchString("")
+	default:
+		return schema["anyOf"] != nil
+	}
+}
+
+func schemaOf(value Value, config object, definitions definitions) (object, error) {
 	if slices.Equal(value.Types, []string{"config"}) {
 		file := object{}
 		for key, part := range config {
 			file[key] = part
 		}
 		file["description"] = value.Doc
-		return file
+		return file, nil
 	}
 	var types []string
-	var words []any
+	var words, others []any
 	for _, one := range value.Types {
+		schema, err := special(one, config, definitions)
+		switch {
+		case err != nil:
+			return nil, err
+		case schema["$ref"] != nil && len(value.Types) == 1: // in draft 7, nothing counts beside $ref
+			return object{"description": value.Doc, "allOf": []any{schema}}, nil
+		case schema != nil && len(value.Types) == 1:
+			schema["description"] = value.Doc
+			return schema, nil
+		case schema != nil:
+			others = append(others, schema)
+			continue
+		}
 		switch one {
 		case "object", "array", "string", "integer", "boolean":
 			types = append(types, one)
@@ -71,13 +132,18 @@ func schemaOf(value Value, config object) object {
 		}
 	}
 	switch {
-	case len(types) == 0:
-		return object{"description": value.Doc, "enum": words}
+	case len(types) == 0 && len(others) == 0:
+		return object{"description": value.Doc, "enum": words}, nil
 	case len(types) == len(value.Types):
-		return object{"description": value.Doc, "type": types}
-	default:
-		return object{"description": value.Doc, "anyOf": []any{object{"type": types}, object{"enum": words}}}
+		return object{"description": value.Doc, "type": types}, nil
 	}
+	if len(types) > 0 {
+		others = append(others, object{"type": types})
+	}
+	if words = slices.DeleteFunc(words, func(word any) bool { return word == nil && slices.Contains(types, "null") }); len(words) > 0 {
+		others = append(others, object{"enum": words})
+	}
+	return object{"description": value.Doc, "anyOf": others}, nil
 }
 
 // loosen takes from the schema of a whole file what does not hold for a part of

@@ -14,11 +14,16 @@ import (
 )
 
 // Table is the reference of values in Markdown, with those that were removed,
-// each of which has what to use in its place.
-func Table(values []Value, removed map[string]string) (string, error) {
+// each of which has what to use in its place. config is the JSON Schema of the
+// configuration file.
+func Table(values []Value, removed map[string]string, config []byte) (string, error) {
+	var file object
+	if err := json.Unmarshal(config, &file); err != nil {
+		return "", fmt.Errorf("schema of the configuration file: %w", err)
+	}
 	var out strings.Builder
 	out.WriteString("| Value | Type | Default | Meaning |\n|---|---|---|---|\n")
-	if err := rows(&out, values); err != nil {
+	if err := rows(&out, values, file); err != nil {
 		return "", err
 	}
 	out.WriteString("\nOf cert-manager/csi-driver-spiffe's chart these are refused, if they are given:\n\n| Value | What to do |\n|---|---|\n")
@@ -28,10 +33,10 @@ func Table(values []Value, removed map[string]string) (string, error) {
 	return out.String(), nil
 }
 
-func rows(out *strings.Builder, values []Value) error {
+func rows(out *strings.Builder, values []Value, config object) error {
 	for _, value := range values {
 		if value.Children != nil {
-			if err := rows(out, value.Children); err != nil {
+			if err := rows(out, value.Children, config); err != nil {
 				return err
 			}
 			continue
@@ -40,8 +45,11 @@ func rows(out *strings.Builder, values []Value) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", value.Path, err)
 		}
-		types := strings.ReplaceAll(strings.Join(value.Types, ", "), "config", "object")
-		fmt.Fprintf(out, "| `%s` | %s | `%s` | %s |\n", value.Path, types, shown, cell(value.Doc))
+		types := make([]string, len(value.Types))
+		for i, one := range value.Types {
+			types[i] = shownType(one, config)
+		}
+		fmt.Fprintf(out, "| `%s` | %s | `%s` | %s |\n", value.Path, strings.Join(types, ", "), shown, cell(value.Doc))
 	}
 	return nil
 }

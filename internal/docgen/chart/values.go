@@ -10,8 +10,11 @@
 //	# @type integer | debug | info
 //	logLevel: 1
 //
-// What has no such comment is a section. Alternatives are JSON types, other
-// words as they are, or "config", which is the project's configuration file.
+// What has no such comment is a section. Alternatives are JSON types; other
+// words as they are; "config", which is the project's configuration file;
+// "config:" and the path of a field of that; or "format:" and what is allowed for
+// a string or number, such as "format:label", or "format:label?" if it may be empty;
+// or "kubernetes:" and what of a Kubernetes object, such as "kubernetes:affinity".
 package chart
 
 import (

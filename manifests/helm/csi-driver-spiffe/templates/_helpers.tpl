@@ -1,7 +1,7 @@
 {{- define "csi-driver-spiffe.labels" -}}
 app.kubernetes.io/name: csi-driver-spiffe
 {{- range list "app.kubernetes.io/name" "app.kubernetes.io/component" }}
-{{- if hasKey $.Values.commonLabels . }}
+{{- if hasKey ($.Values.commonLabels | default dict) . }}
 {{- fail (printf "commonLabels: %s is what pods are selected by, and cannot be another: take it out" .) }}
 {{- end }}
 {{- end }}
@@ -27,6 +27,12 @@ app.kubernetes.io/component: {{ .component }}
 {{- with $image.registry }}{{ . }}/{{ end -}}
 {{- get $image.repository .component -}}
 {{- with get ($image.digest | default dict) .component }}@{{ . }}{{ else }}:{{ $image.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- end }}
+
+{{/* The labels of an object with other labels over them: (dict "root" $ "component" "driver" "labels" .labels), the component may be left out. */}}
+{{- define "csi-driver-spiffe.labelsAnd" -}}
+{{- $labels := include (ternary "csi-driver-spiffe.componentLabels" "csi-driver-spiffe.labels" (hasKey . "component")) (ternary . .root (hasKey . "component")) | fromYaml -}}
+{{- mergeOverwrite $labels (deepCopy (.labels | default dict)) | toYaml -}}
 {{- end }}
 
 {{/* The configuration file: what the values say, and over it config. What the chart needs of it is always there. */}}
@@ -65,7 +71,57 @@ app.kubernetes.io/component: {{ .component }}
   "trustBundle" (dict "path" ($app.driver.sourceCABundle | default ""))
   "driver" $driver "approver" $approver "observability" (dict "logging" (dict "level" $level))
 -}}
-{{- mergeOverwrite $config (deepCopy .Values.config) | toYaml -}}
+{{- $over := deepCopy (.Values.config | default dict) -}}
+{{- include "csi-driver-spiffe.dropNull" $over -}}
+{{- $merged := mergeOverwrite $config $over -}}
+{{- $text := toYaml $merged -}}
+{{- /* toYaml does not escape line breaks of Unicode, which end a line in the ConfigMap. JSON is YAML, too. */ -}}
+{{- if regexMatch "[\\x{0085}\\x{2028}\\x{2029}]" $text -}}
+{{- toJson $merged | replace "\u0085" "\\u0085" -}}
+{{- else -}}
+{{- $text -}}
+{{- end -}}
+{{- end }}
+
+{{/* Takes out of a map, and of those in it, what is null: nothing is said about that. */}}
+{{- define "csi-driver-spiffe.dropNull" -}}
+{{- range $name, $value := . -}}
+{{- if kindIs "invalid" $value -}}
+{{- $_ := unset $ $name -}}
+{{- else if kindIs "map" $value -}}
+{{- include "csi-driver-spiffe.dropNull" $value -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Fails if the API server would reject the volumes of the driver's pods, for a name or folder that is there twice or a
+volume that is not there: (dict "values" .Values.app.driver "folders" the folders that the chart mounts itself,
+"ownBundle" whether the chart has the volume trust-bundle) */}}
+{{- define "csi-driver-spiffe.checkVolumes" -}}
+{{- $volumes := list "config" "plugin" "registration" "pods" "tmpfs" -}}
+{{- range .values.volumes -}}
+{{- if has .name $volumes -}}
+{{- fail (printf "app.driver.volumes: there is another volume of the name %q: take another name" .name) -}}
+{{- end -}}
+{{- $volumes = append $volumes .name -}}
+{{- end -}}
+{{- if .ownBundle -}}
+{{- $volumes = append $volumes "trust-bundle" -}}
+{{- end -}}
+{{- range .values.volumeMounts -}}
+{{- if not (has .name $volumes) -}}
+{{- fail (printf "app.driver.volumeMounts: there is no volume of the name %q: add it to app.driver.volumes" .name) -}}
+{{- end -}}
+{{- end -}}
+{{- $folders := list -}}
+{{- range concat .folders (.values.volumeMounts | default list) -}}
+{{- $folder := . -}}
+{{- if kindIs "map" . }}{{ $folder = .mountPath }}{{ end -}}
+{{- if has $folder $folders -}}
+{{- fail (printf "two volumes would be mounted at %s in the driver: change config.volume.tmpfsPath, config.driver.kubeletRootDir or app.driver.volumeMounts" $folder) -}}
+{{- end -}}
+{{- $folders = append $folders $folder -}}
+{{- end -}}
 {{- end }}
 
 {{/* The port of an address to listen on. Probes need one: (dict "section" "driver" "config" $config) */}}
