@@ -62,6 +62,28 @@ func TestTheAPIServerTakesWhatTheSchemaAccepts(t *testing.T) {
 	}
 }
 
+// The random values are of use: each value gets different ones.
+func TestRandomValuesDiffer(t *testing.T) {
+	t.Parallel()
+	source := rand.New(rand.NewPCG(0, 2))
+	for _, leaf := range newRandomValues(t).leaves {
+		different := map[string]bool{}
+		for range 200 {
+			if value, ok := leaf.sample(source); ok {
+				data, err := json.Marshal(value)
+				check(t, err)
+				different[string(data)] = true
+			}
+		}
+		if len(different) < 2 && leaf.schema.Const == nil {
+			t.Errorf("%s: only %v", strings.Join(leaf.path, "."), different)
+		}
+		if testing.Verbose() {
+			t.Logf("%s: %d different values", strings.Join(leaf.path, "."), len(different))
+		}
+	}
+}
+
 // A value that is set to null is one that the chart does without, or the schema says that
 // it is missing.
 func TestNullForEachValue(t *testing.T) {

@@ -171,16 +171,20 @@ func TestSchemaOfKubernetesTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	for values, want := range map[string]bool{
-		`{"tolerations": [{"key": "a", "operator": "Equal", "value": "b", "tolerationSeconds": 1}]}`: true,
-		`{"tolerations": [{"operator": "Exist"}]}`:                                                   false,
-		`{"tolerations": [{"key": 1}]}`:                                                              false,
-		`{"tolerations": [{"kye": "a"}]}`:                                                            false,
-		`{"tolerations": {}}`:                                                                        false,
-		`{"resources": {"limits": {"cpu": 1, "memory": "64Mi", "example.org/a": "1"}}}`:              true,
-		`{"resources": {"limits": {"cpu": "1 core"}}}`:                                               false,
-		`{"resources": {"limits": {"cpu": -1}}}`:                                                     false,
-		`{"resources": {"limits": {"ram": "1Gi"}}}`:                                                  false,
-		`{"resources": {"memory": "1Gi"}}`:                                                           false,
+		`{"tolerations": [{"key": "a", "operator": "Equal", "value": "b", "effect": "NoExecute", "tolerationSeconds": 1}]}`: true,
+		`{"tolerations": [{"operator": "Exists", "effect": "NoSchedule"}]}`:                                                 true,
+		`{"tolerations": [{"operator": "Exists", "effect": "NoSchedule", "tolerationSeconds": 1}]}`:                         false,
+		`{"tolerations": [{"operator": "Exists", "key": "a", "value": "b"}]}`:                                               false,
+		`{"tolerations": [{"value": "b"}]}`:                                                                                 false,
+		`{"tolerations": [{"operator": "Exist"}]}`:                                                                          false,
+		`{"tolerations": [{"key": 1}]}`:                                                                                     false,
+		`{"tolerations": [{"kye": "a"}]}`:                                                                                   false,
+		`{"tolerations": {}}`:                                                                                               false,
+		`{"resources": {"limits": {"cpu": 1, "memory": "64Mi", "example.org/a": "1"}}}`:                                     true,
+		`{"resources": {"limits": {"cpu": "1 core"}}}`:                                                                      false,
+		`{"resources": {"limits": {"cpu": -1}}}`:                                                                            false,
+		`{"resources": {"limits": {"ram": "1Gi"}}}`:                                                                         false,
+		`{"resources": {"memory": "1Gi"}}`:                                                                                  false,
 	} {
 		value, err := jsonschema.UnmarshalJSON(strings.NewReader(values))
 		if err != nil {

@@ -51,6 +51,8 @@ var leafTypes = map[reflect.Type]func() object{
 	reflect.TypeFor[corev1.NodeInclusionPolicy]():           words("Honor", "Ignore"),
 	reflect.TypeFor[corev1.MountPropagationMode]():          words("None", "HostToContainer", "Bidirectional"),
 	reflect.TypeFor[corev1.HostPathType]():                  words("", "DirectoryOrCreate", "Directory", "FileOrCreate", "File", "Socket", "CharDevice", "BlockDevice"),
+	reflect.TypeFor[corev1.PullPolicy]():                    words("Always", "IfNotPresent", "Never"),
+	reflect.TypeFor[corev1.RecursiveReadOnlyMode]():         words("Disabled", "IfPossible", "Enabled"),
 	reflect.TypeFor[corev1.StorageMedium]():                 words("", "Memory", "HugePages", "HugePages-2Mi", "HugePages-1Gi"),
 }
 
@@ -71,7 +73,8 @@ func (d definitions) of(name string) (object, error) {
 }
 
 // schema returns the schema of a type of the Kubernetes API: its fields and their types,
-// as a strict API server takes them. What depends on values is left to that.
+// as a strict API server takes them, and what it checks of a single object. What depends on
+// several, such as that a request is not above a limit, is left to the API server.
 func (d definitions) schema(t reflect.Type) object {
 	if leaf, ok := leafTypes[t]; ok {
 		return leaf()
@@ -120,23 +123,125 @@ func (d definitions) add(t reflect.Type) {
 	if len(required) > 0 {
 		schema["required"] = required
 	}
+	if rule, ok := typeRules[t.Name()]; ok {
+		maps.Copy(schema, rule())
+	}
 }
 
 // fieldFormats are what is allowed for some fields that the chart or the API server is
 // particular about.
 var fieldFormats = map[string]func() object{
-	"LocalObjectReference.name":            formats["name"],
-	"Volume.name":                          volumeName,
-	"VolumeMount.name":                     volumeName,
-	"VolumeMount.mountPath":                func() object { return object{"type": "string", "pattern": "^[^:]+$"} },
-	"PodAffinityTerm.topologyKey":          labelKey,
-	"TopologySpreadConstraint.topologyKey": labelKey,
-	"TopologySpreadConstraint.maxSkew":     func() object { return object{"type": "integer", "minimum": 1, "maximum": 1<<31 - 1} },
-	"WeightedPodAffinityTerm.weight":       weight,
-	"PreferredSchedulingTerm.weight":       weight,
-	"LabelSelector.matchLabels":            formats["labels"],
-	"ResourceRequirements.limits":          resources,
-	"ResourceRequirements.requests":        resources,
+	"IPBlock.cidr":                            cidr,
+	"IPBlock.except":                          listOf(cidr),
+	"LabelSelector.matchLabels":               formats["labels"],
+	"LabelSelectorRequirement.key":            labelKey,
+	"LabelSelectorRequirement.values":         listOf(formats["label"]),
+	"LocalObjectReference.name":               formats["name"],
+	"NodeSelector.nodeSelectorTerms":          atLeastOne("NodeSelectorTerm"),
+	"NodeSelectorRequirement.key":             labelKey,
+	"NodeSelectorRequirement.values":          listOf(formats["label"]),
+	"NodeSelectorTerm.matchFields":            listOf(nodeName),
+	"PodAffinityTerm.matchLabelKeys":          nothing, // the chart cannot tell which labels pods have
+	"PodAffinityTerm.mismatchLabelKeys":       nothing,
+	"PodAffinityTerm.namespaces":              listOf(volumeName),
+	"PodAffinityTerm.topologyKey":             labelKey,
+	"PreferredSchedulingTerm.weight":          weight,
+	"ResourceRequirements.claims":             nothing, // the pods have none
+	"ResourceRequirements.limits":             resources,
+	"ResourceRequirements.requests":           resources,
+	"Toleration.key":                          func() object { return orEmpty(labelKey()) },
+	"Toleration.value":                        formats["label"],
+	"TopologySpreadConstraint.matchLabelKeys": listOf(labelKey),
+	"TopologySpreadConstraint.maxSkew":        positive,
+	"TopologySpreadConstraint.minDomains":     positive,
+	"TopologySpreadConstraint.topologyKey":    labelKey,
+	"Volume.name":                             volumeName,
+	"VolumeMount.mountPath":                   func() object { return object{"type": "string", "pattern": "^[^:]+$"} },
+	"VolumeMount.name":                        volumeName,
+	"VolumeMount.subPath":                     relativePath,
+	"VolumeMount.subPathExpr":                 relativePath,
+	"WeightedPodAffinityTerm.weight":          weight,
+}
+
+// typeRules are what the fields of some types must be together.
+var typeRules = map[string]func() object{
+	"LabelSelectorRequirement": func() object {
+		return object{"anyOf": []any{
+			object{"properties": object{"operator": object{"enum": []any{"In", "NotIn"}}, "values": object{"minItems": 1}}, "required": []any{"values"}},
+			object{"properties": object{"operator": object{"enum": []any{"Exists", "DoesNotExist"}}, "values": object{"maxItems": 0}}},
+		}}
+	},
+	"NodeSelectorRequirement": func() object {
+		number := object{"pattern": "^-?[0-9]{1,18}$"}
+		return object{"anyOf": []any{
+			object{"properties": object{"operator": object{"enum": []any{"In", "NotIn"}}, "values": object{"minItems": 1}}, "required": []any{"values"}},
+			object{"properties": object{"operator": object{"enum": []any{"Exists", "DoesNotExist"}}, "values": object{"maxItems": 0}}},
+			object{"properties": object{"operator": object{"enum": []any{"Gt", "Lt"}}, "values": object{"minItems": 1, "maxItems": 1, "items": number}}, "required": []any{"values"}},
+		}}
+	},
+	"NetworkPolicyPeer": func() object {
+		return object{"anyOf": []any{
+			object{"required": []any{"ipBlock"}, "maxProperties": 1},
+			object{"properties": object{"ipBlock": false}, "minProperties": 1},
+		}}
+	},
+	"Toleration": func() object {
+		exists := object{"properties": object{"operator": object{"const": "Exists"}, "value": object{"const": ""}}, "required": []any{"operator"}}
+		hasKey := object{"properties": object{"operator": object{"const": "Equal"}, "key": object{"minLength": 1}}, "required": []any{"key"}}
+		forever := object{"properties": object{"tolerationSeconds": false}}
+		evicted := object{"properties": object{"effect": object{"const": "NoExecute"}}, "required": []any{"effect"}}
+		return object{"allOf": []any{object{"anyOf": []any{exists, hasKey}}, object{"anyOf": []any{forever, evicted}}}}
+	},
+	"TopologySpreadConstraint": func() object {
+		return object{
+			"anyOf": []any{
+				object{"properties": object{"minDomains": false}},
+				object{"properties": object{"whenUnsatisfiable": object{"const": "DoNotSchedule"}}},
+			},
+			"dependencies": object{"matchLabelKeys": []any{"labelSelector"}},
+		}
+	},
+	// A name, and at most one source.
+	"Volume": func() object { return object{"maxProperties": 2} },
+}
+
+// relativePath is within a volume.
+func relativePath() object {
+	return object{"type": "string", "pattern": `^([^/].*)?$`, "not": object{"pattern": `(^|/)\.\.(/|$)`}}
+}
+
+func listOf(item func() object) func() object {
+	return func() object { return object{"type": "array", "items": item()} }
+}
+
+func atLeastOne(name string) func() object {
+	return func() object {
+		return object{"type": "array", "items": object{"$ref": "#/definitions/" + name}, "minItems": 1}
+	}
+}
+
+func nothing() object { return object{"type": "array", "maxItems": 0} }
+
+func positive() object { return object{"type": "integer", "minimum": 1, "maximum": 1<<31 - 1} }
+
+// nodeName selects nodes by their names, the only field by which they can be.
+func nodeName() object {
+	return object{
+		"type": "object", "additionalProperties": false, "required": []any{"key", "operator", "values"},
+		"properties": object{
+			"key": object{"const": "metadata.name"}, "operator": object{"enum": []any{"In", "NotIn"}},
+			"values": object{"type": "array", "minItems": 1, "maxItems": 1, "items": formats["name"]()},
+		},
+	}
+}
+
+func cidr() object {
+	return object{"type": "string", "pattern": `^([0-9]{1,3}(\.[0-9]{1,3}){3}/([12]?[0-9]|3[0-2])|[0-9a-fA-F:]+/([1-9]?[0-9]|1[01][0-9]|12[0-8]))$`}
+}
+
+func orEmpty(format object) object {
+	format["pattern"] = "^$|" + format["pattern"].(string)
+	return format
 }
 
 func volumeName() object {
