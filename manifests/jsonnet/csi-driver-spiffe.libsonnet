@@ -124,10 +124,13 @@
       kind: kind,
       metadata: { name: name, labels: labels(component) } + (if namespaced then { namespace: p.namespace } else {}),
     },
+    // The name of a cluster-wide object, which no other installation has.
+    local clusterName(name) = '%s.%s' % [name, p.namespace],
     local rbac = 'rbac.authorization.k8s.io',
-    local role(kind, name, component, rules) = object(rbac + '/v1', kind, name, component, kind == 'Role') { rules: rules },
-    local binding(kind, name, component, account) = object(rbac + '/v1', kind + 'Binding', name, component, kind == 'Role') {
-      roleRef: { apiGroup: rbac, kind: kind, name: name },
+    local rbacName(kind, name) = if kind == 'ClusterRole' then clusterName(name) else name,
+    local role(kind, name, component, rules) = object(rbac + '/v1', kind, rbacName(kind, name), component, kind == 'Role') { rules: rules },
+    local binding(kind, name, component, account) = object(rbac + '/v1', kind + 'Binding', rbacName(kind, name), component, kind == 'Role') {
+      roleRef: { apiGroup: rbac, kind: kind, name: rbacName(kind, name) },
       subjects: [{ kind: 'ServiceAccount', name: account, namespace: p.namespace }],
     },
     local rule(group, resource, verbs, names=null) =
@@ -202,6 +205,7 @@
                   '--csi-socket=/csi/csi.sock',
                   '--kubelet-registration-path=%s/csi.sock' % plugin,
                   '--plugin-registration-path=/registration',
+                  '--csidriver-object=%s' % driverName,
                 ],
                 env: [field('NODE_NAME', 'spec.nodeName')] + podEnvironment,
                 resources: p.resources.driver,
@@ -333,13 +337,23 @@
     }) + (if !p.admission then {} else {
       local issuer = { kind: 'ClusterIssuer', group: 'cert-manager.io' } + p.config.issuerRef,
       local issuers = { name: 'issuers', expression: std.manifestJsonMinified([issuer]) },
-      local read(file) = std.parseYaml(file),
+      local driver = { name: 'driver', expression: std.manifestJsonMinified(if driverName == 'spiffe.csi.cert-manager.io' then '' else driverName) },
+      local read(file) = [
+        document { metadata+: { name: clusterName(super.name) } } + (
+          if document.kind == 'ValidatingAdmissionPolicy' then { spec+: { variables: [
+            if variable.name == 'issuers' then issuers else if variable.name == 'driver' then driver else variable
+            for variable in super.variables
+          ] } }
+          else { spec+: { policyName: clusterName(super.policyName) } + (
+            if std.objectHas(document.spec, 'paramRef') then { paramRef+: { name: clusterName(super.name) } } else {}
+          ) }
+        )
+        for document in std.parseYaml(file)
+      ],
       local requests = read(importstr '../components/admission/requests.yaml'),
       local labelling = read(importstr '../components/admission/labels.yaml'),
       local deletions = read(importstr '../components/admission/deletions.yaml'),
-      admissionRequestsPolicy: requests[0] {
-        spec+: { variables: [if variable.name == 'issuers' then issuers else variable for variable in super.variables] },
-      },
+      admissionRequestsPolicy: requests[0],
       admissionRequestsBinding: requests[1],
       admissionLabelsPolicy: labelling[0],
       admissionLabelsBinding: labelling[1],
