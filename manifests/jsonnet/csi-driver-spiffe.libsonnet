@@ -40,7 +40,8 @@
     tokenInSecrets: false,
     // The priority classes of the pods; null: none, for clusters that refuse these outside of kube-system.
     priorityClassNames: { driver: 'system-node-critical', approver: 'system-cluster-critical' },
-    // The right to use the SecurityContextConstraints privileged; OpenShift chooses the approver's user.
+    // The right to use the SecurityContextConstraints privileged; OpenShift chooses the approver's user, and lets pods in all
+    // namespaces have volumes of the driver.
     openshift: false,
     // PodMonitor, ServiceMonitor, PrometheusRule and a Grafana dashboard.
     monitoring: false,
@@ -170,6 +171,8 @@
       },
 
       csiDriver: object('storage.k8s.io/v1', 'CSIDriver', driverName, namespaced=false) {
+        // OpenShift lets pods of all namespaces have such volumes; manifests/components/openshift explains it.
+        metadata+: { labels+: if p.openshift then { 'security.openshift.io/csi-ephemeral-volume-profile': 'restricted' } else {} },
         spec: {
           attachRequired: false,
           volumeLifecycleModes: ['Ephemeral'],
