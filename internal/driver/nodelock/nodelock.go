@@ -62,7 +62,8 @@ func Acquire(path string, owner Owner) (*Lock, error) {
 			return &Lock{file}, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, ErrHeld) || attempt == attempts {
-			return nil, errors.Join(fmt.Errorf("locking %s: %w", path, err), file.Close())
+			_ = file.Close() // which tells nothing that err does not
+			return nil, err
 		}
 		time.Sleep(between)
 	}
@@ -75,24 +76,28 @@ func take(file *os.File, owner Owner) error {
 	switch err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); {
 	case err == nil:
 		if err := write(file, owner); err != nil {
-			return errors.Join(err, unix.Flock(fd, unix.LOCK_UN))
+			_ = unix.Flock(fd, unix.LOCK_UN) // closing the file does it, too
+			return fmt.Errorf("writing the owner of a lock: %w", err)
 		}
 		// Another process may come between; this one tries again then.
 		return unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB)
 	case !errors.Is(err, unix.EWOULDBLOCK):
-		return err
+		return fmt.Errorf("locking %s: %w", file.Name(), err)
 	}
 	if err := unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB); err != nil {
-		return err
+		return fmt.Errorf("locking %s: %w", file.Name(), err)
 	}
 	held, err := read(file)
+	if err != nil {
+		err = fmt.Errorf("reading the owner of the lock %s: %w", file.Name(), err)
+	}
 	if err == nil && held.Installation != owner.Installation {
-		err = fmt.Errorf("%w: pod %s/%s", ErrHeld, held.Installation, held.Pod)
+		err = fmt.Errorf("%w: pod %s/%s has locked %s", ErrHeld, held.Installation, held.Pod, file.Name())
 	}
 	if err != nil {
-		return errors.Join(err, unix.Flock(fd, unix.LOCK_UN))
+		_ = unix.Flock(fd, unix.LOCK_UN) // closing the file does it, too
 	}
-	return nil
+	return err
 }
 
 func write(file *os.File, owner Owner) error {
