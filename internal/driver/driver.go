@@ -148,13 +148,13 @@ func (d *Driver) open(snapshot *config.Config) error {
 	if err := d.openStore(); err != nil {
 		return err
 	}
-	if d.store.Ready() != nil { // which has been told of
-		return nil
+	if d.store.Ready() == nil { // else that has been told of
+		if err := d.lockStore(); err != nil {
+			return err
+		}
+		return d.load(snapshot)
 	}
-	if err := d.lockStore(); err != nil {
-		return err
-	}
-	return d.load(snapshot)
+	return nil
 }
 
 // newDriver returns a driver that has looked at nothing yet.

@@ -6,6 +6,7 @@ package manifests
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -117,5 +118,31 @@ func TestANameSuffixMakesAnotherInstallation(t *testing.T) {
 		if !slices.Contains(args, want) {
 			t.Errorf("the driver's arguments are %q, want %s among them", args, want)
 		}
+	}
+}
+
+// The base and the components can be taken from a repository, as README has it:
+// nothing in them refers to a file that is not below them.
+func TestTheBaseCanBeTakenFromARepository(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("git"); err != nil {
+		t.Skip("needs git")
+	}
+	origin, folder := t.TempDir(), t.TempDir()
+	check(t, os.CopyFS(origin+"/manifests", os.DirFS(repository+"/manifests")))
+	for _, args := range [][]string{
+		{"init", "--quiet", "--initial-branch=main"},
+		{"add", "--all"},
+		{"-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "--quiet", "--message=x"},
+	} {
+		if output, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", origin}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v\n%s", args, err, output)
+		}
+	}
+	check(t, os.WriteFile(folder+"/kustomization.yaml", []byte("namespace: cert-manager\nresources:\n  - file://"+origin+"//manifests/base?ref=main\n"+
+		"components:\n  - file://"+origin+"//manifests/components/admission?ref=main\n"), 0o600))
+	got := objects(t, run(t, nil, "kustomize", "build", folder))
+	if diff := cmp.Diff(render(t, "kustomize", "admission-defaults"), got); diff != "" {
+		t.Errorf("(-from the folder +from the repository):\n%s", diff)
 	}
 }

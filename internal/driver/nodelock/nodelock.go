@@ -65,7 +65,7 @@ func Acquire(path string, owner Owner) (*Lock, error) {
 			_ = file.Close() // which tells nothing that err does not
 			return nil, err
 		}
-		time.Sleep(between)
+		<-time.After(between)
 	}
 }
 
