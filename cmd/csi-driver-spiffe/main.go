@@ -14,11 +14,11 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/daemon"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
 )
 
 func main() {
@@ -70,7 +70,7 @@ func run(ctx context.Context, env daemon.Env, o options) error {
 	}
 	d, err := driver.New(driver.Options{
 		Node: o.node, Socket: o.socket, Registration: o.registration(), Config: env.Config, REST: rest, Log: env.Log, Event: env.Event,
-		Process: nodelock.Owner{Installation: os.Getenv("POD_NAMESPACE"), Pod: os.Getenv("POD_NAME")},
+		Pod: types.NamespacedName{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME")},
 	})
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
@@ -28,7 +29,7 @@ import (
 // Name is the name of the driver unless driver.name says another.
 const Name = v1alpha1.DefaultDriverName
 
-// Options is what a driver is made from. All fields but Registration, Process, Step,
+// Options is what a driver is made from. All fields but Registration, Pod, Step,
 // Volume and Event are required.
 type Options struct {
 	// Node is the name of the Kubernetes node.
@@ -45,10 +46,9 @@ type Options struct {
 	// Registration has the driver register itself with the kubelet. Nil: somebody
 	// else does, as the sidecar node-driver-registrar.
 	Registration *Registration
-	// Process is which installation this process belongs to. Unless that is empty,
-	// New fails while another installation on the node has the same driver name,
-	// socket or tmpfs.
-	Process nodelock.Owner
+	// Pod is the pod that this process runs in. Unless it is empty, New fails while
+	// another installation on the node has the same driver name, socket or tmpfs.
+	Pod types.NamespacedName
 	// Step, unless nil, is called with the name of each thing that has just been
 	// done. It is for tests that kill the process in between.
 	Step func(name string)
@@ -168,7 +168,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{
-		owner: owner, socket: options.Socket, process: options.Process,
+		owner: owner, socket: options.Socket, process: nodelock.Owner{Namespace: options.Pod.Namespace, Driver: snapshot.Driver.Name, Pod: options.Pod.Name},
 		config: options.Config, log: options.Log,
 		requester: requester, discards: newDiscards(), chains: newChainChecks(), step: options.Step,
 		behind: newBehind(), event: options.Event, issuances: newIssuances(), calls: newCalls(),

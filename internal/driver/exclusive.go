@@ -51,7 +51,7 @@ func lockOf(socket string) string {
 // has it; that the lock cannot be taken for another reason keeps no driver from
 // starting.
 func (d *Driver) lock(path, what, advice string) error {
-	if d.process.Installation == "" {
+	if d.process.Namespace == "" {
 		return nil
 	}
 	lock, err := nodelock.Acquire(path, d.process)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
@@ -29,7 +30,7 @@ type node struct {
 
 // start makes a driver of an installation, which finds its sockets and its tmpfs
 // in folders with these names.
-func (n node) start(installation, driverName, plugin, tmpfs string) error {
+func (n node) start(namespace, driverName, plugin, tmpfs string) error {
 	n.t.Helper()
 	for _, folder := range []string{"plugins_registry", plugin} {
 		if err := os.MkdirAll(filepath.Join(n.dir, folder), 0o700); err != nil {
@@ -45,7 +46,7 @@ func (n node) start(installation, driverName, plugin, tmpfs string) error {
 		Node: "worker-1", Socket: filepath.Join(n.dir, plugin, "csi.sock"), Config: config.NewHolder(c),
 		REST: &rest.Config{Host: "http://127.0.0.1:1"}, Log: slog.New(slog.DiscardHandler),
 		Registration: &driver.Registration{Folder: filepath.Join(n.dir, "plugins_registry"), Endpoint: "/csi.sock"},
-		Process:      nodelock.Owner{Installation: installation, Pod: "csi-driver-spiffe-x7k2p"},
+		Pod:          types.NamespacedName{Namespace: namespace, Name: "csi-driver-spiffe-x7k2p"},
 		Volume:       []volume.Setting{volume.WithoutMounts()},
 	})
 	n.t.Cleanup(func() { runtime.KeepAlive(d) }) // its locks last as long as it does
@@ -56,13 +57,14 @@ func (n node) start(installation, driverName, plugin, tmpfs string) error {
 // name both, and an update of the same installation finds it free.
 func TestADriverRefusesWhatAnotherInstallationHas(t *testing.T) {
 	t.Parallel()
-	for name, row := range map[string]struct{ installation, driverName, plugin, tmpfs, want string }{
-		"the driver's name":     {"spiffe-b", "spiffe.csi.cert-manager.io", "b", "b-tmpfs", `driver.name "spiffe.csi.cert-manager.io" is in use: `},
-		"the socket":            {"spiffe-b", "b.spiffe.example.org", "a", "b-tmpfs", "--csi-socket "},
-		"the tmpfs":             {"spiffe-b", "b.spiffe.example.org", "b", "a-tmpfs", "volume.tmpfsPath "},
-		"nothing":               {"spiffe-b", "b.spiffe.example.org", "b", "b-tmpfs", ""},
-		"all, and is the same":  {"cert-manager", "spiffe.csi.cert-manager.io", "a", "a-tmpfs", ""},
-		"all, and is not a pod": {"", "spiffe.csi.cert-manager.io", "a", "a-tmpfs", ""},
+	for name, row := range map[string]struct{ namespace, driverName, plugin, tmpfs, want string }{
+		"the driver's name":             {"spiffe-b", "spiffe.csi.cert-manager.io", "b", "b-tmpfs", `driver.name "spiffe.csi.cert-manager.io" is in use: `},
+		"the socket":                    {"spiffe-b", "b.spiffe.example.org", "a", "b-tmpfs", "--csi-socket "},
+		"the tmpfs":                     {"spiffe-b", "b.spiffe.example.org", "b", "a-tmpfs", "volume.tmpfsPath "},
+		"nothing":                       {"spiffe-b", "b.spiffe.example.org", "b", "b-tmpfs", ""},
+		"the tmpfs, from one namespace": {"cert-manager", "b.spiffe.example.org", "b", "a-tmpfs", "volume.tmpfsPath "},
+		"all, and is the same":          {"cert-manager", "spiffe.csi.cert-manager.io", "a", "a-tmpfs", ""},
+		"all, and is not a pod":         {"", "spiffe.csi.cert-manager.io", "a", "a-tmpfs", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,7 +72,7 @@ func TestADriverRefusesWhatAnotherInstallationHas(t *testing.T) {
 			if err := n.start("cert-manager", "spiffe.csi.cert-manager.io", "a", "a-tmpfs"); err != nil {
 				t.Fatal(err)
 			}
-			err := n.start(row.installation, row.driverName, row.plugin, row.tmpfs)
+			err := n.start(row.namespace, row.driverName, row.plugin, row.tmpfs)
 			switch {
 			case row.want == "" && err != nil:
 				t.Errorf("refused: %v", err)

@@ -5,7 +5,7 @@
 // thing of a node: the name under which the kubelet knows the driver, the socket
 // on which it calls, the folder for keys and certificates.
 //
-//	lock, err := nodelock.Acquire("/registration/.spiffe.csi.cert-manager.io.lock", nodelock.Owner{Installation: "cert-manager", Pod: "csi-driver-spiffe-x7k2p"})
+//	lock, err := nodelock.Acquire("/registration/.spiffe.csi.cert-manager.io.lock", owner)
 //	defer lock.Release()
 //
 // Processes of one installation share a lock: when the driver is updated, the next
@@ -28,11 +28,12 @@ import (
 // ErrHeld is wrapped by the error for a lock that another installation holds.
 var ErrHeld = errors.New("another installation of csi-driver-spiffe holds it on this node")
 
-// Owner says which process holds a lock.
+// Owner says which process holds a lock. Processes with the same namespace and
+// driver name are of one installation.
 type Owner struct {
-	// Installation is what the processes of one installation have in common: their
-	// namespace.
-	Installation string `json:"installation"`
+	Namespace string `json:"namespace"`
+	// Driver is the name of the CSI driver.
+	Driver string `json:"driver"`
 	// Pod is the name of the pod, for people to find it.
 	Pod string `json:"pod"`
 }
@@ -91,8 +92,8 @@ func take(file *os.File, owner Owner) error {
 	if err != nil {
 		err = fmt.Errorf("reading the owner of the lock %s: %w", file.Name(), err)
 	}
-	if err == nil && held.Installation != owner.Installation {
-		err = fmt.Errorf("%w: pod %s/%s has locked %s", ErrHeld, held.Installation, held.Pod, file.Name())
+	if err == nil && (held.Namespace != owner.Namespace || held.Driver != owner.Driver) {
+		err = fmt.Errorf("%w: pod %s/%s of driver %s has locked %s", ErrHeld, held.Namespace, held.Pod, held.Driver, file.Name())
 	}
 	if err != nil {
 		_ = unix.Flock(fd, unix.LOCK_UN) // closing the file does it, too

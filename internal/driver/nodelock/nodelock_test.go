@@ -15,10 +15,13 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
 )
 
+const driver = "spiffe.csi.cert-manager.io"
+
 var (
-	first  = nodelock.Owner{Installation: "cert-manager", Pod: "csi-driver-spiffe-x7k2p"}
-	next   = nodelock.Owner{Installation: "cert-manager", Pod: "csi-driver-spiffe-8d4mz"}
-	second = nodelock.Owner{Installation: "spiffe-b", Pod: "csi-driver-spiffe-qq9rt"}
+	first       = nodelock.Owner{Namespace: "cert-manager", Driver: driver, Pod: "csi-driver-spiffe-x7k2p"}
+	next        = nodelock.Owner{Namespace: "cert-manager", Driver: driver, Pod: "csi-driver-spiffe-8d4mz"}
+	second      = nodelock.Owner{Namespace: "spiffe-b", Driver: driver, Pod: "csi-driver-spiffe-qq9rt"}
+	otherDriver = nodelock.Owner{Namespace: "cert-manager", Driver: "b.spiffe.example.org", Pod: "csi-driver-spiffe-b-5ncxj"}
 )
 
 // acquire takes a lock that must be free.
@@ -41,8 +44,8 @@ func release(t *testing.T, lock *nodelock.Lock) {
 // requireHeld asserts that a lock is refused, and that the error names who has it.
 func requireHeld(t *testing.T, path string, owner, by nodelock.Owner) {
 	t.Helper()
-	if _, err := nodelock.Acquire(path, owner); !errors.Is(err, nodelock.ErrHeld) || !strings.Contains(err.Error(), "pod "+by.Installation+"/"+by.Pod) {
-		t.Errorf("got %v, want that pod %s/%s holds it", err, by.Installation, by.Pod)
+	if _, err := nodelock.Acquire(path, owner); !errors.Is(err, nodelock.ErrHeld) || !strings.Contains(err.Error(), "pod "+by.Namespace+"/"+by.Pod+" of driver "+by.Driver) {
+		t.Errorf("got %v, want that pod %s/%s holds it", err, by.Namespace, by.Pod)
 	}
 }
 
@@ -51,6 +54,7 @@ func TestAnotherInstallationIsRefusedUntilTheLastProcessOfTheFirstHasEnded(t *te
 	path := filepath.Join(t.TempDir(), ".lock")
 	of := acquire(t, path, first)
 	requireHeld(t, path, second, first)
+	requireHeld(t, path, otherDriver, first)
 	update := acquire(t, path, next)
 	release(t, of)
 	requireHeld(t, path, second, first)
