@@ -155,18 +155,14 @@ func shortDocuments(config map[string]any) {
 }
 
 func installWithKustomize(t *testing.T, w *world, n neighbour) {
-	rendered := kustomize(t, strings.NewReplacer("DRIVER", n.driver(), "ISSUER", n.issuer()).Replace(`
+	rendered := kustomize(t, strings.ReplaceAll(`
 resources: [MANIFESTS/examples/kustomize/second-installation]
 components: [MANIFESTS/components/admission]
 patches:
   - target: {kind: ValidatingAdmissionPolicy, name: csi-driver-spiffe-requests}
     patch: |-
       - {op: replace, path: /spec/variables/0/expression, value: '[{"group":"cert-manager.io","kind":"ClusterIssuer","name":"ISSUER"}]'}
-      - {op: replace, path: /spec/variables/1/expression, value: '"DRIVER"'}
-  - target: {kind: ValidatingAdmissionPolicy, name: csi-driver-spiffe-labels}
-    patch: |-
-      - {op: replace, path: /spec/variables/1/expression, value: '"DRIVER"'}
-`))
+`, "ISSUER", n.issuer()))
 	w.apply(t, rendered, shortDocuments)
 }
 

@@ -86,14 +86,11 @@ func (i installation) requireAdmissionIssuer() {
 	i.t.Error("there is no variable issuers")
 }
 
-// requireAdmissionDriver asserts that the policies know the label that this driver
-// puts on its requests, and leave requests of other installations alone.
+// requireAdmissionDriver asserts that the policies know the name of this driver, by
+// which they leave requests of other installations alone.
 func (i installation) requireAdmissionDriver() {
 	i.t.Helper()
-	want := `""`
-	if name := i.config.Driver.Name; name != "spiffe.csi.cert-manager.io" {
-		want = strconv.Quote(name)
-	}
+	want := strconv.Quote(i.config.Driver.Name)
 	for _, name := range []string{"csi-driver-spiffe-requests", "csi-driver-spiffe-labels"} {
 		var made admissionv1.ValidatingAdmissionPolicy
 		i.get("ValidatingAdmissionPolicy", i.clusterName(name), &made)

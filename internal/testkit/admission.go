@@ -4,6 +4,7 @@
 package testkit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -119,7 +120,7 @@ func adjustPolicy(object *unstructured.Unstructured, suffix, namespace, driver s
 		case "issuers":
 			constant = issuersOf(signers)
 		case "driver":
-			constant = driver
+			constant = cmp.Or(driver, "spiffe.csi.cert-manager.io")
 		default:
 			continue
 		}

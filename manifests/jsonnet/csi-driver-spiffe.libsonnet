@@ -340,7 +340,7 @@
     }) + (if !p.admission then {} else {
       local issuer = { kind: 'ClusterIssuer', group: 'cert-manager.io' } + p.config.issuerRef,
       local issuers = { name: 'issuers', expression: std.manifestJsonMinified([issuer]) },
-      local driver = { name: 'driver', expression: std.manifestJsonMinified(if driverName == 'spiffe.csi.cert-manager.io' then '' else driverName) },
+      local driver = { name: 'driver', expression: std.manifestJsonMinified(driverName) },
       local read(file) = [
         document { metadata+: { name: clusterName(super.name) } } + (
           if document.kind == 'ValidatingAdmissionPolicy' then { spec+: { variables: [
