@@ -143,7 +143,7 @@ test-unit: ## The tests that need no cluster, no root and no C compiler: seconds
 	@CGO_ENABLED=0 internal/tools/gotest.sh bin/test-unit.log -short -timeout 5m $(TESTFLAGS) ./...
 
 .PHONY: e2e
-e2e: devnode bin/tools/kustomize ## The product on a real node: kubelet, containerd and pods (needs root; see E2EFLAGS)
+e2e: devnode bin/tools/kustomize bin/tools/jsonnet bin/tools/helm ## The product on a real node: kubelet, containerd and pods (needs root; see E2EFLAGS)
 	@internal/tools/node-packages.sh $(BIN)/node-packages
 	@internal/tools/e2e.sh '$(LDFLAGS)' $(E2EFLAGS)
 

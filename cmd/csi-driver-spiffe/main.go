@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/daemon"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
@@ -31,6 +32,8 @@ func main() {
 			flags.StringVar(&o.endpoint, "kubelet-registration-path", "",
 				"`PATH` of the same socket as the kubelet sees it, for the driver to register itself; without it, node-driver-registrar must do that")
 			flags.StringVar(&o.registry, "plugin-registration-path", "/registration", "`FOLDER` of the kubelet for plugin registration sockets, plugins_registry, as the driver sees it")
+			flags.StringVar(&o.object, "csidriver-object", "",
+				"`NAME` of the CSIDriver object that was installed for this program, which ends if driver.name is another; without it, that is not checked")
 		},
 		Commands: []daemon.Command{{
 			Name: "volumes", Purpose: "list the volumes of this node (see volumes --help)", Run: listing.Command,
@@ -41,7 +44,7 @@ func main() {
 }
 
 // options are the flags of the driver alone.
-type options struct{ node, socket, endpoint, registry string }
+type options struct{ node, socket, endpoint, registry, object string }
 
 // registration is nil if the driver is not to register itself.
 func (o options) registration() *driver.Registration {
@@ -57,6 +60,9 @@ func run(ctx context.Context, env daemon.Env, o options) error {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(50)
 	}
+	if err := driver.CheckName(env.Config.Current(), o.object); err != nil {
+		return err
+	}
 	c := env.Config.Current().Driver
 	rest, err := daemon.RESTConfig(env.Kubeconfig, "csi-driver-spiffe", c.KubeAPI)
 	if err != nil {
@@ -64,6 +70,7 @@ func run(ctx context.Context, env daemon.Env, o options) error {
 	}
 	d, err := driver.New(driver.Options{
 		Node: o.node, Socket: o.socket, Registration: o.registration(), Config: env.Config, REST: rest, Log: env.Log, Event: env.Event,
+		Pod: types.NamespacedName{Namespace: os.Getenv("POD_NAMESPACE"), Name: os.Getenv("POD_NAME")},
 	})
 	if err != nil {
 		return err

@@ -12,11 +12,13 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -27,8 +29,8 @@ import (
 // Name is the name of the driver unless driver.name says another.
 const Name = v1alpha1.DefaultDriverName
 
-// Options is what a driver is made from. All fields but Registration, Step, Volume
-// and Event are required.
+// Options is what a driver is made from. All fields but Registration, Pod, Step,
+// Volume and Event are required.
 type Options struct {
 	// Node is the name of the Kubernetes node.
 	Node string
@@ -44,6 +46,9 @@ type Options struct {
 	// Registration has the driver register itself with the kubelet. Nil: somebody
 	// else does, as the sidecar node-driver-registrar.
 	Registration *Registration
+	// Pod is the pod that this process runs in. Unless it is empty, New fails while
+	// another installation on the node has the same driver name, socket or tmpfs.
+	Pod types.NamespacedName
 	// Step, unless nil, is called with the name of each thing that has just been
 	// done. It is for tests that kill the process in between.
 	Step func(name string)
@@ -94,6 +99,9 @@ type Driver struct {
 	calls       calls
 	// registrar is nil if somebody else registers the driver.
 	registrar *registration.Registrar
+	// process and locks keep other installations away.
+	process nodelock.Owner
+	locks   []*nodelock.Lock
 	// planned is the configuration that renewals are planned by.
 	planned *config.Config
 	// renewalFailures counts renewals that failed.
@@ -111,8 +119,8 @@ type Driver struct {
 var errStopping = errors.New("the driver is stopping")
 
 // New returns a driver that holds the tmpfs at volume.tmpfsPath and knows the
-// volumes that are there. It fails if the process may not mount, or if there are
-// no volumes, no good trust bundle, and the configuration demands one. If the tmpfs
+// volumes that are there. It fails if the process may not mount, if another
+// installation has what it needs of the node, or if there are no volumes, no good trust bundle, and the configuration demands one. If the tmpfs
 // cannot be mounted for another reason, the driver refuses to publish until it can.
 func New(options Options) (*Driver, error) {
 	if options.Node == "" {
@@ -123,16 +131,31 @@ func New(options Options) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.openBundle(snapshot); err != nil {
+	if err := d.open(snapshot); err != nil {
+		d.unlock()
 		return nil, err
+	}
+	return d, nil
+}
+
+// open takes what the driver needs of the node, and looks at what is there.
+func (d *Driver) open(snapshot *config.Config) error {
+	if err := d.lockSockets(snapshot.Driver.Name); err != nil {
+		return err
+	}
+	if err := d.openBundle(snapshot); err != nil {
+		return err
 	}
 	if err := d.openStore(); err != nil {
-		return nil, err
+		return err
 	}
 	if d.store.Ready() == nil { // else that has been told of
-		err = d.load(snapshot)
+		if err := d.lockStore(); err != nil {
+			return err
+		}
+		return d.load(snapshot)
 	}
-	return d, err
+	return nil
 }
 
 // newDriver returns a driver that has looked at nothing yet.
@@ -146,7 +169,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 		return nil, err
 	}
 	d := &Driver{
-		owner: owner, socket: options.Socket,
+		owner: owner, socket: options.Socket, process: nodelock.Owner{Namespace: options.Pod.Namespace, Driver: snapshot.Driver.Name, Pod: options.Pod.Name},
 		config: options.Config, log: options.Log,
 		requester: requester, discards: newDiscards(), chains: newChainChecks(), step: options.Step,
 		behind: newBehind(), event: options.Event, issuances: newIssuances(), calls: newCalls(),
@@ -171,6 +194,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 // Run serves the kubelet until ctx ends or the socket fails. The volumes stay
 // as they are, for the next process to take over.
 func (d *Driver) Run(ctx context.Context) error {
+	defer d.unlock()
 	defer context.AfterFunc(ctx, func() { d.stop(errStopping) })()
 	listener, err := socket.Listen(ctx, d.socket)
 	if err != nil {

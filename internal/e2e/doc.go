@@ -8,7 +8,8 @@
 //
 // It is one test with steps in a fixed order, for they build on each other: the
 // walkthrough of the README, what a node does to the driver while pods run, two
-// pods that speak mutual TLS all the while, and what a pod's start costs. What
+// pods that speak mutual TLS all the while, what a pod's start costs, and several
+// installations side by side. What
 // pods see is read through /proc/PID/root of their processes: the very files that
 // they see, without a program in the pod that could change something. At the end
 // it prints a table of what was done and what pods saw.

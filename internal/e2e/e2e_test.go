@@ -28,5 +28,6 @@ func TestEndToEnd(t *testing.T) {
 	step(t, "node drained", func(t *testing.T) { drain(t, w) })
 	step(t, "what events say", func(t *testing.T) { words(t, w) })
 	step(t, "a pod's start", func(t *testing.T) { latency(t, w) })
+	step(t, "two installations", func(t *testing.T) { sideBySide(t, w) })
 	w.report.timed("all", start, "")
 }

@@ -236,19 +236,19 @@ func TestAdmissionGuardsLabels(t *testing.T) {
 		labels map[string]string
 		want   string
 	}{
-		"of the pod's node":                      {"pod", node(w.node), ""},
-		"of another name of the driver":          {"pod", map[string]string{issuance.LabelNode: w.node, issuance.LabelDriver: "spiffe.example.org"}, ""},
-		"of another node":                        {"pod on another node", node(w.node), labelsNeedNode},
-		"without a node":                         {"pod", map[string]string{issuance.LabelVolume: "csi-1"}, labelsNeedNode},
-		"with an empty node":                     {"pod", node(""), labelsNeedNode},
-		"with an empty node and no pod":          {"ServiceAccount without a pod", node(""), labelsNeedNode},
-		"without a pod":                          {"ServiceAccount without a pod", node(w.node), labelsNeedNode},
-		"without a pod, the driver's name alone": {"ServiceAccount without a pod", map[string]string{issuance.LabelDriver: "spiffe.example.org"}, labelsNeedNode},
-		"without a pod, the volume alone":        {"ServiceAccount without a pod", map[string]string{issuance.LabelVolume: "csi-1"}, labelsNeedNode},
-		"without a pod, others":                  {"ServiceAccount without a pod", map[string]string{"example.org/node": "node-1"}, ""},
-		"without a pod, none":                    {"ServiceAccount without a pod", nil, ""},
-		"of an administrator":                    {"administrator", node(w.node), labelsNeedNode},
-		"of an administrator, none":              {"administrator", nil, ""},
+		"of the pod's node":                {"pod", node(w.node), ""},
+		"of another name of the driver":    {"pod", map[string]string{issuance.LabelNode: w.node, issuance.LabelDriver: "spiffe.example.org"}, ""},
+		"of another node":                  {"pod on another node", node(w.node), labelsNeedNode},
+		"without a node":                   {"pod", map[string]string{issuance.LabelVolume: "csi-1"}, labelsNeedNode},
+		"with an empty node":               {"pod", node(""), labelsNeedNode},
+		"with an empty node and no pod":    {"ServiceAccount without a pod", node(""), labelsNeedNode},
+		"without a pod":                    {"ServiceAccount without a pod", node(w.node), labelsNeedNode},
+		"without a pod, of another driver": {"ServiceAccount without a pod", map[string]string{issuance.LabelNode: w.node, issuance.LabelDriver: "spiffe.example.org"}, ""},
+		"without a pod, the volume alone":  {"ServiceAccount without a pod", map[string]string{issuance.LabelVolume: "csi-1"}, labelsNeedNode},
+		"without a pod, others":            {"ServiceAccount without a pod", map[string]string{"example.org/node": "node-1"}, ""},
+		"without a pod, none":              {"ServiceAccount without a pod", nil, ""},
+		"of an administrator":              {"administrator", node(w.node), labelsNeedNode},
+		"of an administrator, none":        {"administrator", nil, ""},
 
 		"of a node with a long name":            {"pod on a node with a long name", node(issuance.VolumeLabel(longNode)), ""},
 		"of a long name, another hash":          {"pod on a node with a long name", node(prefix + hash), ""}, // CEL cannot compute it
@@ -265,6 +265,49 @@ func TestAdmissionGuardsLabels(t *testing.T) {
 			request.Labels = row.labels
 			_, err := w.as[row.user].Create(t.Context(), request, metav1.CreateOptions{DryRun: dryRun})
 			requireAdmission(t, err, row.want)
+		})
+	}
+}
+
+// The policies of two installations judge the requests of their own driver and
+// issuer, and leave those of the other alone.
+func TestAdmissionPoliciesOfTwoInstallations(t *testing.T) {
+	w := newAdmissionWorld(t, nil)
+	const driver, second = "b.spiffe.example.org", "-b"
+	suffix := "-" + w.issuer
+	w.check(w.InstallAdmissionOf(t.Context(), repository, suffix+second, w.workload.Namespace, driver, "clusterissuers.cert-manager.io/"+w.issuer+second))
+	t.Cleanup(func() { _ = w.RemoveAdmission(context.Background(), suffix+second) })
+	ofSecond := func(request *cmapi.CertificateRequest) {
+		request.Labels[issuance.LabelDriver], request.Spec.IssuerRef.Name = driver, w.issuer+second
+	}
+	manyUsages := func(request *cmapi.CertificateRequest) {
+		request.Spec.Usages = slices.Repeat(request.Spec.Usages[:1], 9)
+	}
+	for name, row := range map[string]struct {
+		user    string
+		changes []func(*cmapi.CertificateRequest)
+		by      string // the policy that rejects it, without its suffix
+		suffix  string
+	}{
+		"first":                         {"pod", nil, "", ""},
+		"second":                        {"pod", []func(*cmapi.CertificateRequest){ofSecond}, "", ""},
+		"first, too many usages":        {"pod", []func(*cmapi.CertificateRequest){manyUsages}, "csi-driver-spiffe-requests", suffix},
+		"second, too many usages":       {"pod", []func(*cmapi.CertificateRequest){ofSecond, manyUsages}, "csi-driver-spiffe-requests", suffix + second},
+		"first, label of another node":  {"pod on another node", nil, "csi-driver-spiffe-labels", suffix},
+		"second, label of another node": {"pod on another node", []func(*cmapi.CertificateRequest){ofSecond}, "csi-driver-spiffe-labels", suffix + second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			request := w.driverRequest()
+			for _, change := range row.changes {
+				change(request)
+			}
+			_, err := w.as[row.user].Create(t.Context(), request, metav1.CreateOptions{DryRun: dryRun})
+			switch want := "ValidatingAdmissionPolicy '" + row.by + row.suffix + "' "; {
+			case row.by == "":
+				w.check(err)
+			case err == nil || !strings.Contains(err.Error(), want) || strings.Count(err.Error(), "ValidatingAdmissionPolicy '") != 1:
+				t.Errorf("got %v, want %s alone to reject it", err, want)
+			}
 		})
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -32,8 +33,10 @@ func TestAdmissionPoliciesAgreeWithTheInstallation(t *testing.T) {
 			}
 		}
 		var want []string
-		if strings.Contains(i.t.Name(), "/admission") {
-			want = admissionPolicies
+		if name := i.t.Name(); strings.Contains(name, "/admission") || strings.Contains(name, "/second-installation") {
+			for _, policy := range admissionPolicies {
+				want = append(want, i.clusterName(policy))
+			}
 		}
 		if got := slices.Sorted(maps.Keys(found)); !slices.Equal(got, want) {
 			i.t.Fatalf("got the policies %q, want %q", got, want)
@@ -43,6 +46,7 @@ func TestAdmissionPoliciesAgreeWithTheInstallation(t *testing.T) {
 		}
 		if len(want) > 0 {
 			i.requireAdmissionIssuer()
+			i.requireAdmissionDriver()
 			i.requireAdmissionAccount()
 		}
 	})
@@ -67,7 +71,7 @@ func (i installation) requireEnforced(name string) {
 func (i installation) requireAdmissionIssuer() {
 	i.t.Helper()
 	var made admissionv1.ValidatingAdmissionPolicy
-	i.get("ValidatingAdmissionPolicy", "csi-driver-spiffe-requests", &made)
+	i.get("ValidatingAdmissionPolicy", i.clusterName("csi-driver-spiffe-requests"), &made)
 	for _, variable := range made.Spec.Variables {
 		if variable.Name != "issuers" {
 			continue
@@ -82,10 +86,26 @@ func (i installation) requireAdmissionIssuer() {
 	i.t.Error("there is no variable issuers")
 }
 
+// requireAdmissionDriver asserts that the policies know the name of this driver, by
+// which they leave requests of other installations alone.
+func (i installation) requireAdmissionDriver() {
+	i.t.Helper()
+	want := strconv.Quote(i.config.Driver.Name)
+	for _, name := range []string{"csi-driver-spiffe-requests", "csi-driver-spiffe-labels"} {
+		var made admissionv1.ValidatingAdmissionPolicy
+		i.get("ValidatingAdmissionPolicy", i.clusterName(name), &made)
+		if index := slices.IndexFunc(made.Spec.Variables, func(v admissionv1.Variable) bool { return v.Name == "driver" }); index < 0 {
+			i.t.Errorf("%s has no variable driver", name)
+		} else if got := made.Spec.Variables[index].Expression; got != want {
+			i.t.Errorf("%s: the driver is %s, want %s", name, got, want)
+		}
+	}
+}
+
 func (i installation) requireAdmissionAccount() {
 	i.t.Helper()
 	var binding admissionv1.ValidatingAdmissionPolicyBinding
-	i.get("ValidatingAdmissionPolicyBinding", "csi-driver-spiffe-deletions", &binding)
+	i.get("ValidatingAdmissionPolicyBinding", i.clusterName("csi-driver-spiffe-deletions"), &binding)
 	var parameter rbacv1.ClusterRoleBinding
 	i.get("ClusterRoleBinding", binding.Spec.ParamRef.Name, &parameter)
 	daemonSet, _ := i.driver()
@@ -102,15 +122,15 @@ func TestAdmissionPoliciesFollowANamePrefix(t *testing.T) {
 	folder, err := os.MkdirTemp(absolute(t, repository+"/manifests/examples"), "prefix-") // kustomize takes relative paths only
 	check(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	check(t, os.WriteFile(folder+"/kustomization.yaml", []byte("namePrefix: my-\nresources: [../../base]\ncomponents: [../../components/admission]\n"), 0o600))
+	check(t, os.WriteFile(folder+"/kustomization.yaml", []byte("namespace: other\nnamePrefix: my-\nresources: [../../base]\ncomponents: [../../components/admission]\n"), 0o600))
 	i := installation{t: t, objects: objects(t, run(t, nil, "kustomize", "build", folder))}
 	for _, name := range admissionPolicies {
 		var binding admissionv1.ValidatingAdmissionPolicyBinding
-		i.get("ValidatingAdmissionPolicyBinding", "my-"+name, &binding)
-		if binding.Spec.PolicyName != "my-"+name {
+		i.get("ValidatingAdmissionPolicyBinding", "my-"+name+".other", &binding)
+		if binding.Spec.PolicyName != "my-"+name+".other" {
 			t.Errorf("my-%s is the binding of %s", name, binding.Spec.PolicyName)
 		}
-		if name == "csi-driver-spiffe-deletions" && binding.Spec.ParamRef.Name != "my-csi-driver-spiffe" {
+		if name == "csi-driver-spiffe-deletions" && binding.Spec.ParamRef.Name != "my-csi-driver-spiffe.other" {
 			t.Errorf("the parameter is %s", binding.Spec.ParamRef.Name)
 		}
 	}

@@ -65,6 +65,12 @@ func (i installation) get(kind, name string, into any) {
 	check(i.t, runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(i.find(kind, name).Object, into, true))
 }
 
+// clusterName is the name of a cluster-wide object of this installation.
+func (i installation) clusterName(name string) string {
+	i.t.Helper()
+	return name + "." + i.find("ServiceAccount", "csi-driver-spiffe").GetNamespace()
+}
+
 func (i installation) driver() (daemonSet appsv1.DaemonSet, container corev1.Container) {
 	i.get("DaemonSet", "csi-driver-spiffe", &daemonSet)
 	return daemonSet, daemonSet.Spec.Template.Spec.Containers[0]
@@ -97,7 +103,7 @@ func TestTheApproverMayApproveForTheConfiguredSignerAlone(t *testing.T) {
 			want = "issuers.cert-manager.io/*"
 		}
 		var role rbacv1.ClusterRole
-		i.get("ClusterRole", "csi-driver-spiffe-approver", &role)
+		i.get("ClusterRole", i.clusterName("csi-driver-spiffe-approver"), &role)
 		for _, rule := range role.Rules {
 			if slices.Contains(rule.Resources, "signers") && !slices.Equal(rule.ResourceNames, []string{want}) {
 				i.t.Errorf("it may approve for %q, want %s", rule.ResourceNames, want)
@@ -119,8 +125,10 @@ func TestTheObjectsAgreeWithTheConfigurationFile(t *testing.T) {
 		daemonSet, driver := i.driver()
 		kubelet := i.config.Driver.KubeletRootDir
 		plugin := kubelet + "/plugins/" + i.config.Driver.Name
-		if want := "--kubelet-registration-path=" + plugin + "/csi.sock"; !slices.Contains(driver.Args, want) {
-			i.t.Errorf("the driver's arguments are %q, want %s among them", driver.Args, want)
+		for _, want := range []string{"--kubelet-registration-path=" + plugin + "/csi.sock", "--csidriver-object=" + i.config.Driver.Name} {
+			if !slices.Contains(driver.Args, want) {
+				i.t.Errorf("the driver's arguments are %q, want %s among them", driver.Args, want)
+			}
 		}
 		for path, folder := range map[string]string{
 			"/csi": plugin, "/registration": kubelet + "/plugins_registry",

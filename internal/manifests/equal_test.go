@@ -79,6 +79,13 @@ func TestTestsRunWithTheRightsThatAreInstalled(t *testing.T) {
 			subjects[0].(map[string]any)["namespace"] = "spiffe-system"
 			check(t, unstructured.SetNestedSlice(object.Object, subjects, "subjects"))
 		}
+		switch object.GetKind() {
+		case "ClusterRoleBinding":
+			check(t, unstructured.SetNestedField(object.Object, object.GetName()+".spiffe-system", "roleRef", "name"))
+			fallthrough
+		case "ClusterRole":
+			object.SetName(object.GetName() + ".spiffe-system")
+		}
 		key := object.GetKind() + " " + namespace + " " + object.GetName()
 		if rendered[key] == nil {
 			t.Errorf("%s is not installed", key)

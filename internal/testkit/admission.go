@@ -4,6 +4,7 @@
 package testkit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,12 @@ const policyKind = "ValidatingAdmissionPolicy"
 // other. There must be one of this very name. InstallAdmission returns when the API
 // server enforces them, which takes it about a second.
 func (c *Cluster) InstallAdmission(ctx context.Context, repository, suffix, namespace string, signers ...string) error {
+	return c.InstallAdmissionOf(ctx, repository, suffix, namespace, "", signers...)
+}
+
+// InstallAdmissionOf does the same for a driver.name other than the default one, or
+// for that if driver is empty.
+func (c *Cluster) InstallAdmissionOf(ctx context.Context, repository, suffix, namespace, driver string, signers ...string) error {
 	folder := filepath.Join(repository, "manifests", "components", "admission")
 	// The API server sees them in this order: when it enforces the last, it enforces all.
 	objects, err := ReadManifests(filepath.Join(folder, "requests.yaml"), filepath.Join(folder, "deletions.yaml"), filepath.Join(folder, "labels.yaml"))
@@ -42,14 +49,14 @@ func (c *Cluster) InstallAdmission(ctx context.Context, repository, suffix, name
 	}
 	for _, object := range objects {
 		rename(object, suffix, nil)
-		if err := adjustPolicy(object, suffix, namespace, signers); err != nil {
+		if err := adjustPolicy(object, suffix, namespace, driver, signers); err != nil {
 			return fmt.Errorf("%s %s: %w", object.GetKind(), object.GetName(), err)
 		}
 	}
 	if err := c.Apply(ctx, InstallNamespace, objects); err != nil {
 		return err
 	}
-	return c.waitForAdmission(ctx, "csi-driver-spiffe-labels"+suffix, namespace)
+	return c.waitForAdmission(ctx, "csi-driver-spiffe-labels"+suffix, namespace, driver)
 }
 
 // RemoveAdmission deletes what InstallAdmission has applied with a suffix. The API
@@ -69,10 +76,13 @@ func (c *Cluster) RemoveAdmission(ctx context.Context, suffix string) error {
 // waitForAdmission waits until the policy for labels rejects a request that carries
 // one of them and is made by an administrator. cert-manager's webhook, which is asked
 // later, rejects it too, for it holds no CSR.
-func (c *Cluster) waitForAdmission(ctx context.Context, policy, namespace string) error {
+func (c *Cluster) waitForAdmission(ctx context.Context, policy, namespace, driver string) error {
 	probe := &cmapi.CertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "probe-", Labels: map[string]string{issuance.LabelNode: "probe"}},
 		Spec:       cmapi.CertificateRequestSpec{Request: []byte("not a CSR"), IssuerRef: cmmeta.IssuerReference{Name: "none"}},
+	}
+	if driver != "" {
+		probe.Labels[issuance.LabelDriver] = driver
 	}
 	var err error
 	waited := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
@@ -86,8 +96,8 @@ func (c *Cluster) waitForAdmission(ctx context.Context, policy, namespace string
 }
 
 // adjustPolicy gives a binding the suffix where rename does not reach, and a policy
-// its namespaces and issuers.
-func adjustPolicy(object *unstructured.Unstructured, suffix, namespace string, signers []string) error {
+// its namespaces, driver and issuers.
+func adjustPolicy(object *unstructured.Unstructured, suffix, namespace, driver string, signers []string) error {
 	if object.GetKind() != policyKind {
 		name, _, err := unstructured.NestedString(object.Object, "spec", "policyName")
 		if err != nil {
@@ -105,14 +115,20 @@ func adjustPolicy(object *unstructured.Unstructured, suffix, namespace string, s
 	}
 	for _, variable := range variables {
 		variable := variable.(map[string]any)
-		if variable["name"] != "issuers" {
+		var constant any
+		switch variable["name"] {
+		case "issuers":
+			constant = issuersOf(signers)
+		case "driver":
+			constant = cmp.Or(driver, "spiffe.csi.cert-manager.io")
+		default:
 			continue
 		}
-		issuers, err := json.Marshal(issuersOf(signers))
+		expression, err := json.Marshal(constant)
 		if err != nil {
 			return err
 		}
-		variable["expression"] = string(issuers)
+		variable["expression"] = string(expression)
 	}
 	return unstructured.SetNestedSlice(object.Object, variables, "spec", "variables")
 }

@@ -130,15 +130,23 @@ func (s *Store) Strays() ([]string, error) {
 	return strays, err
 }
 
+// lockName cannot be the name of a volume.
+const lockName = ".lock"
+
+// LockPath is the file in the tmpfs by which whoever uses the store can keep others
+// away. The store itself does not look at it.
+func (s *Store) LockPath() string { return filepath.Join(s.root, lockName) }
+
 func (s *Store) list() (ids, strays []string, err error) {
 	entries, err := os.ReadDir(s.root)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing volumes in volume.tmpfsPath %s: %w", s.root, err)
 	}
 	for _, entry := range entries {
-		if entry.IsDir() && CheckID(entry.Name()) == nil {
+		switch {
+		case entry.IsDir() && CheckID(entry.Name()) == nil:
 			ids = append(ids, entry.Name())
-		} else {
+		case entry.Name() != lockName:
 			strays = append(strays, entry.Name())
 		}
 	}

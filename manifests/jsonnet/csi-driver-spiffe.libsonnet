@@ -40,7 +40,8 @@
     tokenInSecrets: false,
     // The priority classes of the pods; null: none, for clusters that refuse these outside of kube-system.
     priorityClassNames: { driver: 'system-node-critical', approver: 'system-cluster-critical' },
-    // The right to use the SecurityContextConstraints privileged; OpenShift chooses the approver's user.
+    // The right to use the SecurityContextConstraints privileged; OpenShift chooses the approver's user, and lets pods in all
+    // namespaces have volumes of the driver.
     openshift: false,
     // PodMonitor, ServiceMonitor, PrometheusRule and a Grafana dashboard.
     monitoring: false,
@@ -124,10 +125,13 @@
       kind: kind,
       metadata: { name: name, labels: labels(component) } + (if namespaced then { namespace: p.namespace } else {}),
     },
+    // The name of a cluster-wide object, which no other installation has.
+    local clusterName(name) = '%s.%s' % [name, p.namespace],
     local rbac = 'rbac.authorization.k8s.io',
-    local role(kind, name, component, rules) = object(rbac + '/v1', kind, name, component, kind == 'Role') { rules: rules },
-    local binding(kind, name, component, account) = object(rbac + '/v1', kind + 'Binding', name, component, kind == 'Role') {
-      roleRef: { apiGroup: rbac, kind: kind, name: name },
+    local rbacName(kind, name) = if kind == 'ClusterRole' then clusterName(name) else name,
+    local role(kind, name, component, rules) = object(rbac + '/v1', kind, rbacName(kind, name), component, kind == 'Role') { rules: rules },
+    local binding(kind, name, component, account) = object(rbac + '/v1', kind + 'Binding', rbacName(kind, name), component, kind == 'Role') {
+      roleRef: { apiGroup: rbac, kind: kind, name: rbacName(kind, name) },
       subjects: [{ kind: 'ServiceAccount', name: account, namespace: p.namespace }],
     },
     local rule(group, resource, verbs, names=null) =
@@ -167,6 +171,8 @@
       },
 
       csiDriver: object('storage.k8s.io/v1', 'CSIDriver', driverName, namespaced=false) {
+        // OpenShift lets pods of all namespaces have such volumes; manifests/components/openshift explains it.
+        metadata+: { labels+: if p.openshift then { 'security.openshift.io/csi-ephemeral-volume-profile': 'restricted' } else {} },
         spec: {
           attachRequired: false,
           volumeLifecycleModes: ['Ephemeral'],
@@ -202,6 +208,7 @@
                   '--csi-socket=/csi/csi.sock',
                   '--kubelet-registration-path=%s/csi.sock' % plugin,
                   '--plugin-registration-path=/registration',
+                  '--csidriver-object=%s' % driverName,
                 ],
                 env: [field('NODE_NAME', 'spec.nodeName')] + podEnvironment,
                 resources: p.resources.driver,
@@ -333,13 +340,23 @@
     }) + (if !p.admission then {} else {
       local issuer = { kind: 'ClusterIssuer', group: 'cert-manager.io' } + p.config.issuerRef,
       local issuers = { name: 'issuers', expression: std.manifestJsonMinified([issuer]) },
-      local read(file) = std.parseYaml(file),
+      local driver = { name: 'driver', expression: std.manifestJsonMinified(driverName) },
+      local read(file) = [
+        document { metadata+: { name: clusterName(super.name) } } + (
+          if document.kind == 'ValidatingAdmissionPolicy' then { spec+: { variables: [
+            if variable.name == 'issuers' then issuers else if variable.name == 'driver' then driver else variable
+            for variable in super.variables
+          ] } }
+          else { spec+: { policyName: clusterName(super.policyName) } + (
+            if std.objectHas(document.spec, 'paramRef') then { paramRef+: { name: clusterName(super.name) } } else {}
+          ) }
+        )
+        for document in std.parseYaml(file)
+      ],
       local requests = read(importstr '../components/admission/requests.yaml'),
       local labelling = read(importstr '../components/admission/labels.yaml'),
       local deletions = read(importstr '../components/admission/deletions.yaml'),
-      admissionRequestsPolicy: requests[0] {
-        spec+: { variables: [if variable.name == 'issuers' then issuers else variable for variable in super.variables] },
-      },
+      admissionRequestsPolicy: requests[0],
       admissionRequestsBinding: requests[1],
       admissionLabelsPolicy: labelling[0],
       admissionLabelsBinding: labelling[1],

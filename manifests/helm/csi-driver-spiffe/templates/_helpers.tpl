@@ -21,6 +21,11 @@ app.kubernetes.io/component: {{ .component }}
 {{ include "csi-driver-spiffe.labels" .root }}
 {{- end }}
 
+{{/* The name of a cluster-wide object, which no other installation has: (dict "root" $ "name" "csi-driver-spiffe") */}}
+{{- define "csi-driver-spiffe.clusterName" -}}
+{{ .name }}.{{ .root.Release.Namespace }}
+{{- end }}
+
 {{/* An image: (dict "root" $ "component" "driver") */}}
 {{- define "csi-driver-spiffe.image" -}}
 {{- $image := .root.Values.image -}}
