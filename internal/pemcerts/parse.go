@@ -222,11 +222,17 @@ func whyNoComment(line []byte) string {
 		return "it may be what is left of a block; a comment that begins or ends with a hyphen must begin with #"
 	case bytes.ContainsFunc(line, func(c rune) bool { return c < ' ' && c != '\t' }):
 		return "it has control characters"
-	case len(line) >= blockLine && isBase64(bytes.TrimRight(line, "=")) && !isHex(line):
+	case len(line) >= blockLine && isBase64OfBlock(line) && !isHex(line):
 		return "it may be what is left of a block; a comment like that must begin with #"
 	default:
 		return ""
 	}
+}
+
+// isBase64OfBlock reports whether text is base64 with at most two characters of padding.
+// A heading underlined with equals signs, as in curl's cacert.pem, is not.
+func isBase64OfBlock(text []byte) bool {
+	return isBase64(bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("=")), []byte("=")))
 }
 
 // isHex reports whether text is hexadecimal digits, like a fingerprint.

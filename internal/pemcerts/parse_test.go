@@ -61,6 +61,7 @@ func TestParse(t *testing.T) {
 		{"headers without a blank line", strings.Replace(one, "-----\n", "-----\nComment: a\n", 1), "1"},
 		{"output of openssl", "subject=CN = a\nissuer=CN = b\n    Validity\n        Not Before: Jan  1\n" + one + two, "12"},
 		{"curl's cacert.pem", "Root CA\n=======\n" + one + "\nDigiCertGlobalRootG2\n====================\n" + two, "12"},
+		{"curl's cacert.pem, a long name", "Hellenic Academic and Research Institutions RootCA 2015\n" + strings.Repeat("=", 55) + "\n" + one, "1"},
 		{"a fingerprint", strings.Repeat("ab01", 16) + "\n" + one, "1"},
 		{"a comment with hyphens", "# --- next ---\n" + one + "# -----END CERTIFICATE-----\n", "1"},
 		{"Latin-1 in a comment", "Autorit\xe9\n" + one, "1"},
