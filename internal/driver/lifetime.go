@@ -26,7 +26,9 @@ const lifetimeTolerance = time.Minute
 type lifetime struct {
 	// notBefore and notAfter are the validity of the certificate.
 	notBefore, notAfter time.Time
-	// obtained is when the driver had the signed certificate.
+	// obtained is when the driver had the signed certificate, by the wall clock alone: a
+	// reading of the monotonic clock would be preferred in comparisons, and follows neither
+	// a clock that is set nor the time for which the machine was suspended.
 	obtained time.Time
 	// requested is how long it was to be valid; zero if that is not known.
 	requested time.Duration
@@ -34,12 +36,12 @@ type lifetime struct {
 
 // lifetimeOf is the lifetime of the SVID of a live volume.
 func lifetimeOf(live *volume.Metadata) lifetime {
-	return lifetime{live.NotBefore, live.NotAfter, live.Obtained, live.Duration}
+	return lifetime{live.NotBefore, live.NotAfter, live.Obtained.Round(0), live.Duration}
 }
 
 // lifetimeOfDocument is the lifetime of an SVID that is in no volume yet.
 func lifetimeOfDocument(document *issuance.Document) lifetime {
-	return lifetime{document.NotBefore(), document.NotAfter(), document.Obtained, document.Policy.Duration}
+	return lifetime{document.NotBefore(), document.NotAfter(), document.Obtained.Round(0), document.Policy.Duration}
 }
 
 // isFromTheFuture reports whether the SVID was obtained by a clock that has been set back

@@ -161,6 +161,22 @@ func TestLongestRetry(t *testing.T) {
 	}
 }
 
+// The wall clock may be set, and the machine suspended. Renewals and what depends on
+// lifetimes follow that, as certificates do.
+func TestLifetimeIsByTheWallClock(t *testing.T) {
+	t.Parallel()
+	c, now := testConfig(t, "certificate: {duration: 1h}"), time.Now()
+	live := &volume.Metadata{NotBefore: now.Add(-time.Minute).Round(0), NotAfter: now.Add(time.Hour).Round(0), Obtained: now, Duration: time.Hour}
+	for name, got := range map[string]time.Time{
+		"the beginning of a volume's lifetime": lifetimeOf(live).from(), "the beginning of a document's": lifetimeOfDocument(documentOf(-time.Minute, time.Hour)).from(),
+		"when it was obtained": lifetimeOf(live).obtained, "the renewal": renewalTime(c, testVolume, live),
+	} {
+		if got != got.Round(0) {
+			t.Errorf("%s, %s, has a reading of the monotonic clock", name, got)
+		}
+	}
+}
+
 // documentOf returns an SVID that was obtained now.
 func documentOf(from, until time.Duration) *issuance.Document {
 	now := time.Now()

@@ -41,6 +41,21 @@ func largeRoot(t *testing.T, size int) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 }
 
+// The clock may be set back between the issuance and the delivery of an SVID. Its lifetime
+// begins with the delivery then, or its renewal would come when it has expired.
+func TestAnSVIDIsNotWrittenAsObtainedInTheFuture(t *testing.T) {
+	t.Parallel()
+	requireRoot(t)
+	d := newTestDriver(t, nil)
+	check(t, d.openStore())
+	document, live := newDocument(t), &volume.Metadata{}
+	document.Obtained = time.Now().Add(time.Hour).Round(0)
+	check(t, d.write(testVolume, document, live))
+	if ahead := time.Until(live.Obtained); ahead > time.Second {
+		t.Errorf("it is obtained in %s", ahead)
+	}
+}
+
 // newDocument is one that an issuer might have signed.
 func newDocument(t *testing.T) *issuance.Document {
 	t.Helper()

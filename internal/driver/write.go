@@ -5,6 +5,7 @@ package driver
 
 import (
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -25,6 +26,9 @@ func (d *Driver) write(id string, document *issuance.Document, meta *volume.Meta
 	meta.IdentityHash = document.Policy.IdentityHash()
 	meta.Duration = document.Policy.Duration
 	meta.Request = document.Request.Name
+	if now := time.Now(); lifetimeOf(meta).isFromTheFuture(now) { // the clock was set back since
+		meta.Obtained = now
+	}
 	return d.writeFiles(id, contents.Parts{Chain: chain, Key: key}, false, meta)
 }
 

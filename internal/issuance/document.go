@@ -70,8 +70,14 @@ func (l *verifiedLinks) newDocument(id spiffeid.ID, key crypto.Signer, request *
 
 // signedAt is when a request was signed: when its condition Ready changed. Issuers note
 // that by their own clock, in whole seconds, so that it counts only within what is known
-// here: not before since, if that is not zero, and not after now.
+// here: not before since, if that is not zero, and not after now. All times are by the wall
+// clock, which may have been set back after since. The result has no reading of the
+// monotonic clock: it is compared with times in certificates.
 func signedAt(request *cmapi.CertificateRequest, since, now time.Time) time.Time {
+	since, now = since.Round(0), now.Round(0)
+	if since.After(now) {
+		since = now
+	}
 	ready := condition(request, cmapi.CertificateRequestConditionReady)
 	if ready == nil || ready.LastTransitionTime == nil || ready.LastTransitionTime.After(now) {
 		return now
@@ -79,5 +85,5 @@ func signedAt(request *cmapi.CertificateRequest, since, now time.Time) time.Time
 	if ready.LastTransitionTime.Time.Before(since) {
 		return since
 	}
-	return ready.LastTransitionTime.Time
+	return ready.LastTransitionTime.Round(0)
 }

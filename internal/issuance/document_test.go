@@ -212,6 +212,7 @@ func TestSignedAt(t *testing.T) {
 		{"a request of now", at(-time.Second), now.Add(-2 * time.Second), now.Add(-time.Second)},
 		{"the issuer's clock is ahead", at(time.Hour), now.Add(-time.Second), now},
 		{"the issuer's clock is behind", at(-time.Hour), now.Add(-time.Second), now.Add(-time.Second)},
+		{"the node's clock was set back meanwhile", at(-time.Second), now.Add(time.Hour), now},
 		{"whole seconds", at(-999 * time.Millisecond), now.Add(-20 * time.Millisecond), now.Add(-20 * time.Millisecond)},
 	} {
 		request := signed("")
@@ -224,5 +225,23 @@ func TestSignedAt(t *testing.T) {
 	}
 	if got := signedAt(signed(""), time.Time{}, now); !got.Equal(now) {
 		t.Errorf("no condition: %s, want now", got)
+	}
+}
+
+// A time with a reading of the monotonic clock is compared by that alone, which neither
+// follows a wall clock that is set nor runs while the machine is suspended.
+func TestSignedAtIsByTheWallClock(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	early := signed("")
+	early.Status.Conditions = []cmapi.CertificateRequestCondition{{
+		Type: cmapi.CertificateRequestConditionReady, LastTransitionTime: &metav1.Time{Time: now.Add(-time.Minute)},
+	}}
+	for name, got := range map[string]time.Time{
+		"no condition": signedAt(signed(""), time.Time{}, now), "before it was created": signedAt(early, now, now), "while it was waited for": signedAt(early, time.Time{}, now),
+	} {
+		if got != got.Round(0) {
+			t.Errorf("%s: %s has a reading of the monotonic clock", name, got)
+		}
 	}
 }
