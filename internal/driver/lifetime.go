@@ -115,10 +115,21 @@ func (l lifetime) longestRetry(now time.Time) time.Duration {
 	return max(length/10, time.Second)
 }
 
-// errEnded is why a certificate is rejected that has expired when it arrives.
-func (l lifetime) errEnded(now time.Time) error {
-	return fmt.Errorf("%w: it expired at %s, %s ago by this node's clock; set the clocks of the issuer and the node, by NTP",
-		issuance.ErrBadCertificate, l.notAfter.UTC().Format(time.RFC3339), now.Sub(l.notAfter).Round(time.Second))
+// errUnusable returns why a certificate is rejected when it arrives, or nil: it has
+// expired, or it becomes valid later than an SVID lasts. To keep such a one would keep the
+// volume from getting another when the issuer's clock has been set.
+func (l lifetime) errUnusable(now time.Time) error {
+	const advice = "set the clocks of the issuer and the node, by NTP"
+	switch ahead := l.ahead(now); {
+	case l.hasEnded(now):
+		return fmt.Errorf("%w: it expired at %s, %s ago by this node's clock; %s",
+			issuance.ErrBadCertificate, l.notAfter.UTC().Format(time.RFC3339), now.Sub(l.notAfter).Round(time.Second), advice)
+	case l.requested > 0 && ahead > l.requested:
+		return fmt.Errorf("%w: the certificate is not valid yet: the issuer's clock is ahead by %s, which is longer than certificate.duration, or this node's clock is behind; %s",
+			issuance.ErrBadCertificate, ahead.Round(time.Second), advice)
+	default:
+		return nil
+	}
 }
 
 // longestAhead is how far in the future an SVID may become valid for a publish to wait.

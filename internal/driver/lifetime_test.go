@@ -236,6 +236,37 @@ func TestTakeOfAnSVIDThatIsNotValidYet(t *testing.T) {
 	}
 }
 
+// A certificate that has expired is rejected, and one that is valid so late that the
+// volume should rather get another when the issuer's clock has been set.
+func TestErrUnusable(t *testing.T) {
+	t.Parallel()
+	const badCertificate = "issuer returned a certificate that is not the SVID that was asked for: "
+	for _, row := range []struct {
+		name        string
+		from, until time.Duration
+		requested   time.Duration
+		want        string
+	}{
+		{"valid", -time.Minute, time.Hour, time.Hour, ""},
+		{"expires now", -time.Hour, 0, time.Hour, ""},
+		{"has expired", -time.Hour, -time.Minute, time.Hour, badCertificate + "it expired at 2026-01-02T03:03:05Z, 1m0s ago by this node's clock; set the clocks of the issuer and the node, by NTP"},
+		{"ahead by seconds", 3 * time.Second, time.Hour, time.Hour, ""},
+		{"ahead by as long as requested", time.Hour, 2 * time.Hour, time.Hour, ""},
+		{"ahead by longer than requested", time.Hour + time.Second, 2 * time.Hour, time.Hour, badCertificate +
+			"the certificate is not valid yet: the issuer's clock is ahead by 1h0m1s, which is longer than certificate.duration, or this node's clock is behind; set the clocks of the issuer and the node, by NTP"},
+		{"ahead, and nobody knows how long it was to last", 365 * 24 * time.Hour, 366 * 24 * time.Hour, 0, ""},
+	} {
+		now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+		l := lifetime{notBefore: now.Add(row.from), notAfter: now.Add(row.until), obtained: now, requested: row.requested}
+		switch err := l.errUnusable(now); {
+		case row.want == "" && err != nil:
+			t.Errorf("%s: %v", row.name, err)
+		case row.want != "" && (!errors.Is(err, issuance.ErrBadCertificate) || err.Error() != row.want):
+			t.Errorf("%s:\n%v, want\n%s", row.name, err, row.want)
+		}
+	}
+}
+
 // A pod waits for its first SVID to become valid if that takes at most a minute.
 func TestFirstSVIDThatIsNotValidYetIsWaitedFor(t *testing.T) {
 	t.Parallel()

@@ -57,9 +57,9 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 	if err != nil {
 		return nil, err
 	}
-	if l, now := lifetimeOfDocument(document), time.Now(); l.hasEnded(now) {
+	if err := lifetimeOfDocument(document).errUnusable(time.Now()); err != nil {
 		d.letGo(state, pending.Request, pending.Pod)
-		return nil, &issuance.Error{Request: pending.Request, Stage: issuance.StageVerify, Err: l.errEnded(now)}
+		return nil, &issuance.Error{Request: pending.Request, Stage: issuance.StageVerify, Err: err}
 	}
 	if err := f.waitUntilValid(ctx, document); err != nil {
 		return nil, err

@@ -105,7 +105,7 @@ func TestValidSVIDIsNotReplacedByOneThatIsNotValid(t *testing.T) {
 		row    troubleshooting.Row
 	}{
 		{"expired", shift(-2 * time.Hour), "it expired at ", troubleshooting.Row("issuer returned a certificate that is not the SVID that was asked for: it expired at …")},
-		{"not valid for an hour", shift(time.Hour), "the issuer's clock is ahead by 1h0m0s", troubleshooting.Row("the certificate is not valid yet: the issuer's clock is ahead by …")},
+		{"not valid for an hour", shift(time.Hour), "the issuer's clock is ahead by ", troubleshooting.Row("the certificate is not valid yet: the issuer's clock is ahead by …")},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			w := newWorld(t, func(*world) string { return "certificate: {duration: 20s}" })
@@ -118,12 +118,10 @@ func TestValidSVIDIsNotReplacedByOneThatIsNotValid(t *testing.T) {
 			if leaf := w.readLeaf(target); w.generation(target) != good && time.Now().Before(leaf.NotAfter) {
 				t.Errorf("the valid SVID was replaced by one that is valid from %s to %s", leaf.NotBefore, leaf.NotAfter)
 			}
-			if row.name != "expired" {
-				return
-			}
 			issuer.set(dateBack(0))
 			w.eventually("it is renewed when the issuer is well", func() bool {
-				return w.generation(target) != good && time.Now().Before(w.readLeaf(target).NotAfter)
+				leaf, now := w.readLeaf(target), time.Now()
+				return w.generation(target) != good && now.Before(leaf.NotAfter) && now.After(leaf.NotBefore)
 			})
 		})
 	}
