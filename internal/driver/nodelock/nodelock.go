@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -53,7 +54,7 @@ const (
 // there; its folder must be. It does not wait for another installation to release
 // the lock: the error then wraps [ErrHeld] and names the owner.
 func Acquire(path string, owner Owner) (*Lock, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := open(path)
 	if err != nil {
 		return nil, fmt.Errorf("opening a lock: %w", err)
 	}
@@ -68,6 +69,28 @@ func Acquire(path string, owner Owner) (*Lock, error) {
 		}
 		<-time.After(between)
 	}
+}
+
+// errNoFile means that there is something else at the path of a lock.
+var errNoFile = errors.New("it is not a regular file: remove it")
+
+// open opens the file of a lock. The folder may be one into which others on the node can
+// write as well: it neither follows a symbolic link, by which a lock would overwrite another
+// file, nor waits for the other end of a named pipe.
+func open(path string) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s: %w", path, errNoFile)
+	}
+	if err != nil {
+		_ = file.Close() // which tells nothing that err does not
+		return nil, err
+	}
+	return file, nil
 }
 
 // take tries once. All owners hold the lock together, in the end; who has it for
@@ -93,7 +116,7 @@ func take(file *os.File, owner Owner) error {
 		err = fmt.Errorf("reading the owner of the lock %s: %w", file.Name(), err)
 	}
 	if err == nil && (held.Namespace != owner.Namespace || held.Driver != owner.Driver) {
-		err = fmt.Errorf("%w: pod %s/%s of driver %s has locked %s", ErrHeld, held.Namespace, held.Pod, held.Driver, file.Name())
+		err = fmt.Errorf("%w: pod %s/%s of driver %s has locked %s", ErrHeld, printable(held.Namespace), printable(held.Pod), printable(held.Driver), file.Name())
 	}
 	if err != nil {
 		_ = unix.Flock(fd, unix.LOCK_UN) // closing the file does it, too
@@ -120,6 +143,16 @@ func read(file *os.File) (Owner, error) {
 		err = json.Unmarshal(data, &owner)
 	}
 	return owner, err
+}
+
+// printable returns a name as it is if it is one of Kubernetes, and otherwise quoted and
+// cut: whoever can write into the folder chooses what is in the file.
+func printable(name string) string {
+	const most = 253
+	if len(name) <= most && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-.") == "" {
+		return name
+	}
+	return fmt.Sprintf("%+.253q", name)
 }
 
 // Release gives the lock back.

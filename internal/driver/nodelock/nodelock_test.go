@@ -6,11 +6,14 @@ package nodelock_test
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
 )
@@ -98,5 +101,47 @@ func TestAFolderThatIsNotThere(t *testing.T) {
 	t.Parallel()
 	if _, err := nodelock.Acquire(filepath.Join(t.TempDir(), "none", ".lock"), first); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Whoever can write into the folder of a lock can have the driver neither overwrite another
+// file nor wait.
+func TestWhatIsNoFileIsNotALock(t *testing.T) {
+	t.Parallel()
+	const content = "what must stay"
+	for name, make := range map[string]func(path, victim string) error{
+		"a symbolic link":            func(path, victim string) error { return os.Symlink(victim, path) },
+		"a symbolic link to nothing": func(path, victim string) error { return os.Symlink(victim+".new", path) },
+		"a named pipe":               func(path, _ string) error { return unix.Mkfifo(path, 0o600) },
+		"a folder":                   func(path, _ string) error { return os.Mkdir(path, 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path, victim := filepath.Join(t.TempDir(), ".lock"), filepath.Join(t.TempDir(), "victim")
+			if err := errors.Join(os.WriteFile(victim, []byte(content), 0o600), make(path, victim)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := nodelock.Acquire(path, first); err == nil || errors.Is(err, nodelock.ErrHeld) {
+				t.Errorf("got %v, want that it cannot be opened", err)
+			}
+			if got, err := os.ReadFile(victim); err != nil || string(got) != content {
+				t.Errorf("the other file has %q, %v", got, err)
+			}
+			if _, err := os.Stat(victim + ".new"); err == nil {
+				t.Error("another file was made")
+			}
+		})
+	}
+}
+
+// What is in the file of a lock may be of anybody, and is not printed as it is.
+func TestHostileOwner(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), ".lock")
+	hostile := acquire(t, path, nodelock.Owner{Namespace: "a\nlevel=ERROR \x1b[31m", Driver: driver, Pod: strings.Repeat("x\x00", 400)})
+	defer release(t, hostile)
+	_, err := nodelock.Acquire(path, first)
+	if !errors.Is(err, nodelock.ErrHeld) || strings.ContainsAny(err.Error(), "\n\x1b\x00") || len(err.Error()) > 1500 {
+		t.Errorf("got %q", err)
 	}
 }
