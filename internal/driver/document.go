@@ -34,7 +34,7 @@ type flight struct {
 	progress issuance.Progress
 	attempt  *attempt
 	// asking is reached when the API server is asked for something, and created
-	// when the request is known to be there.
+	// when the request is known to be there, or a quota has no room for it.
 	asking, created milestone
 	// cleared is set when earlier requests of the volume are deleted, so that a quota may
 	// have room for this one soon. It belongs to the goroutine of the request.

@@ -159,15 +159,26 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 			return nil, err
 		}
 		f.progress.Report(err)
-		f.attempt.backingOff.Store(true)
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return nil, f.progress.Err(context.Cause(ctx))
+		if err := f.backOff(ctx, wait); err != nil {
+			return nil, err
 		}
-		f.attempt.backingOff.Store(false)
 		d.issuances.retries[f.attempt.operation].Inc()
 		order.Token = state.latestToken(order.Token)
+	}
+}
+
+// backOff waits before the next attempt to create a request. A renewal does that for a
+// quota, which is of one namespace and may have room never: its slot is kept no longer than
+// for an approver of one namespace.
+func (f *flight) backOff(ctx context.Context, wait time.Duration) error {
+	f.created.reach()
+	f.attempt.backingOff.Store(true)
+	defer f.attempt.backingOff.Store(false)
+	select {
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		return f.progress.Err(context.Cause(ctx))
 	}
 }
 

@@ -101,6 +101,34 @@ func TestRenewalThatFindsARequestUnderWayGivesItsSlotBack(t *testing.T) {
 	})
 }
 
+// A namespace whose quota never has room for a request keeps no slots from others.
+func TestRenewalThatWaitsForAQuotaGivesItsSlotBack(t *testing.T) {
+	t.Parallel()
+	for name, patience := range map[string]time.Duration{"the first attempt": 3 * time.Second, "after a failure": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				began, given := time.Now(), time.Duration(-1)
+				f := &flight{
+					attempt: newIssuances().begin(renewing, began),
+					asking:  newMilestone(), created: newMilestone(), landed: make(chan struct{}),
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				go func() {
+					for err := error(nil); err == nil; err = f.backOff(ctx, time.Second) {
+						f.reach(issuance.StageCreate)
+					}
+				}()
+				_ = (&volumeState{}).await(ctx, f, slot{func() { given = time.Since(began) }, patience})
+				if given != patience {
+					t.Errorf("given back after %s, want %s", given, patience)
+				}
+			})
+		})
+	}
+}
+
 func TestPatienceOfARenewal(t *testing.T) {
 	t.Parallel()
 	lasting := func(lifetime time.Duration) *volume.Metadata {
