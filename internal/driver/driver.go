@@ -150,7 +150,7 @@ func (d *Driver) open(snapshot *config.Config) error {
 		return err
 	}
 	if d.store.Ready() == nil { // else that has been told of
-		if err := d.lockStore(); err != nil {
+		if err := d.claimStore(); err != nil {
 			return err
 		}
 		return d.load(snapshot)

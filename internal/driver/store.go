@@ -35,6 +35,15 @@ func (d *Driver) openStore() error {
 		d.log.Warn("the driver is in a user namespace: what it mounts reaches pods only if the kubelet is in the same one; " +
 			"if this is a pod with hostUsers: false, remove that")
 	}
+	return nil
+}
+
+// claimStore makes sure that the tmpfs is no other installation's, before anything of it
+// is changed.
+func (d *Driver) claimStore() error {
+	if err := d.lockStore(); err != nil {
+		return err
+	}
 	if err := d.store.Resize(); err != nil {
 		d.log.Warn("the tmpfs of an earlier process keeps its size", "error", err)
 	}

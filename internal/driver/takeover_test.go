@@ -21,10 +21,13 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/filewatch"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
@@ -325,4 +328,29 @@ func TestNewWithoutAGoodTrustBundleServesLiveVolumes(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(n.target, "ca.crt")); err != nil || !bytes.Equal(got, next) || errors.Is(d.Ready(), errNoBundle) {
 		t.Errorf("with the good bundle ca.crt reads %q, %v; ready: %v", got, err, d.Ready())
 	}
+}
+
+// A driver that finds its tmpfs in use by another installation leaves it as it is.
+func TestATmpfsOfAnotherInstallationIsNotChanged(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	size := func() uint64 {
+		var stat unix.Statfs_t
+		check(t, unix.Statfs(n.store.Root(), &stat))
+		return stat.Blocks
+	}
+	before := size()
+	lock, err := nodelock.Acquire(n.store.LockPath(), nodelock.Owner{Namespace: "spiffe-b", Driver: "b.spiffe.example.org", Pod: "csi-driver-spiffe-x7k2p"})
+	check(t, err)
+	_, err = New(Options{
+		Node: "worker-1", Socket: socketPath(t), REST: nowhere(), Pod: types.NamespacedName{Namespace: "cert-manager", Name: "csi-driver-spiffe-8d4mz"},
+		Config: config.NewHolder(testConfig(t, "volume: {tmpfsPath: "+n.store.Root()+", tmpfsSize: 1Mi}")), Log: slog.New(slog.DiscardHandler),
+	})
+	if !errors.Is(err, nodelock.ErrHeld) {
+		t.Errorf("got %v, want that another installation has it", err)
+	}
+	if after := size(); after != before {
+		t.Errorf("the tmpfs had %d blocks and has %d", before, after)
+	}
+	check(t, lock.Release())
 }
