@@ -102,6 +102,9 @@ type Driver struct {
 	// process and locks keep other installations away.
 	process nodelock.Owner
 	locks   []*nodelock.Lock
+	// claiming is held while the tmpfs is claimed, and claimed is set when it is.
+	claiming sync.Mutex
+	claimed  bool
 	// planned is the configuration that renewals are planned by.
 	planned *config.Config
 	// renewalFailures counts renewals that failed.

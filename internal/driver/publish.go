@@ -73,7 +73,7 @@ func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 // publishFirst obtains a document and mounts the volume.
 func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
 	defer d.firstMounts.begin()()
-	if err := errors.Join(d.store.HasRoom(), d.requireBundle(c)); err != nil {
+	if err := errors.Join(d.roomInStore(), d.requireBundle(c)); err != nil {
 		err = &placeError{error: err, stage: issuance.StagePrepare}
 		d.issuances.begin(publishing, request.received).fail(err)
 		return err

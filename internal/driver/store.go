@@ -39,15 +39,30 @@ func (d *Driver) openStore() error {
 }
 
 // claimStore makes sure that the tmpfs is no other installation's, before anything of it
-// is changed.
+// is changed. It does so once, when the tmpfs is there: that may be after the start.
 func (d *Driver) claimStore() error {
+	d.claiming.Lock()
+	defer d.claiming.Unlock()
+	if d.claimed {
+		return nil
+	}
 	if err := d.lockStore(); err != nil {
 		return err
 	}
+	d.claimed = true
 	if err := d.store.Resize(); err != nil {
 		d.log.Warn("the tmpfs of an earlier process keeps its size", "error", err)
 	}
 	return nil
+}
+
+// roomInStore returns nil if the tmpfs is there, is this installation's and has room for
+// another volume.
+func (d *Driver) roomInStore() error {
+	if err := d.store.HasRoom(); err != nil {
+		return err
+	}
+	return d.claimStore()
 }
 
 // inUserNamespace reports whether the process is in another user namespace than the first.

@@ -5,6 +5,7 @@ package driver
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -353,4 +354,36 @@ func TestATmpfsOfAnotherInstallationIsNotChanged(t *testing.T) {
 		t.Errorf("the tmpfs had %d blocks and has %d", before, after)
 	}
 	check(t, lock.Release())
+}
+
+// Nor does one whose tmpfs was not there when it started put volumes into it later.
+func TestATmpfsOfAnotherInstallationThatComesLater(t *testing.T) {
+	t.Parallel()
+	n := newNode(t)
+	check(t, volume.Unmount(n.store.Root()))
+	check(t, os.WriteFile(n.store.Root(), nil, 0o600))
+	d, err := New(Options{
+		Node: "worker-1", Socket: socketPath(t), REST: nowhere(), Pod: types.NamespacedName{Namespace: "cert-manager", Name: "csi-driver-spiffe-8d4mz"},
+		Config: config.NewHolder(testConfig(t, "volume: {tmpfsPath: "+n.store.Root()+"}")), Log: slog.New(slog.DiscardHandler),
+	})
+	check(t, err)
+	t.Cleanup(func() { d.stop(nil); d.background.Wait() })
+	check(t, os.Remove(n.store.Root()))
+	check(t, n.store.Ensure())
+	lock, err := nodelock.Acquire(n.store.LockPath(), nodelock.Owner{Namespace: "spiffe-b", Driver: "b.spiffe.example.org", Pod: "csi-driver-spiffe-x7k2p"})
+	check(t, err)
+	request, err := parsePublish(goodRequest(), testConfig(t))
+	check(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*replyMargin) // nobody answers a request
+	defer cancel()
+	if err := d.publish(ctx, d.config.Current(), request); !errors.Is(err, nodelock.ErrHeld) {
+		t.Errorf("got %v, want that another installation has it", err)
+	}
+	if ids, err := n.store.List(); err != nil || len(ids) != 0 {
+		t.Errorf("left in the store: %q, %v", ids, err)
+	}
+	check(t, lock.Release())
+	if err := d.roomInStore(); err != nil {
+		t.Errorf("it is free: %v", err)
+	}
 }
