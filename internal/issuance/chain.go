@@ -6,6 +6,7 @@ package issuance
 import (
 	"bytes"
 	"crypto"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"errors"
@@ -79,6 +80,8 @@ func (l *verifiedLinks) checkLink(child, parent *x509.Certificate, remember bool
 	case !bytes.Equal(child.RawIssuer, parent.RawSubject):
 		return fmt.Errorf("its subject is %+.120q, and the certificate before it was issued by %+.120q: the issuer must return each certificate followed by the one that has signed it",
 			parent.Subject.String(), child.Issuer.String())
+	case isOversized(parent):
+		return fmt.Errorf("its RSA key is longer than %d bits, the most that is taken", longestRSA)
 	case remember && l.has(child, parent):
 		return nil
 	}
@@ -89,6 +92,17 @@ func (l *verifiedLinks) checkLink(child, parent *x509.Certificate, remember bool
 		l.add(child, parent)
 	}
 	return nil
+}
+
+// longestRSA is how many bits an RSA key may have with which a certificate is signed: as many
+// as crypto/tls takes from peers. The time to verify a signature grows with the square, and
+// with one key that fills status.certificate it is half a minute of CPU time.
+const longestRSA = 8192
+
+// isOversized reports whether a certificate has an RSA key that is longer than that.
+func isOversized(certificate *x509.Certificate) bool {
+	key, ok := certificate.PublicKey.(*rsa.PublicKey)
+	return ok && key.N.BitLen() > longestRSA
 }
 
 func linkOf(child, parent *x509.Certificate) link {
