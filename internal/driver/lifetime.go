@@ -116,11 +116,14 @@ func (l lifetime) longestRetry(now time.Time) time.Duration {
 }
 
 // errUnusable returns why a certificate is rejected when it arrives, or nil: it has
-// expired, or it becomes valid later than an SVID lasts. To keep such a one would keep the
+// expired, ends before it begins, or becomes valid later than an SVID lasts. To keep such a one would keep the
 // volume from getting another when the issuer's clock has been set.
 func (l lifetime) errUnusable(now time.Time) error {
 	const advice = "set the clocks of the issuer and the node, by NTP"
 	switch ahead := l.ahead(now); {
+	case l.notAfter.Before(l.notBefore): // a publish would wait for its beginning, and deliver it
+		return fmt.Errorf("%w: it is valid at no time: from %s until %s; mend the issuer",
+			issuance.ErrBadCertificate, l.notBefore.UTC().Format(time.RFC3339), l.notAfter.UTC().Format(time.RFC3339))
 	case l.hasEnded(now):
 		return fmt.Errorf("%w: it expired at %s, %s ago by this node's clock; %s",
 			issuance.ErrBadCertificate, l.notAfter.UTC().Format(time.RFC3339), now.Sub(l.notAfter).Round(time.Second), advice)

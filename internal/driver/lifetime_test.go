@@ -254,6 +254,8 @@ func TestErrUnusable(t *testing.T) {
 		{"ahead by as long as requested", time.Hour, 2 * time.Hour, time.Hour, ""},
 		{"ahead by longer than requested", time.Hour + time.Second, 2 * time.Hour, time.Hour, badCertificate +
 			"the certificate is not valid yet: the issuer's clock is ahead by 1h0m1s, which is longer than certificate.duration, or this node's clock is behind; set the clocks of the issuer and the node, by NTP"},
+		{"ends before it begins", 50 * time.Second, 30 * time.Second, time.Hour, badCertificate + "it is valid at no time: from 2026-01-02T03:04:55Z until 2026-01-02T03:04:35Z; mend the issuer"},
+		{"valid this moment alone", 0, 0, time.Hour, ""},
 		{"ahead, and nobody knows how long it was to last", 365 * 24 * time.Hour, 366 * 24 * time.Hour, 0, ""},
 	} {
 		now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
