@@ -43,6 +43,8 @@ type flight struct {
 	landedAt time.Time
 	document *issuance.Document
 	err      error
+	// abandoned is set, under the lock of the volume, when nobody will collect it.
+	abandoned bool
 }
 
 // isFor reports whether the request is what would be asked for now. A volume ID
@@ -54,6 +56,7 @@ func (f *flight) isFor(order issuance.Order) bool {
 // abandon ends the request because of why, and if it has brought a document
 // already nobody will collect that.
 func (f *flight) abandon(why error) {
+	f.abandoned = true
 	f.cancel(why)
 	f.attempt.drop()
 }

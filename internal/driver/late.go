@@ -19,7 +19,7 @@ func (f *flight) isStale(now time.Time) bool {
 	default:
 		return false
 	}
-	if errors.Is(f.err, errReplaced) {
+	if f.abandoned || errors.Is(f.err, errReplaced) {
 		return true
 	}
 	if f.err != nil {

@@ -251,6 +251,10 @@ func (d *Driver) deliverLater(state *volumeState, early *notYetValidError, cause
 	if expires := live.NotAfter.Add(time.Second); expires.Before(at) {
 		at = expires
 	}
+	// The schedule takes no notice of a clock that is set by less than this.
+	if soon := time.Now().Add(100 * time.Millisecond); at.Before(soon) {
+		at = soon
+	}
 	level := slog.LevelInfo
 	if early.ahead > longestAhead {
 		level = slog.LevelWarn

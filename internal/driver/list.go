@@ -62,11 +62,11 @@ func (s *volumeState) describeLive(v *listing.Volume) {
 	v.SPIFFEID, v.Issued, v.Expires = live.SPIFFEID, live.NotBefore, live.NotAfter
 	v.CertificateRequest, v.TargetPath = live.Request, live.TargetPath
 	v.RenewalFailures = s.failures
-	if s.hiddenBy != "" {
-		v.LastError = hiddenNote(s.hiddenBy)
-	}
 	if s.subPath != "" {
 		v.LastError = subPathNote(s.subPath)
+	}
+	if s.hiddenBy != "" {
+		v.LastError = hiddenNote(s.hiddenBy)
 	}
 	if s.lastErr != nil {
 		v.LastError, v.LastErrorTime = s.lastErr.Error(), s.lastErrAt

@@ -57,6 +57,7 @@ func TestFlightBecomesStale(t *testing.T) {
 		want   bool
 	}{
 		"under way":          {&flight{landed: make(chan struct{})}, false},
+		"given up":           {&flight{landed: landed, document: document(59 * time.Minute), abandoned: true}, true},
 		"new document":       {&flight{landed: landed, document: document(59 * time.Minute)}, false},
 		"dated back":         {&flight{landed: landed, document: datedBack}, false},
 		"shorter than asked": {&flight{landed: landed, document: short}, false},

@@ -34,7 +34,7 @@ func (c *volumesCollector) Collect(metrics chan<- prometheus.Metric) {
 	gauge("volumes_overlong", "Live volumes whose SVID is valid for longer than was requested.", float64(t.overlong))
 	gauge("volumes_unverified", "Live volumes whose certificate chain the trust bundle in force does not verify.", float64(t.unverified))
 	gauge("volumes_overdue", "Live volumes whose document should have been renewed by now.", float64(t.overdue))
-	gauge("volumes_expired", "Live volumes whose document has expired.", float64(t.expired))
+	gauge("volumes_expired", "Live volumes whose document has expired, or is not valid yet.", float64(t.expired))
 	gauge("volumes_backing_off", "Volumes whose last attempt failed, and which wait for the next.", float64(t.backingOff))
 	gauge("renewals_due_within_hour", "Live volumes that are due for renewal within the next hour, or already.", float64(t.dueSoon))
 	gauge("renewals_longest_overdue_seconds", "For how long the document of a live volume has been overdue for renewal, of all the longest; 0 if none is.", t.longestOverdue.Seconds())
@@ -93,10 +93,10 @@ func (t *tally) countDocument(c *config.Config, id string, live *volume.Metadata
 	if t.earliest.IsZero() || live.NotAfter.Before(t.earliest) {
 		t.earliest = live.NotAfter
 	}
-	if !now.Before(live.NotAfter) {
+	l := lifetimeOf(live)
+	if !now.Before(live.NotAfter) || l.ahead(now) > 0 {
 		t.expired++
 	}
-	l := lifetimeOf(live)
 	if l.isOverlong() {
 		t.overlong++
 	}

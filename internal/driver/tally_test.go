@@ -39,6 +39,8 @@ func TestVolumesAreCounted(t *testing.T) {
 	beingTried := add("failing, and tried again", lasting(-time.Hour, 10*time.Minute))
 	beingTried.failures = 1
 	beingTried.renewing.Store(true)
+	add("not valid yet", lasting(time.Minute, time.Hour))
+	d.schedule.Schedule("not valid yet", now.Add(2*time.Hour))
 	expired := add("expired", lasting(-2*time.Hour, -time.Minute))
 	expired.hiddenBy = "ext4"
 
@@ -73,7 +75,7 @@ func TestVolumesAreCounted(t *testing.T) {
 		delete(got, name)
 	}
 	want := map[string]float64{
-		"volumes{}": 7, "volumes_damaged{}": 2, "volumes_overdue{}": 4, "volumes_expired{}": 1, "volumes_hidden{}": 1, "volumes_backing_off{}": 2,
+		"volumes{}": 8, "volumes_damaged{}": 2, "volumes_overdue{}": 4, "volumes_expired{}": 2, "volumes_hidden{}": 1, "volumes_backing_off{}": 2,
 		"renewals_due_within_hour{}": 5, "earliest_expiry_timestamp_seconds{}": float64(now.Add(-time.Minute).Unix()),
 		"issuances_in_progress{operation=publish,stage=sign}":    2,
 		"issuances_in_progress{operation=publish,stage=create}":  1,

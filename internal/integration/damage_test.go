@@ -55,7 +55,7 @@ func damages() map[string]damage {
 			path := filepath.Join(dir, "metadata.json")
 			return firstError(os.Remove(path), os.MkdirAll(filepath.Join(path, "x"), 0o700))
 		}, "volume metadata is damaged", true},
-		"certificate empty":   {file("tls.crt", empty), "cannot parse", true},
+		"certificate empty":   {file("tls.crt", empty), "there is no certificate in PEM", true},
 		"key empty":           {file("tls.key", empty), "cannot parse", true},
 		"certificate missing": {file("tls.crt", remove), "no such file", true},
 		"files missing":       {file("..data", remove), "no such file", true},

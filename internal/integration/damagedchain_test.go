@@ -25,7 +25,7 @@ import (
 // there is a whole chain.
 func TestDamagedChainIsNotDelivered(t *testing.T) {
 	w := newWorld(t, func(*world) string { return "certificate: {duration: 30s}" })
-	w.setIssuer(vaultIssuer()) // who says nothing
+	w.setIssuer(silentIssuer())
 	row := troubleshooting.Row("issuer returned a certificate that is not the SVID that was asked for: status.certificate: …")
 
 	starting := w.pod("starting")

@@ -36,7 +36,7 @@ import (
 // does.
 func TestTroubleshootingOfWhatIsSigned(t *testing.T) {
 	w := newWorld(t, withBundle)
-	w.setIssuer(vaultIssuer()) // who says nothing
+	w.setIssuer(silentIssuer())
 	w.publishSignedAs("short", func(c *x509.Certificate) { c.NotAfter = c.NotBefore.Add(20 * time.Minute) })
 	troubleshooting.Row("the issuer has signed for less than certificate.duration").Seen(t, w.log.String())
 

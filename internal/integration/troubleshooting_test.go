@@ -73,8 +73,7 @@ func TestTroubleshootingOfVolumes(t *testing.T) {
 func TestTroubleshootingOfIssuers(t *testing.T) {
 	w := newWorld(t, impatient)
 	pod := w.pod("web-0")
-	// Nothing of cert-manager that signs with Vault runs in this cluster.
-	w.setIssuer(vaultIssuer())
+	w.setIssuer(silentIssuer())
 	w.waitsWith(pod, troubleshooting.Row("waiting for the issuer to sign: … it has said nothing yet"))
 	w.setIssuer(cmapi.IssuerConfig{CA: &cmapi.CAIssuer{SecretName: "missing"}})
 	w.waitsWith(pod, troubleshooting.Row("waiting for the issuer to sign: … Referenced issuer does not have a Ready status condition"))
@@ -84,10 +83,11 @@ func TestTroubleshootingOfIssuers(t *testing.T) {
 	w.publishSoon(pod)
 }
 
-func vaultIssuer() cmapi.IssuerConfig {
-	return cmapi.IssuerConfig{Vault: &cmapi.VaultIssuer{
-		Server: "https://127.0.0.1:1", Path: "pki/sign/x",
-		Auth: cmapi.VaultAuth{TokenSecretRef: &cmmeta.SecretKeySelector{LocalObjectReference: cmmeta.LocalObjectReference{Name: "missing"}}},
+// silentIssuer never answers: nothing of cert-manager that signs with Venafi runs in this
+// cluster.
+func silentIssuer() cmapi.IssuerConfig {
+	return cmapi.IssuerConfig{Venafi: &cmapi.VenafiIssuer{
+		Zone: "none", TPP: &cmapi.VenafiTPP{URL: "https://127.0.0.1:1", CredentialsRef: cmmeta.LocalObjectReference{Name: "missing"}},
 	}}
 }
 

@@ -29,6 +29,7 @@ var readers = []struct {
 	{"a part of a pod", "volumeMounts:", readPod},
 	{"a part of a configuration file", "trustBundle:\n", readPartOfConfig},
 	{"the files of a configuration file", "volume:\n  files:\n", readPartOfConfig},
+	{"a ResourceQuota", "kind: ResourceQuota", readQuota},
 	{"secrets of Envoy", "envoy.extensions", readYAML},
 }
 
@@ -69,6 +70,14 @@ func readConfig(t *testing.T, snippet string) {
 
 func readPartOfConfig(t *testing.T, snippet string) {
 	readConfig(t, "apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1\nkind: SPIFFEConfiguration\ntrustDomain: a\nissuerRef: {name: a}\n"+snippet)
+}
+
+func readQuota(t *testing.T, snippet string) {
+	var quota corev1.ResourceQuota
+	check(t, yaml.UnmarshalStrict([]byte(snippet), &quota))
+	if len(quota.Spec.Hard) == 0 {
+		t.Error("it limits nothing")
+	}
 }
 
 // readYAML is for what only other programs know more of.

@@ -30,6 +30,7 @@ func TestControllersAreTheWantedOnes(t *testing.T) {
 	want := []string{
 		"certificaterequests-issuer-ca",
 		"certificaterequests-issuer-selfsigned",
+		"certificaterequests-issuer-vault",
 		"certificates-issuing",
 		"certificates-key-manager",
 		"certificates-readiness",
