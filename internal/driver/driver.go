@@ -86,8 +86,8 @@ type Driver struct {
 	behind      *behind
 	rewrites    *issuance.Scheduler
 	event       func(warning bool, reason, note string)
-	hiddenTold  hiddenTold
-	subPathTold hiddenTold
+	hiddenTold  eventLimit
+	subPathTold eventLimit
 	volumes     volumes
 	occupied    occupied
 	reissue     reissue

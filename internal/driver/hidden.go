@@ -16,21 +16,21 @@ import (
 // the place of another.
 const reasonHidden = "VolumeHidden"
 
-// hiddenEvery is how often there is such an Event at most: it names one pod and the
+// eventEvery is how often there is an Event of one reason at most: it names one pod and the
 // number of all, and a node may have a hundred.
-const hiddenEvery = time.Minute
+const eventEvery = time.Minute
 
-// hiddenTold is when there last was an Event. The zero value is ready for use.
-type hiddenTold struct {
+// eventLimit is when there last was an Event of a reason. The zero value is ready for use.
+type eventLimit struct {
 	mu sync.Mutex
 	at time.Time
 }
 
 // due reports whether there may be another.
-func (h *hiddenTold) due(now time.Time) bool {
+func (h *eventLimit) due(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if !h.at.IsZero() && now.Sub(h.at) < hiddenEvery {
+	if !h.at.IsZero() && now.Sub(h.at) < eventEvery {
 		return false
 	}
 	h.at = now

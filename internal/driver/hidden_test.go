@@ -62,12 +62,12 @@ func TestVolumeOverThatOfAnotherDriver(t *testing.T) {
 // A node with a hundred such pods does not make a hundred Events.
 func TestHiddenVolumesAreToldOfNowAndThen(t *testing.T) {
 	t.Parallel()
-	var told hiddenTold
+	var told eventLimit
 	now := time.Now()
 	for _, row := range []struct {
 		after time.Duration
 		want  bool
-	}{{0, true}, {time.Second, false}, {hiddenEvery, true}, {hiddenEvery + time.Second, false}} {
+	}{{0, true}, {time.Second, false}, {eventEvery, true}, {eventEvery + time.Second, false}} {
 		if got := told.due(now.Add(row.after)); got != row.want {
 			t.Errorf("after %s: %v, want %v", row.after, got, row.want)
 		}

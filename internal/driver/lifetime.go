@@ -116,8 +116,8 @@ func (l lifetime) longestRetry(now time.Time) time.Duration {
 }
 
 // errUnusable returns why a certificate is rejected when it arrives, or nil: it has
-// expired, ends before it begins, or becomes valid later than an SVID lasts. To keep such a one would keep the
-// volume from getting another when the issuer's clock has been set.
+// expired, ends before it begins, or becomes valid later than an SVID lasts. While such a
+// certificate is kept, the volume gets no other, even when the issuer's clock has been set.
 func (l lifetime) errUnusable(now time.Time) error {
 	const advice = "set the clocks of the issuer and the node, by NTP"
 	switch ahead := l.ahead(now); {

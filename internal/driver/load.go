@@ -129,9 +129,6 @@ func (d *Driver) takeOver(state *volumeState) (*volume.Metadata, error) {
 		state.claim(pending)
 	}
 	if err == nil {
-		if lifetimeOf(live).isFromTheFuture(time.Now()) {
-			live.Obtained = time.Time{}
-		}
 		d.completeObtained(live, state.id)
 		d.store.Tidy(state.id)
 		d.findBundle(state.id, live)
@@ -186,14 +183,14 @@ func (d *Driver) completeMetadata(id string, live *volume.Metadata, pending *iss
 	}
 }
 
-// completeObtained notes when an SVID was obtained, if that was not noted: the process was
-// killed before, or was of an earlier version. It is when the files were written, at the
-// latest.
+// completeObtained notes when an SVID was obtained, if that was not noted, because the
+// process was killed before or was of an earlier version, or if the clock was set back
+// since. It is when the files were written, at the latest.
 func (d *Driver) completeObtained(live *volume.Metadata, id string) {
-	if !live.Obtained.IsZero() {
+	now := time.Now()
+	if !live.Obtained.IsZero() && !lifetimeOf(live).isFromTheFuture(now) {
 		return
 	}
-	now := time.Now()
 	live.Obtained = now
 	if written, err := d.store.Written(id); err == nil && written.Before(now) {
 		live.Obtained = written

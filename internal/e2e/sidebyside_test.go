@@ -19,8 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
@@ -127,25 +125,12 @@ func (w *world) apply(t *testing.T, rendered []byte, change func(config map[stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all testkit.Objects
 	for _, object := range objects {
-		if !object.IsList() {
-			all = append(all, object)
-			continue
-		}
-		if err := object.EachListItem(func(item runtime.Object) error {
-			all = append(all, item.(*unstructured.Unstructured)) //nolint:forcetypeassert // The items of an unstructured list are.
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, object := range all {
 		if data, ok := object.Object["data"].(map[string]any); ok && object.GetKind() == "ConfigMap" {
 			data["config.yaml"] = edit(t, data["config.yaml"].(string), change) //nolint:forcetypeassert // It is one file.
 		}
 	}
-	if err := w.Apply(t.Context(), "", all); err != nil {
+	if err := w.Apply(t.Context(), "", objects); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -4,6 +4,7 @@
 package integration_test
 
 import (
+	"context"
 	"crypto/x509"
 	"fmt"
 	"slices"
@@ -65,7 +66,6 @@ func (w *world) publishAnswered(pod *corev1.Pod, certificate func(cmapi.Certific
 // status.certificate, as an issuer does.
 func (w *world) answer(pod *corev1.Pod, certificate func(cmapi.CertificateRequestSpec) []byte) {
 	w.t.Helper()
-	requests := w.CertManager.CertmanagerV1().CertificateRequests(pod.Namespace)
 	w.eventually("a request of "+pod.Name+" is approved, and answered", func() bool {
 		all := w.requests()
 		i := slices.IndexFunc(all, func(r cmapi.CertificateRequest) bool {
@@ -74,12 +74,16 @@ func (w *world) answer(pod *corev1.Pod, certificate func(cmapi.CertificateReques
 		if i < 0 {
 			return false
 		}
-		request := all[i]
-		request.Status.Certificate = certificate(request.Spec)
-		apiutil.SetCertificateRequestCondition(&request, cmapi.CertificateRequestConditionReady, cmmeta.ConditionTrue, cmapi.CertificateRequestReasonIssued, "signed")
-		_, err := requests.UpdateStatus(w.t.Context(), &request, metav1.UpdateOptions{})
-		return err == nil
+		return w.issue(w.t.Context(), &all[i], certificate(all[i].Spec)) == nil
 	})
+}
+
+// issue gives a request its certificate, as an issuer does.
+func (w *world) issue(ctx context.Context, request *cmapi.CertificateRequest, certificate []byte) error {
+	request.Status.Certificate = certificate
+	apiutil.SetCertificateRequestCondition(request, cmapi.CertificateRequestConditionReady, cmmeta.ConditionTrue, cmapi.CertificateRequestReasonIssued, "signed")
+	_, err := w.CertManager.CertmanagerV1().CertificateRequests(request.Namespace).UpdateStatus(ctx, request, metav1.UpdateOptions{})
+	return err
 }
 
 func (w *world) wholeChain(spec cmapi.CertificateRequestSpec) []byte {

@@ -237,17 +237,5 @@ func (s *shelf) kubectlApply(rendered []byte) {
 	s.check(os.WriteFile(file, rendered, 0o600))
 	read, err := testkit.ReadManifests(file)
 	s.check(err)
-	var all testkit.Objects
-	for _, object := range read {
-		if !object.IsList() {
-			all = append(all, object)
-			continue
-		}
-		list, err := object.ToList()
-		s.check(err)
-		for i := range list.Items {
-			all = append(all, &list.Items[i])
-		}
-	}
-	s.check(s.Apply(s.t.Context(), "", all))
+	s.check(s.Apply(s.t.Context(), "", read))
 }

@@ -34,8 +34,8 @@ func (w *world) mountSubPath(pod *corev1.Pod, container, subPath string) string 
 	return path
 }
 
-// A container that mounts a file with subPath goes on seeing the first one. That cannot be
-// changed, and is told of: in the log, in the list, in an Event on the driver's pod.
+// A container that mounts a file with subPath goes on seeing the first one. The driver cannot
+// change that. It reports it in the log, in the list and in an Event on its own pod.
 func TestSubPathIsToldOf(t *testing.T) {
 	w := prepare(t, withHistory(1)...)
 	var mu sync.Mutex

@@ -12,22 +12,16 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	"github.com/spiffe/go-spiffe/v2/bundle/spiffebundle"
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"golang.org/x/sys/unix"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit/troubleshooting"
 )
 
@@ -62,33 +56,7 @@ func TestTroubleshootingOfWhatIsSigned(t *testing.T) {
 // changed before it was signed.
 func (w *world) publishSignedAs(name string, change func(*x509.Certificate)) error {
 	w.t.Helper()
-	pod := w.pod(name)
-	published := make(chan error, 1)
-	go func() {
-		_, err := w.kubelet.Publish(w.t.Context(), pod, testkit.VolumeName)
-		published <- err
-	}()
-	w.sign(pod, change)
-	return <-published
-}
-
-// sign waits until a pod's request is approved, and signs it.
-func (w *world) sign(pod *corev1.Pod, change func(*x509.Certificate)) {
-	w.t.Helper()
-	requests := w.CertManager.CertmanagerV1().CertificateRequests(pod.Namespace)
-	w.eventually("the request is approved, and signed", func() bool {
-		i := slices.IndexFunc(w.requests(), func(r cmapi.CertificateRequest) bool {
-			return r.OwnerReferences[0].UID == pod.UID && apiutil.CertificateRequestIsApproved(&r)
-		})
-		if i < 0 {
-			return false
-		}
-		request := w.requests()[i]
-		request.Status.Certificate = w.signed(request.Spec, change)
-		apiutil.SetCertificateRequestCondition(&request, cmapi.CertificateRequestConditionReady, cmmeta.ConditionTrue, cmapi.CertificateRequestReasonIssued, "signed")
-		_, err := requests.UpdateStatus(w.t.Context(), &request, metav1.UpdateOptions{})
-		return err == nil
-	})
+	return w.publishAnswered(w.pod(name), func(spec cmapi.CertificateRequestSpec) []byte { return w.signed(spec, change) })
 }
 
 // signed is what an issuer would make of a request, as changed.

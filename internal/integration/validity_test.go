@@ -14,7 +14,6 @@ import (
 
 	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
@@ -48,9 +47,7 @@ func (w *world) externalIssuer(change func(*x509.Certificate)) *externalIssuer {
 			if !ok || !apiutil.CertificateRequestIsApproved(request) || len(request.Status.Certificate) > 0 {
 				continue
 			}
-			request.Status.Certificate = w.signed(request.Spec, *issuer.change.Load())
-			apiutil.SetCertificateRequestCondition(request, cmapi.CertificateRequestConditionReady, cmmeta.ConditionTrue, cmapi.CertificateRequestReasonIssued, "signed")
-			if _, err := requests.UpdateStatus(context.Background(), request, metav1.UpdateOptions{}); err == nil {
+			if w.issue(context.Background(), request, w.signed(request.Spec, *issuer.change.Load())) == nil {
 				issuer.signed.Add(1)
 			}
 		}

@@ -27,10 +27,14 @@ func Backoff(failures int) time.Duration { return BackoffWithin(failures, lastRe
 // BackoffWithin is [Backoff] that doubles to most at most. What is there by then is
 // still put between half and the whole of it by chance.
 func BackoffWithin(failures int, most time.Duration) time.Duration {
-	wait := min(lastRetry, most)
-	if shift := max(failures-1, 0); shift < 9 {
-		wait = min(firstRetry<<shift, wait)
-	}
+	return backoff(failures, firstRetry, min(lastRetry, most))
+}
+
+// backoff doubles from first to most, and returns between half and the whole of that by
+// chance.
+func backoff(failures int, first, most time.Duration) time.Duration {
+	const mostDoublings = 16 // far from overflowing, and beyond every most
+	wait := min(first<<min(max(failures-1, 0), mostDoublings), most)
 	return wait/2 + rand.N(max(wait/2, 1))
 }
 

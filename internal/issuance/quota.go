@@ -5,7 +5,6 @@ package issuance
 
 import (
 	"errors"
-	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -27,11 +26,7 @@ const (
 // doubling from a tenth of a second to a second, and between half and the whole of that
 // by chance.
 func QuotaRetryAfter(failures int) time.Duration {
-	wait := lastQuotaRetry
-	if shift := max(failures-1, 0); shift < 4 {
-		wait = min(firstQuotaRetry<<shift, wait)
-	}
-	return wait/2 + rand.N(wait/2)
+	return backoff(failures, firstQuotaRetry, lastQuotaRetry)
 }
 
 // IsQuotaExceeded reports whether an error of [Requester.Issue] says that a ResourceQuota

@@ -12,7 +12,6 @@ import (
 	"testing"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
@@ -96,19 +95,12 @@ func objects(t *testing.T, output []byte) map[string]*unstructured.Unstructured 
 	read, err := testkit.ReadManifests(path)
 	check(t, err)
 	found := map[string]*unstructured.Unstructured{}
-	add := func(object *unstructured.Unstructured) {
+	for _, object := range read {
 		key := object.GetKind() + " " + cmp.Or(object.GetNamespace(), "-") + " " + object.GetName()
 		if found[key] != nil {
 			t.Errorf("%s is there twice", key)
 		}
 		found[key] = object
-	}
-	for _, object := range read {
-		if !object.IsList() {
-			add(object)
-			continue
-		}
-		check(t, object.EachListItem(func(item runtime.Object) error { add(item.(*unstructured.Unstructured)); return nil }))
 	}
 	return found
 }

@@ -84,7 +84,8 @@ func (r Rollout) decideOther(request *cmapi.CertificateRequest) Decision {
 }
 
 // truncatedForOthers reports whether a field was cut that a decision about another
-// issuer depends on. The groups of a user who has very many, for example, are none.
+// issuer depends on. Such a decision does not depend on spec.groups, for example, which is
+// cut for a user in very many groups.
 func truncatedForOthers(fields string) bool {
 	for field := range strings.SplitSeq(fields, ",") {
 		switch field {

@@ -23,7 +23,8 @@ import (
 // Objects are Kubernetes objects as read from manifests.
 type Objects []*unstructured.Unstructured
 
-// ReadManifests returns the objects in YAML files, in order.
+// ReadManifests returns the objects in YAML or JSON files, in order. Those of a list stand
+// in its place.
 func ReadManifests(paths ...string) (Objects, error) {
 	var objects Objects
 	for _, path := range paths {
@@ -41,12 +42,30 @@ func ReadManifests(paths ...string) (Objects, error) {
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", path, err)
 			}
-			if len(object.Object) > 0 {
-				objects = append(objects, object)
+			if objects, err = objects.with(object); err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
 			}
 		}
 	}
 	return objects, nil
+}
+
+// with appends what was read: an object, the items of a list, or nothing.
+func (o Objects) with(read *unstructured.Unstructured) (Objects, error) {
+	switch {
+	case len(read.Object) == 0:
+		return o, nil
+	case !read.IsList():
+		return append(o, read), nil
+	}
+	list, err := read.ToList()
+	if err != nil {
+		return nil, err
+	}
+	for i := range list.Items {
+		o = append(o, &list.Items[i])
+	}
+	return o, nil
 }
 
 // Apply makes the objects what they are said to be, by server-side apply.

@@ -93,8 +93,8 @@ func open(path string) (*os.File, error) {
 	return file, nil
 }
 
-// take tries once. All owners hold the lock together, in the end; who has it for
-// itself is the first one, and writes its name.
+// take tries once. The first owner takes an exclusive lock and writes its name into the
+// file. It then changes to a shared lock, which later owners take as well.
 func take(file *os.File, owner Owner) error {
 	fd := int(file.Fd())
 	switch err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); {

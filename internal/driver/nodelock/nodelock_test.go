@@ -44,7 +44,7 @@ func release(t *testing.T, lock *nodelock.Lock) {
 	}
 }
 
-// requireHeld asserts that a lock is refused, and that the error names who has it.
+// requireHeld asserts that Acquire fails, and that the error names the present owner.
 func requireHeld(t *testing.T, path string, owner, by nodelock.Owner) {
 	t.Helper()
 	if _, err := nodelock.Acquire(path, owner); !errors.Is(err, nodelock.ErrHeld) || !strings.Contains(err.Error(), "pod "+by.Namespace+"/"+by.Pod+" of driver "+by.Driver) {
