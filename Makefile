@@ -37,10 +37,10 @@ LDFLAGS := -s -w -X $(MODULE)/internal/daemon.version=$(VERSION)
 # Not -trimpath: it would give every package a second place in Go's build cache, and go test would compile all of
 # Kubernetes again.
 STATIC   := env CGO_ENABLED=0 go build
-PROGRESS := $(CURDIR)/internal/tools/progress.sh
+PROGRESS := $(CURDIR)/internal/dev/tools/progress.sh
 
 # The modules that are ours; those of most tools hold no code.
-MODULES    := . internal/bench/report internal/devcluster internal/tools/image internal/tools/step-ca
+MODULES    := . internal/dev/bench/report internal/dev/devcluster internal/dev/tools/image internal/dev/tools/step-ca
 GO_FOLDERS := $(wildcard cmd config internal)
 
 # Runs a command in each of our modules, and fails if it did in one.
@@ -63,7 +63,7 @@ DEVCLUSTER := devcluster
 endif
 
 # Runs a command that mounts: for those who are not root, in a user namespace.
-AS_ROOT := $(CURDIR)/internal/tools/as-root.sh
+AS_ROOT := $(CURDIR)/internal/dev/tools/as-root.sh
 
 ##@ Start here
 
@@ -76,7 +76,7 @@ help: ## List the targets (the default)
 
 .PHONY: demo
 demo: build $(DEVCLUSTER) $(if $(KEEP),kubectl) ## Watch a pod's volume being filled, renewed and destroyed (KEEP=1: leave it running)
-	@$(PROGRESS) 'bin/demo' $(STATIC) -v -o $(BIN)/demo ./internal/demo
+	@$(PROGRESS) 'bin/demo' $(STATIC) -v -o $(BIN)/demo ./internal/dev/demo
 	@KEEP=$(KEEP) $(CLUSTER) $(AS_ROOT) $(BIN)/demo
 
 ##@ Build
@@ -91,7 +91,7 @@ devcluster: ## bin/devcluster: etcd, kube-apiserver and cert-manager in one prog
 	  echo 'Building bin/devcluster: kube-apiserver, etcd and cert-manager, from source. The first build on a machine'; \
 	  echo 'downloads 200 modules (100 MB), compiles about 2,000 packages and takes 4 to 15 minutes. Later ones take seconds.'; \
 	fi
-	@cd internal/devcluster && $(PROGRESS) 'bin/devcluster' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/devcluster .
+	@cd internal/dev/devcluster && $(PROGRESS) 'bin/devcluster' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/devcluster .
 
 .PHONY: devnode
 devnode: ## bin/devnode: the same with a real node; the first build takes minutes more
@@ -100,15 +100,15 @@ devnode: ## bin/devnode: the same with a real node; the first build takes minute
 	  echo 'Building bin/devnode: a devcluster with kube-controller-manager, kube-scheduler and kubelet, from source. The first'; \
 	  echo 'build on a machine takes 6 to 20 minutes, the devcluster included. Later ones take seconds.'; \
 	fi
-	@cd internal/devcluster && $(PROGRESS) 'bin/devnode' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/devnode ./cmd/devnode
+	@cd internal/dev/devcluster && $(PROGRESS) 'bin/devnode' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/devnode ./cmd/devnode
 
 .PHONY: kubectl
 kubectl: ## bin/kubectl, for looking into the development cluster by hand
-	@cd internal/devcluster && $(PROGRESS) 'bin/kubectl' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/kubectl ./cmd/kubectl
+	@cd internal/dev/devcluster && $(PROGRESS) 'bin/kubectl' $(STATIC) -v -ldflags "$$(cat ldflags)" -o $(BIN)/kubectl ./cmd/kubectl
 
 .PHONY: image
 image: ## Container images of both daemons for PLATFORMS, in bin/images (no container runtime needed)
-	@internal/tools/images.sh '$(VERSION)' '$(REGISTRY)' '$(LDFLAGS)' $(PLATFORMS)
+	@internal/dev/tools/images.sh '$(VERSION)' '$(REGISTRY)' '$(LDFLAGS)' $(PLATFORMS)
 
 .PHONY: clean
 clean: ## Remove ./bin, with all that was built and cached in this clone
@@ -124,40 +124,40 @@ test: $(DEVCLUSTER) build bin/tools/csi-sanity bin/tools/aws-privateca-issuer bi
 	echo '== $(MODULE)'; \
 	$(CLUSTER) $(AS_ROOT) bash -c 'exec env -u KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG="$$KUBECONFIG" "$$@"' - \
 	  $(if $(DEVCLUSTER),CSI_DRIVER_SPIFFE_TEST_DEVCLUSTER=$(BIN)/devcluster) CSI_DRIVER_SPIFFE_TEST_PROGRAMS=$(BIN) \
-	  CGO_ENABLED=1 internal/tools/gotest.sh bin/test.log -race -timeout 20m $(TESTFLAGS) ./... || status=1; \
+	  CGO_ENABLED=1 internal/dev/tools/gotest.sh bin/test.log -race -timeout 20m $(TESTFLAGS) ./... || status=1; \
 	if [[ -n '$(DEVCLUSTER)' ]]; then \
-	  echo '== $(MODULE)/internal/devcluster'; \
-	  cd internal/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster CSI_DRIVER_SPIFFE_BINARY=$(BIN)/csi-driver-spiffe CGO_ENABLED=0 \
+	  echo '== $(MODULE)/internal/dev/devcluster'; \
+	  cd internal/dev/devcluster && DEVCLUSTER_BINARY=$(BIN)/devcluster CSI_DRIVER_SPIFFE_BINARY=$(BIN)/csi-driver-spiffe CGO_ENABLED=0 \
 	    ../tools/gotest.sh $(BIN)/test-devcluster.log -timeout 20m $(TESTFLAGS) $$(go list ./... | grep -v -e /cmd/devnode -e /node/parts) || status=1; \
-	  cd ../..; \
+	  cd ../../..; \
 	fi; \
-	echo '== $(MODULE)/internal/tools/image'; \
-	(cd internal/tools/image && CGO_ENABLED=0 ../gotest.sh $(BIN)/test-image.log $(TESTFLAGS) ./...) || status=1; \
-	echo '== $(MODULE)/internal/bench/report'; \
-	(cd internal/bench/report && CGO_ENABLED=0 ../../tools/gotest.sh $(BIN)/test-bench-report.log $(TESTFLAGS) ./...) || status=1; \
+	echo '== $(MODULE)/internal/dev/tools/image'; \
+	(cd internal/dev/tools/image && CGO_ENABLED=0 ../gotest.sh $(BIN)/test-image.log $(TESTFLAGS) ./...) || status=1; \
+	echo '== $(MODULE)/internal/dev/bench/report'; \
+	(cd internal/dev/bench/report && CGO_ENABLED=0 ../../tools/gotest.sh $(BIN)/test-bench-report.log $(TESTFLAGS) ./...) || status=1; \
 	if ((status)); then echo 'make test: FAILED' >&2; else echo 'make test: everything passed'; fi; \
 	exit $$status
 
 .PHONY: test-unit
 test-unit: ## The tests that need no cluster, no root and no C compiler: seconds
-	@CGO_ENABLED=0 internal/tools/gotest.sh bin/test-unit.log -short -timeout 5m $(TESTFLAGS) ./...
+	@CGO_ENABLED=0 internal/dev/tools/gotest.sh bin/test-unit.log -short -timeout 5m $(TESTFLAGS) ./...
 
 .PHONY: e2e
 e2e: devnode bin/tools/kustomize bin/tools/jsonnet bin/tools/helm ## The product on a real node: kubelet, containerd and pods (needs root; see E2EFLAGS)
-	@internal/tools/node-packages.sh $(BIN)/node-packages
-	@internal/tools/e2e.sh '$(LDFLAGS)' $(E2EFLAGS)
+	@internal/dev/tools/node-packages.sh $(BIN)/node-packages
+	@internal/dev/tools/e2e.sh '$(LDFLAGS)' $(E2EFLAGS)
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (30s)
-	@internal/tools/fuzz.sh $(FUZZTIME)
+	@internal/dev/tools/fuzz.sh $(FUZZTIME)
 
 .PHONY: torture
 torture: $(DEVCLUSTER) build ## Kill the driver hundreds of times, and watch the pods (about 20 minutes)
 	@CSI_DRIVER_SPIFFE_TEST_SET_CLOCK=1 CGO_ENABLED=0 go test -count=1 -run TestFollowClock ./internal/issuance
-	@$(PROGRESS) 'bin/torture' $(STATIC) -v -o $(BIN)/ ./internal/torture/cmd/...
+	@$(PROGRESS) 'bin/torture' $(STATIC) -v -o $(BIN)/ ./internal/dev/torture/cmd/...
 	@$(CLUSTER) $(AS_ROOT) $(BIN)/torture $(TORTUREFLAGS)
 	@$(CLUSTER) $(AS_ROOT) bash -c 'exec env -u KUBECONFIG CSI_DRIVER_SPIFFE_TEST_KUBECONFIG="$$KUBECONFIG" "$$@"' - \
-	  CSI_DRIVER_SPIFFE_TEST_FULL=1 CGO_ENABLED=0 go test -count=1 -v -run TestRepublishingDoesNothing ./internal/integration | \
+	  CSI_DRIVER_SPIFFE_TEST_FULL=1 CGO_ENABLED=0 go test -count=1 -v -run TestRepublishingDoesNothing ./internal/dev/integration | \
 	  grep -E '^(---|ok|FAIL|    republish)'
 
 # What the scenario "size" looks at takes a while to make, and nothing else needs it.
@@ -175,11 +175,11 @@ bench: $(DEVCLUSTER) build bench-programs $(BENCH_IMAGES) ## What the product ta
 
 .PHONY: bench-programs bench-images
 bench-programs:
-	@$(PROGRESS) 'bin/bench' $(STATIC) -v -ldflags '$(LDFLAGS)' -o $(BIN)/bench ./internal/bench
-	@$(PROGRESS) 'bin/bench-bare' $(STATIC) -v -ldflags '$(LDFLAGS)' -o $(BIN)/bench-bare ./internal/bench/bare
-	@cd internal/bench/report && $(PROGRESS) 'bin/bench-report' $(STATIC) -v -o $(BIN)/bench-report .
+	@$(PROGRESS) 'bin/bench' $(STATIC) -v -ldflags '$(LDFLAGS)' -o $(BIN)/bench ./internal/dev/bench
+	@$(PROGRESS) 'bin/bench-bare' $(STATIC) -v -ldflags '$(LDFLAGS)' -o $(BIN)/bench-bare ./internal/dev/bench/bare
+	@cd internal/dev/bench/report && $(PROGRESS) 'bin/bench-report' $(STATIC) -v -o $(BIN)/bench-report .
 bench-images: bench-programs
-	@IMAGES=bin/bench-images TRIMPATH= internal/tools/images.sh '$(VERSION)' '$(REGISTRY)' '$(LDFLAGS)' linux/$$(go env GOARCH) >/dev/null
+	@IMAGES=bin/bench-images TRIMPATH= internal/dev/tools/images.sh '$(VERSION)' '$(REGISTRY)' '$(LDFLAGS)' linux/$$(go env GOARCH) >/dev/null
 	@$(BIN)/tools/image -name '$(REGISTRY)/bench-bare' -version '$(VERSION)' -output bin/bench-images/bench-bare.tar \
 	  linux/$$(go env GOARCH)=bin/bench-bare >/dev/null
 
@@ -188,7 +188,7 @@ scale: $(DEVCLUSTER) build ## Simulate a large cluster: many drivers against one
 ifdef KUBECONFIG
 	@echo 'make scale loads an API server with thousands of pods and does not clean up behind itself: it runs on a cluster of its own only.' >&2; exit 2
 endif
-	@$(PROGRESS) 'bin/scale' $(STATIC) -v -o $(BIN)/scale ./internal/scale
+	@$(PROGRESS) 'bin/scale' $(STATIC) -v -o $(BIN)/scale ./internal/dev/scale
 	@$(CLUSTER) $(BIN)/scale $(SCALEFLAGS)
 
 ##@ Keep it good
@@ -207,20 +207,20 @@ lint-format: bin/tools/gofumpt
 	[[ -z $$unformatted ]] || { printf 'Not formatted (make fmt does it):\n%s\n' "$$unformatted" >&2; exit 1; }
 lint-modules:
 	@$(call in_each_module,go mod tidy -diff)
-# Not in internal/devcluster: the vet of golangci-lint is enough there, and go vet would look through all of Kubernetes.
+# Not in internal/dev/devcluster: the vet of golangci-lint is enough there, and go vet would look through all of Kubernetes.
 lint-vet:
 	@echo '== go vet'
 	@CGO_ENABLED=0 go vet ./...
 lint-golangci: bin/tools/golangci-lint
 	@$(call in_each_module,$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...)
 lint-docs:
-	@echo '== go run ./internal/docgen -check'
-	@CGO_ENABLED=0 go run ./internal/docgen -check
+	@echo '== go run ./internal/dev/docgen -check'
+	@CGO_ENABLED=0 go run ./internal/dev/docgen -check
 
 # Not of the CA that tests run.
 .PHONY: vuln
 vuln: bin/tools/govulncheck ## Known vulnerabilities in code that is really called (needs https://vuln.go.dev)
-	@internal/tools/vuln.sh $(BIN)/tools/govulncheck $(filter-out internal/tools/step-ca,$(MODULES))
+	@internal/dev/tools/vuln.sh $(BIN)/tools/govulncheck $(filter-out internal/dev/tools/step-ca,$(MODULES))
 
 .PHONY: fmt
 fmt: bin/tools/golangci-lint ## Format the code: gofumpt, imports in three groups
@@ -228,20 +228,20 @@ fmt: bin/tools/golangci-lint ## Format the code: gofumpt, imports in three group
 
 .PHONY: generate
 generate: ## Write what is generated from the code: the config reference, config/schema.json, testdata/requests
-	@CGO_ENABLED=0 go run ./internal/docgen
-	@CGO_ENABLED=0 go run ./internal/corpus/generate
+	@CGO_ENABLED=0 go run ./internal/dev/docgen
+	@CGO_ENABLED=0 go run ./internal/dev/corpus/generate
 
 # Each tool is pinned by a module of its own, so that neither another tool nor the daemons share its dependencies.
-bin/tools/%: internal/tools/%/go.mod internal/tools/%/go.sum
+bin/tools/%: internal/dev/tools/%/go.mod internal/dev/tools/%/go.sum
 	@echo 'Building $@, pinned in $<: at most two minutes, once'
-	@cd internal/tools/$* && $(PROGRESS) '$@' $(STATIC) -v -o $(CURDIR)/$@ tool
+	@cd internal/dev/tools/$* && $(PROGRESS) '$@' $(STATIC) -v -o $(CURDIR)/$@ tool
 
 # Without the service discoveries of all clouds.
 bin/tools/promtool: export GOFLAGS := -tags=remove_all_sd
 
 # The kinds of the Prometheus operator, for the API server to check them: files of its Go module, of which nothing is built.
 PROMETHEUS_OPERATOR := github.com/prometheus-operator/prometheus-operator
-bin/prometheus-crds: internal/tools/prometheus-operator/go.mod internal/tools/prometheus-operator/go.sum
-	@folder=$$(cd internal/tools/prometheus-operator && go mod download -json $(PROMETHEUS_OPERATOR) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); \
+bin/prometheus-crds: internal/dev/tools/prometheus-operator/go.mod internal/dev/tools/prometheus-operator/go.sum
+	@folder=$$(cd internal/dev/tools/prometheus-operator && go mod download -json $(PROMETHEUS_OPERATOR) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); \
 	rm -rf $@ && mkdir -p $@ && \
 	cp "$$folder"/example/prometheus-operator-crd/monitoring.coreos.com_{podmonitors,prometheusrules,servicemonitors}.yaml $@/

@@ -5,7 +5,7 @@ package config
 
 import _ "embed"
 
-//go:generate go -C .. run ./internal/docgen
+//go:generate go -C .. run ./internal/dev/docgen
 
 //go:embed schema.json
 var schemaJSON string

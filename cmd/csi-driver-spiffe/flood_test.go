@@ -21,7 +21,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit"
 )
 
 const (
@@ -147,7 +147,7 @@ current-context: x
 func startDriver(t *testing.T) process {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("the driver mounts a tmpfs: run it as root, or by internal/tools/as-root.sh")
+		t.Skip("the driver mounts a tmpfs: run it as root, or by internal/dev/tools/as-root.sh")
 	}
 	dir, err := os.MkdirTemp("", "csi-driver-spiffe") // t.TempDir is too long for a socket
 	check(t, err)

@@ -15,9 +15,9 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/corpus"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/corpus"
 )
 
 func TestCheckOther(t *testing.T) {

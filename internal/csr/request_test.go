@@ -10,9 +10,9 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/corpus"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/corpus"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 

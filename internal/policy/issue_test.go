@@ -9,8 +9,8 @@ import (
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/corpus"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/corpus"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 

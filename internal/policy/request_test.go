@@ -17,9 +17,9 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/corpus"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/corpus"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )

@@ -26,7 +26,7 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 )
 
-// The kubelet's own plugin manager is in the tests of internal/devcluster, a
+// The kubelet's own plugin manager is in the tests of internal/dev/devcluster, a
 // module that has Kubernetes in it. Here a client says what it would.
 
 const endpoint = "/var/lib/kubelet/plugins/spiffe.csi.cert-manager.io/csi.sock"

@@ -1,0 +1,112 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/bench/result"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit"
+)
+
+// measureRenewal changes the trust domain, so that all volumes are due at once,
+// and sees how many are renewed in a second.
+func measureRenewal(ctx context.Context, b *bench, into *result.Scenario) error {
+	volumes := b.sizes.live
+	if err := b.have(ctx, volumes); err != nil {
+		return err
+	}
+	swaps, err := b.watchSwaps(b.live)
+	if err != nil {
+		return err
+	}
+	defer swaps.close()
+	concurrency := b.config.Driver.MaxConcurrentRenewals
+	m := result.Measurement{Name: fmt.Sprintf("%d volumes due, %d at a time", volumes, concurrency), Unit: result.PerSecond, Shape: result.Bar}
+	for round := range b.sizes.rounds {
+		progress("%d renewals, round %d of %d", volumes, round+1, b.sizes.rounds)
+		rate, err := b.floorRate(ctx, volumes, concurrency)
+		if err != nil {
+			return err
+		}
+		m.Floor = append(m.Floor, rate)
+		swaps.begin()
+		changed := b.settings
+		changed.trustDomain, changed.reissueWindow = fmt.Sprintf("renewal-%d.bench.example.org", round), 0
+		if err := b.configure(changed); err != nil {
+			return err
+		}
+		if _, err := swaps.wait(ctx, volumes); err != nil {
+			return err
+		}
+		if rate, err = ratePerSecond(swaps.times()); err != nil {
+			return err
+		}
+		m.Product = append(m.Product, rate)
+		// The requests that were replaced are deleted.
+		if err := testkit.Sleep(ctx, 2*time.Second); err != nil {
+			return err
+		}
+	}
+	into.Measurements = []result.Measurement{m}
+	ordinary := b.settings
+	ordinary.reissueWindow = time.Minute
+	return b.configure(ordinary)
+}
+
+// floorRate is how many documents the bare client gets in a second.
+func (b *bench) floorRate(ctx context.Context, count, concurrency int) (float64, error) {
+	drafts, err := b.drafts(ctx, count)
+	if err != nil {
+		return 0, err
+	}
+	var mu sync.Mutex
+	var ends []time.Time
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(concurrency)
+	for _, draft := range drafts {
+		group.Go(func() error {
+			t, err := b.floor.issue(ctx, draft)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			ends = append(ends, t.signed)
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return 0, err
+	}
+	return ratePerSecond(ends)
+}
+
+var errTooFew = errors.New("a rate takes two different moments")
+
+// ratePerSecond is how many things came in a second, from the first to the last.
+func ratePerSecond(at []time.Time) (float64, error) {
+	if len(at) < 2 {
+		return 0, errTooFew
+	}
+	first, last := at[0], at[0]
+	for _, t := range at {
+		if t.Before(first) {
+			first = t
+		}
+		if t.After(last) {
+			last = t
+		}
+	}
+	if !last.After(first) {
+		return 0, errTooFew
+	}
+	return float64(len(at)-1) / last.Sub(first).Seconds(), nil
+}

@@ -1,0 +1,80 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit"
+)
+
+// groupOfExample is the group that manifests/examples/fs-group-app.yaml names.
+const groupOfExample = 456
+
+func (d *demo) publishForGroup(ctx context.Context) error {
+	if !testkit.GroupExists(groupOfExample) {
+		say("left out: this user namespace has no group %d; run `make demo` as root to see it", groupOfExample)
+		return nil
+	}
+	var err error
+	if d.groupPod, err = d.createPod(ctx, "fs-group-app.yaml"); err != nil {
+		return err
+	}
+	target, err := d.kubelet.Publish(ctx, d.groupPod, testkit.VolumeName)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(filepath.Join(target, "tls.key"))
+	if err != nil {
+		return err
+	}
+	gid := info.Sys().(*syscall.Stat_t).Gid
+	say("%s  group %d  %s", info.Mode(), gid, filepath.Join(target, "tls.key"))
+	if gid != groupOfExample || info.Mode().Perm()&0o040 == 0 {
+		return fmt.Errorf("it should be readable by group %d", groupOfExample)
+	}
+	return nil
+}
+
+// waitForRenewal looks at the files until they change. The kubelet goes on
+// publishing meanwhile, and nobody asks the driver for anything.
+func (d *demo) waitForRenewal(ctx context.Context) error {
+	old, err := d.svid()
+	if err != nil {
+		return err
+	}
+	before, err := d.serialAndKey()
+	if err != nil {
+		return err
+	}
+	lifetime := old.Certificates[0].NotAfter.Sub(old.Certificates[0].NotBefore)
+	say("now:   %s, expires in %s", before, time.Until(old.Certificates[0].NotAfter).Round(time.Second))
+	after := before
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, lifetime+5*time.Second, true, func(context.Context) (bool, error) {
+		after, err = d.serialAndKey()
+		return after != before, err
+	})
+	if err != nil {
+		return fmt.Errorf("no new document came: %w", err)
+	}
+	left := time.Until(old.Certificates[0].NotAfter)
+	say("later: %s, %s before the old one expires", after, left.Round(100*time.Millisecond))
+	if left <= 0 {
+		return errors.New("the old document had expired by then")
+	}
+	renewed, err := d.svid()
+	if err != nil {
+		return err
+	}
+	say("the new document is valid until %s, for the same SPIFFE ID", renewed.Certificates[0].NotAfter.Format(time.RFC3339))
+	return nil
+}

@@ -1,0 +1,17 @@
+// Copyright The csi-driver-spiffe Authors.
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit/troubleshooting"
+)
+
+// TestMain fails when all tests have passed and some row of README's section
+// Troubleshooting was not seen, though a test names it.
+func TestMain(m *testing.M) {
+	os.Exit(troubleshooting.Run(m, os.Getenv("DEVNODE_STATE") != ""))
+}
