@@ -131,6 +131,10 @@ const (
 	NoteNameTaken
 	// NoteStale: an SVID was signed too long ago, and another one is requested.
 	NoteStale
+	// NoteIssuanceFailed: there is no SVID, because of Err.
+	NoteIssuanceFailed
+	// NoteWaitsUntilValid: a publish waits until the SVID is valid.
+	NoteWaitsUntilValid
 	// NoteNotYetValid: an SVID is delivered later, because it is not valid yet.
 	NoteNotYetValid
 	// NoteNeedsToken: a renewal waits for the kubelet.

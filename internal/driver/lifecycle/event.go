@@ -114,6 +114,9 @@ type (
 	Changed struct{}
 	// ClockSet means that the wall clock was set.
 	ClockSet struct{}
+	// Damaged means that the pod has something else than its volume, which a request that
+	// cannot be used has not changed.
+	Damaged struct{}
 	// Recovered is what a start has found of a volume.
 	Recovered struct {
 		// Volume is what the files hold, if HasVolume.
@@ -145,4 +148,5 @@ func (ContentDue) event() {}
 func (Elapsed) event()    {}
 func (Changed) event()    {}
 func (ClockSet) event()   {}
+func (Damaged) event()    {}
 func (Recovered) event()  {}

@@ -161,7 +161,8 @@ func (m *machine) takeRefused(e Refused) {
 			return
 		}
 	case QuotaExceeded:
-		if e.Cleared && m.issuance.quotaWaited < quotaWait {
+		m.issuance.cleared = m.issuance.cleared || e.Cleared
+		if m.issuance.cleared && m.issuance.quotaWaited < quotaWait {
 			m.retryForQuota(e.Err)
 			return
 		}
@@ -208,6 +209,7 @@ func (m *machine) backOff(wait time.Duration) {
 // tells whoever needs the SVID. If that is nobody, the next one is told within a while.
 func (m *machine) issuanceFailed(err error, closes bool) {
 	order := m.issuance.order
+	m.do(Tell{Note: NoteIssuanceFailed, Err: err})
 	m.dropIssuance(closes)
 	m.issuance = issuance{phase: Failed, order: order, err: err}
 	if m.firstWaiting() < 0 && !m.renewal.active {
@@ -269,6 +271,7 @@ func (m *machine) deliverLater(svid SVID) (more bool) {
 		if early.Ahead <= longestAhead {
 			if !m.armed[ValidityTimer] {
 				m.arm(ValidityTimer, min(early.Ahead, time.Second)) // the clock may be set meanwhile
+				m.do(Tell{Note: NoteWaitsUntilValid, Err: early})
 			}
 			return false
 		}

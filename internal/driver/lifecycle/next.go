@@ -111,6 +111,8 @@ func (m *machine) takeTime(e Event) {
 		m.takeChanged()
 	case ClockSet:
 		m.takeClockSet()
+	case Damaged:
+		m.damaged = true
 	case Recovered:
 		m.takeRecovered(e)
 	}

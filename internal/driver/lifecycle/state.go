@@ -156,6 +156,9 @@ type issuance struct {
 	tries, names int
 	// quotaWaited is how long it has waited for room in a quota.
 	quotaWaited time.Duration
+	// cleared is set if earlier requests of the volume were deleted, so that a quota will
+	// have room.
+	cleared bool
 	// renewedStale is set when an SVID came too late to be of use, and another one was
 	// requested: that is done once.
 	renewedStale bool
@@ -302,6 +305,9 @@ func (s *State) Issuance() (Phase, Purpose) { return s.issuance.phase, s.issuanc
 
 // Open returns the request that the next SVID is to come from, if there is one.
 func (s *State) Open() (Open, bool) { return s.open, s.open.Request != "" }
+
+// IsWaiting reports whether a call to publish the volume waits for an SVID.
+func (s *State) IsWaiting() bool { return s.firstWaiting() >= 0 }
 
 // IsUnpublishing reports whether the kubelet is unpublishing the volume.
 func (s *State) IsUnpublishing() bool { return s.firstUnpublish() >= 0 }
