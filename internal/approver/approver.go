@@ -44,15 +44,15 @@ type Approver struct {
 	requests            *certrequest.Client
 	// largeStatus is a semaphore of one: a worker holds it while it has a status of
 	// unbounded size in memory.
-	largeStatus chan struct{}
-	leases      coordination.LeasesGetter
-	rollout     rollout
-	inbox       *inbox
-	sources     *sources
-	metrics     *metrics
-	denials     *denials
-	complaints  complaints
-	pacer       pacer
+	largeStatus     chan struct{}
+	leases          coordination.LeasesGetter
+	rollout         rollout
+	undecided       *undecidedRequests
+	sources         *sources
+	metrics         *metrics
+	denials         *denials
+	logThrottle     logThrottle
+	webhookThrottle webhookThrottle
 	// lease tells whether the Lease is renewed in time, if this replica has it.
 	lease *leaderelection.HealthzAdaptor
 }
@@ -81,13 +81,13 @@ func New(options Options) (*Approver, error) {
 		leases: leases, lease: leaderelection.NewLeaderHealthzAdaptor(leaseTolerance),
 		largeStatus: make(chan struct{}, 1),
 	}
-	a.inbox = newInbox(a.rollout.isOurs)
-	a.inbox.approvedByOther = a.warnOfOther
+	a.undecided = newUndecidedRequests(a.rollout.isOurs)
+	a.undecided.onForeignApproval = a.warnForeignApproval
 	a.sources = &sources{
-		inbox: a.inbox, requests: a.requests, log: options.Log,
+		undecided: a.undecided, requests: a.requests, log: options.Log,
 		running: map[scope]runningSource{},
 	}
-	a.metrics = newMetrics(a.inbox, a.sources)
+	a.metrics = newMetrics(a.undecided, a.sources)
 	a.denials = newDenials(clientset, a.metrics.eventsDropped)
 	a.takeConfig()
 	return a, nil
@@ -127,7 +127,7 @@ func (a *Approver) follow(ctx context.Context) {
 		a.takeConfig()
 		needed, until := a.rollout.scopes(time.Now())
 		a.sources.set(ctx, needed)
-		a.inbox.putAll()
+		a.undecided.enqueueAll()
 		select {
 		case <-ctx.Done():
 			return

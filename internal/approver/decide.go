@@ -33,7 +33,7 @@ func (a *Approver) work(ctx context.Context) {
 	defer a.metrics.leader.Set(0)
 	count := a.config.Current().Approver.Workers
 	waiting := newQueue(count)
-	defer a.inbox.serve(waiting)()
+	defer a.undecided.feed(waiting)()
 	defer context.AfterFunc(ctx, waiting.ShutDown)()
 	var workers sync.WaitGroup
 	defer workers.Wait()
@@ -56,7 +56,7 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 	if ctx.Err() != nil { // What is left is for the next leader.
 		return true
 	}
-	e, ok := a.inbox.get(next.uid)
+	e, ok := a.undecided.get(next.uid)
 	if !ok { // It has been decided, or is gone.
 		waiting.Forget(next)
 		return true
@@ -67,13 +67,13 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 		again = afterConflict
 	case apierrors.IsNotFound(err): // It is gone.
 	case err != nil && ctx.Err() == nil:
-		a.complain(e.request, err)
-		a.inbox.putOff(next.uid, time.Now().Add(lastRetry))
+		a.logFailure(e.request, err)
+		a.undecided.postpone(next.uid, time.Now().Add(lastRetry))
 		waiting.AddRateLimited(next)
 		return true
 	}
 	// If it is parked, it is due from now on.
-	a.inbox.putOff(next.uid, time.Now().Add(again))
+	a.undecided.postpone(next.uid, time.Now().Add(again))
 	if again > 0 {
 		waiting.AddAfter(next, again)
 	}
@@ -84,17 +84,17 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 // decide asks the policy and carries out what it says. A decision that has to
 // wait is to be made again after the returned time, or when the configuration
 // changes.
-func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again time.Duration, err error) {
+func (a *Approver) decide(ctx context.Context, e waitingRequest, waiting *queue) (again time.Duration, err error) {
 	request, now := e.request, time.Now()
 	kind, name := signer(request)
-	// Judging takes longer than anything else here: only what has a turn is judged.
-	turn, after := a.pacer.enter(kind, name, e.item(), now)
-	if turn == nil { // If after is zero, it comes back when another is through.
+	// Judging takes longer than anything else here: only what has a permit is judged.
+	permit, after := a.webhookThrottle.acquire(kind, name, e.item(), now)
+	if permit == nil { // If after is zero, it comes back when another is through.
 		return after, nil
 	}
 	became := failed
 	defer func() {
-		for _, parked := range turn.leave(became, time.Now()) {
+		for _, parked := range permit.release(became, time.Now()) {
 			waiting.Add(parked)
 		}
 	}()
@@ -110,13 +110,13 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 	decision := known.Decide(patience > 0, request)
 	switch decision.Verdict {
 	case policy.Ignore:
-		a.leaveAlone(request, decision)
-		a.inbox.shelve(request.UID)
+		a.reportIgnored(request, decision)
+		a.undecided.shelve(request.UID)
 		return 0, nil
 	case policy.Defer:
 		a.metrics.decisions.WithLabelValues(outcomeDeferred).Inc()
 		a.log.Info("put off: made under a policy that is not known here; it may be on its way, or the driver is behind",
-			append(about(request, decision), "atMost", patience)...)
+			append(logFields(request, decision), "atMost", patience)...)
 		return patience, nil
 	default:
 		if !e.other {
@@ -131,7 +131,7 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 	}
 }
 
-// outcomeOf says what the pacer is to make of an error.
+// outcomeOf says what the webhook throttle is to make of an error.
 func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
@@ -144,21 +144,21 @@ func outcomeOf(err error) outcome {
 }
 
 // carryOut writes a decision into the request, and tells of it.
-func (a *Approver) carryOut(ctx context.Context, e entry, decision policy.Decision) error {
+func (a *Approver) carryOut(ctx context.Context, e waitingRequest, decision policy.Decision) error {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
 	err := a.write(ctx, e.request, decision)
 	switch {
 	case apierrors.IsNotFound(err):
-		a.inbox.forget(e.request.UID)
+		a.undecided.drop(e.request.UID)
 		return err
 	case err != nil:
 		err = explainUpdate(e.request, err)
 		a.metrics.failures.WithLabelValues(failureClass(err)).Inc()
 		return err
 	default:
-		a.tell(e, decision)
+		a.report(e, decision)
 	}
-	a.inbox.forget(e.request.UID)
+	a.undecided.drop(e.request.UID)
 	return nil
 }

@@ -124,7 +124,7 @@ func TestDecideOnWhatTheServerSays(t *testing.T) {
 			t.Parallel()
 			approver := newApprover(t, &api{answers: []answer{row.answer}})
 			approver.see(t, named("ours", "ca"))
-			e, _ := approver.inbox.get("ours")
+			e, _ := approver.undecided.get("ours")
 			_, err := approver.decide(t.Context(), e, newQueue(2))
 			if row.is == nil {
 				check(t, err)
@@ -134,7 +134,7 @@ func TestDecideOnWhatTheServerSays(t *testing.T) {
 			if err != nil && failureClass(err) != row.class {
 				t.Errorf("class %s, want %s", failureClass(err), row.class)
 			}
-			if _, waits := approver.inbox.get("ours"); waits != row.waits {
+			if _, waits := approver.undecided.get("ours"); waits != row.waits {
 				t.Errorf("waits: %t, want %t", waits, row.waits)
 			}
 		})

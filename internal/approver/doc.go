@@ -9,14 +9,14 @@
 //
 //   - sources.go, source.go: a watch for each issuer whose requests are to be
 //     decided now, selected by the API server where it can;
-//   - inbox.go, slim.go: the requests that wait, and of each only what a decision
+//   - undecided.go, watchstore.go, trim.go: the requests that wait, and of each only what a decision
 //     needs. What is decided, or somebody else's, is not kept;
-//   - queue.go, fairorder.go, turns.go: namespaces take turns, the oldest request of each
+//   - queue.go, fairorder.go, roundrobin.go: namespaces take turns, the oldest request of each
 //     first, each one in the hands of one worker at most;
 //   - decide.go, write.go: one decision, and what becomes of it when the API server objects;
-//   - pace.go: how cert-manager's webhook keeps up;
+//   - webhookthrottle.go: how cert-manager's webhook keeps up;
 //   - rollout.go: what is approved while a change of the configuration spreads;
-//   - explain.go: which right is missing, and what else the operator should know;
+//   - explain.go, logging.go: which right is missing, and what else the operator should know;
 //   - election.go, metrics.go, events.go: several replicas, and what they tell;
 //   - watchdog.go: when only a restart can help.
 //

@@ -14,7 +14,7 @@ import (
 // with an endless supply of them.
 const svidsInARow = 8
 
-// fairOrder is fair between namespaces: they take turns, and each turn hands out
+// fairOrder is fair between namespaces: they take roundRobin, and each turn hands out
 // the oldest request of the namespace. A request that is the oldest of its
 // namespace waits for at most one request of each other namespace that has any
 // waiting, however many those have, and whichever arrived first.
@@ -36,7 +36,7 @@ type fairOrder struct {
 	share int
 
 	mu            sync.Mutex
-	svids, others turns
+	svids, others roundRobin
 	// inARow counts requests for SVIDs that were handed out while others waited.
 	inARow int
 	pushed uint64
@@ -56,7 +56,7 @@ type fairOrder struct {
 func newFairOrder(workers int) *fairOrder {
 	return &fairOrder{
 		share: max(1, workers-max(1, workers/4)),
-		svids: newTurns(), others: newTurns(), inHand: map[item]time.Time{}, busy: map[string]int{}, denied: map[string]bool{},
+		svids: newRoundRobin(), others: newRoundRobin(), inHand: map[item]time.Time{}, busy: map[string]int{}, denied: map[string]bool{},
 	}
 }
 

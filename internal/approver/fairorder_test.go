@@ -289,7 +289,7 @@ func TestWorkIsFairBetweenNamespaces(t *testing.T) {
 	a := &api{}
 	approver := newApprover(t, a)
 	waiting := newQueue(2)
-	defer approver.inbox.serve(waiting)()
+	defer approver.undecided.feed(waiting)()
 	start := time.Now()
 	for i := range 100 {
 		bad := named("bad-"+strconv.Itoa(i), "ca")
@@ -367,10 +367,10 @@ func TestHangingNamespaceHoldsUpNoOther(t *testing.T) {
 		began := time.Now()
 		for round := range 20 {
 			approver.see(t, named("honest-"+strconv.Itoa(round), "ca"))
-			time.Sleep(passedAfter)
+			time.Sleep(overtakeAfter)
 			synctest.Wait()
 			if a.tried("honest-"+strconv.Itoa(round)+" ") != 1 {
-				t.Fatalf("after %s, honest request %d is not decided within %s", time.Since(began), round, passedAfter)
+				t.Fatalf("after %s, honest request %d is not decided within %s", time.Since(began), round, overtakeAfter)
 			}
 		}
 	})
@@ -398,7 +398,7 @@ func TestMadeUpIssuersHoldUpNoOtherNamespace(t *testing.T) {
 		approver.config.Set(withOthers(t, 8))
 		approver.takeConfig()
 		needed, _ := approver.rollout.scopes(time.Now())
-		approver.inbox.open(needed[0])
+		approver.undecided.openStore(needed[0])
 		for i := range 1000 {
 			bad := named("bad-"+strconv.Itoa(i), "ca")
 			bad.Namespace, bad.Spec.Request = "flood", csrPEM

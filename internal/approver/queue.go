@@ -34,7 +34,7 @@ type item struct {
 }
 
 // queue hands out requests to the workers in the order of [fairOrder]. Requests
-// that are tried again later, or that are parked by the pacer, are not in it
+// that are tried again later, or that are parked by the webhook throttle, are not in it
 // meanwhile.
 //
 // It has no limit: it holds the names of requests that the API server holds whole.

@@ -25,9 +25,9 @@ type requests interface {
 	Watch(ctx context.Context, namespace string, options metav1.ListOptions) (watch.Interface, error)
 }
 
-// source keeps a view up to date by a watch.
+// source keeps a store up to date by a watch.
 type source struct {
-	view     *view
+	store    *watchStore
 	requests requests
 	log      *slog.Logger
 
@@ -45,7 +45,7 @@ type source struct {
 
 // run watches until ctx ends.
 func (s *source) run(ctx context.Context) {
-	listwatch.Run(ctx, "approver", &cmapi.CertificateRequest{}, s.view, s.asks())
+	listwatch.Run(ctx, "approver", &cmapi.CertificateRequest{}, s.store, s.asks())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = ctx.Err() == nil
@@ -67,7 +67,7 @@ func (s *source) asks() listwatch.Source {
 // arrive: where the API server does not select, those of others are among them.
 func (s *source) list(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 	return selecting(ctx, s, options, func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		list, err := s.requests.List(ctx, "", options, s.view.keep)
+		list, err := s.requests.List(ctx, "", options, s.store.keep)
 		if err != nil {
 			return nil, err // not a *certrequest.List that is nil
 		}
@@ -86,7 +86,7 @@ func (s *source) watch(ctx context.Context, options metav1.ListOptions) (watch.I
 // version.
 func selecting[T any](ctx context.Context, s *source, options metav1.ListOptions, call func(context.Context, metav1.ListOptions) (T, error)) (answer T, err error) {
 	selected := options
-	selected.FieldSelector = s.view.scope.selector()
+	selected.FieldSelector = s.store.scope.selector()
 	answer, err = call(ctx, selected)
 	if selected.FieldSelector != "" && apierrors.IsBadRequest(err) {
 		if answer, err = call(ctx, unselected(options)); err == nil {
@@ -121,9 +121,9 @@ func (s *source) note(ctx context.Context, call listwatch.Call, err error) {
 	}
 	switch news := s.health.Note(call, err); {
 	case news:
-		s.log.Error("CertificateRequests cannot be watched; it is tried again until it works", "issuer", s.view.scope.String(), "error", explainWatch(err))
+		s.log.Error("CertificateRequests cannot be watched; it is tried again until it works", "issuer", s.store.scope.String(), "error", explainWatch(err))
 	case before != nil && s.health.Err() == nil:
-		s.log.Info("CertificateRequests are watched again", "issuer", s.view.scope.String())
+		s.log.Info("CertificateRequests are watched again", "issuer", s.store.scope.String())
 	}
 }
 
@@ -133,7 +133,7 @@ func (s *source) noteUnselected() {
 	defer s.mu.Unlock()
 	if !s.unselected {
 		s.log.Warn("the API server cannot select CertificateRequests by issuer, so those of others are sent as well, and dropped here (cert-manager 1.18 or later on Kubernetes 1.32 or later can)",
-			"issuer", s.view.scope.String())
+			"issuer", s.store.scope.String())
 	}
 	s.unselected = true
 }
@@ -142,12 +142,12 @@ func (s *source) noteUnselected() {
 // goes on with what it has seen until then.
 const longFailure = time.Minute
 
-// ready returns nil when the view is that of the cluster.
+// ready returns nil when the store is that of the cluster.
 func (s *source) ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch failure := s.health.Err(); {
-	case s.view.hasSynced() && (failure == nil || time.Since(s.since) < longFailure):
+	case s.store.hasSynced() && (failure == nil || time.Since(s.since) < longFailure):
 		return nil
 	case failure != nil:
 		return explainWatch(failure)

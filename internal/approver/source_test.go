@@ -73,7 +73,7 @@ func (a *answers) Watch(_ context.Context, _ string, options metav1.ListOptions)
 func newSource(t *testing.T, errs ...error) (*source, *answers, *strings.Builder) {
 	t.Helper()
 	a, log := &answers{errs: errs}, &strings.Builder{}
-	return &source{view: newInbox(ours().includes).open(ours()), requests: a, log: slog.New(slog.NewTextHandler(log, nil))}, a, log
+	return &source{store: newUndecidedRequests(ours().includes).openStore(ours()), requests: a, log: slog.New(slog.NewTextHandler(log, nil))}, a, log
 }
 
 func TestSourceListsWhatIsWanted(t *testing.T) {
@@ -81,7 +81,7 @@ func TestSourceListsWhatIsWanted(t *testing.T) {
 	s, a, log := newSource(t, errors.New("connection refused"), apierrors.NewServiceUnavailable("starting"))
 	list, err := s.asks().Insisting().List(t.Context(), metav1.ListOptions{Limit: 500, ResourceVersion: "0"})
 	check(t, err)
-	if items := list.(*certrequest.List).Items; len(items) != 1 || items[0].(slim).Name != "ours" {
+	if items := list.(*certrequest.List).Items; len(items) != 1 || items[0].(trimmed).Name != "ours" {
 		t.Errorf("%d items", len(items))
 	}
 	for _, options := range a.asked {

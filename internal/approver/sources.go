@@ -15,9 +15,9 @@ import (
 // sources are the watches that run now. Which are needed changes with the
 // configuration.
 type sources struct {
-	inbox    *inbox
-	requests requests
-	log      *slog.Logger
+	undecided *undecidedRequests
+	requests  requests
+	log       *slog.Logger
 
 	mu      sync.Mutex
 	running map[scope]runningSource
@@ -43,7 +43,7 @@ func (s *sources) set(ctx context.Context, needed []scope) {
 		if !slices.Contains(needed, scope) {
 			s.log.Info("CertificateRequests are no longer watched", "issuer", scope.String())
 			running.stop()
-			s.inbox.close(running.view)
+			s.undecided.closeStore(running.store)
 			delete(s.running, scope)
 		}
 	}
@@ -51,7 +51,7 @@ func (s *sources) set(ctx context.Context, needed []scope) {
 
 func (s *sources) start(ctx context.Context, scope scope) {
 	ctx, stop := context.WithCancel(ctx)
-	started := runningSource{&source{view: s.inbox.open(scope), requests: s.requests, log: s.log, heard: time.Now()}, stop}
+	started := runningSource{&source{store: s.undecided.openStore(scope), requests: s.requests, log: s.log, heard: time.Now()}, stop}
 	s.running[scope] = started
 	s.log.Info("CertificateRequests are watched from now on", "issuer", scope.String())
 	s.ending.Go(func() { started.run(ctx) })

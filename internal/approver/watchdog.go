@@ -65,19 +65,19 @@ func (a *Approver) Healthy(context.Context) error {
 
 // stalled returns nil if this replica does not lead, or decides what is due.
 func (a *Approver) stalled(now time.Time) error {
-	queue := a.inbox.served()
+	queue := a.undecided.activeQueue()
 	if queue == nil {
 		return nil
 	}
 	if i, since := queue.fair.order.longestInHand(); !since.IsZero() && now.Sub(since) > stuckAfter {
 		return fmt.Errorf("%w: about request %s of namespace %s, for %s", errWorkerStuck, i.uid, i.namespace, now.Sub(since).Round(time.Second))
 	}
-	oldest, ok := a.inbox.oldestDue(queue, now.Add(-stuckAfter))
+	oldest, ok := a.undecided.oldestDue(queue, now.Add(-stuckAfter))
 	if !ok || queue.fair.order.isServed(oldest.item(), now.Add(-stuckAfter)) {
 		return nil
 	}
 	// It may have been decided since it was looked up.
-	if e, ok := a.inbox.get(oldest.request.UID); !ok || !e.due.Equal(oldest.due) {
+	if e, ok := a.undecided.get(oldest.request.UID); !ok || !e.due.Equal(oldest.due) {
 		return nil
 	}
 	return fmt.Errorf("%w: request %s/%s has been due for %s, and no worker takes it", errNotDeciding,

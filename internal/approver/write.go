@@ -35,7 +35,7 @@ func (a *Approver) fetch(ctx context.Context, kept *cmapi.CertificateRequest) (f
 	case err != nil:
 		return nil, fmt.Errorf("fetching CertificateRequest %s/%s, of which only the name was kept because it is large: %w", kept.Namespace, kept.Name, err)
 	case found == nil || decided(found):
-		a.inbox.forget(kept.UID)
+		a.undecided.drop(kept.UID)
 		return nil, nil
 	}
 	return found, nil

@@ -48,7 +48,7 @@ func TestLargeRequestIsFetchedForItsDecision(t *testing.T) {
 			a := &api{large: row.found}
 			approver := newApprover(t, a)
 			approver.see(t, large("ours"))
-			e, _ := approver.inbox.get("ours")
+			e, _ := approver.undecided.get("ours")
 			if !e.partial || len(e.request.Annotations) != 0 {
 				t.Fatalf("kept %+v of it", e.request)
 			}
@@ -61,7 +61,7 @@ func TestLargeRequestIsFetchedForItsDecision(t *testing.T) {
 			if len(a.updates) > 1 || updated != row.updated {
 				t.Errorf("%d updates, of version %q, want %q", len(a.updates), updated, row.updated)
 			}
-			if _, waits := approver.inbox.get("ours"); waits {
+			if _, waits := approver.undecided.get("ours"); waits {
 				t.Error("it still waits")
 			}
 		})
@@ -82,7 +82,7 @@ func TestLargeStatusIsNotLost(t *testing.T) {
 	a := &api{large: []*cmapi.CertificateRequest{request}}
 	approver := newApprover(t, a)
 	approver.see(t, request)
-	e, _ := approver.inbox.get("ours")
+	e, _ := approver.undecided.get("ours")
 	_, err := approver.decide(t.Context(), e, newQueue(2))
 	check(t, err)
 	if len(a.updates) != 1 || len(a.updates[0].Status.Conditions) != many+1 {
@@ -113,12 +113,12 @@ func TestWaitingRequestsTakeLittle(t *testing.T) {
 	request := large("ours")
 	request.Spec.Request = make([]byte, 1<<15)
 	request.Labels = map[string]string{"a": strings.Repeat("x", 4096)}
-	if kept := slimmed(request); sizeOf(kept.CertificateRequest) != 0 || !kept.partial || kept.UID != request.UID || kept.Spec.IssuerRef != request.Spec.IssuerRef {
+	if kept := trim(request); sizeOf(kept.CertificateRequest) != 0 || !kept.partial || kept.UID != request.UID || kept.Spec.IssuerRef != request.Spec.IssuerRef {
 		t.Errorf("kept %+v", kept)
 	}
 	small := named("ours", "ca")
 	small.Spec.Request = make([]byte, 2048)
-	if kept := slimmed(small); kept.partial || len(kept.Spec.Request) != 2048 {
+	if kept := trim(small); kept.partial || len(kept.Spec.Request) != 2048 {
 		t.Errorf("an ordinary request is not kept: %+v", kept)
 	}
 }

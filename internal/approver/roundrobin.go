@@ -8,9 +8,9 @@ import (
 	"container/list"
 )
 
-// turns are the namespaces that have items waiting, in the order in which they
+// roundRobin are the namespaces that have items waiting, in the order in which they
 // are served.
-type turns struct {
+type roundRobin struct {
 	order   *list.List // of *lane; the front is served next
 	lanes   map[string]*list.Element
 	waiting int
@@ -22,11 +22,13 @@ type lane struct {
 	places    places
 }
 
-func newTurns() turns { return turns{order: list.New(), lanes: map[string]*list.Element{}} }
+func newRoundRobin() roundRobin {
+	return roundRobin{order: list.New(), lanes: map[string]*list.Element{}}
+}
 
-func (t *turns) has(namespace string) bool { return t.lanes[namespace] != nil }
+func (t *roundRobin) has(namespace string) bool { return t.lanes[namespace] != nil }
 
-func (t *turns) push(p place) {
+func (t *roundRobin) push(p place) {
 	element, ok := t.lanes[p.item.namespace]
 	if !ok {
 		element = t.order.PushBack(&lane{namespace: p.item.namespace})
@@ -38,7 +40,7 @@ func (t *turns) push(p place) {
 
 // next returns the first lane whose namespace may be served, or nil. It passes
 // over few, for there are no more namespaces at their limit than workers.
-func (t *turns) next(may func(namespace string) bool) *list.Element {
+func (t *roundRobin) next(may func(namespace string) bool) *list.Element {
 	for element := t.order.Front(); element != nil; element = element.Next() {
 		if may(element.Value.(*lane).namespace) {
 			return element
@@ -48,7 +50,7 @@ func (t *turns) next(may func(namespace string) bool) *list.Element {
 }
 
 // take takes the oldest item of a lane, whose turn is over then.
-func (t *turns) take(element *list.Element) item {
+func (t *roundRobin) take(element *list.Element) item {
 	from := element.Value.(*lane)
 	taken := heap.Pop(&from.places).(place).item
 	t.waiting--

@@ -20,18 +20,18 @@ const (
 	maxChain = 16 << 10
 )
 
-// slim is what is kept of a request that waits.
-type slim struct {
+// trimmed is what is kept of a request that waits.
+type trimmed struct {
 	*cmapi.CertificateRequest
 	// partial is set if it is not all that a decision needs: see [Approver.fetch].
 	partial bool
 }
 
-// slimmed returns of a request what a decision needs, or what is needed to fetch it then.
+// trim returns of a request what a decision needs, or what is needed to fetch it then.
 //
 // What is kept can be written back: an update of the status takes nothing but
 // the status from what it is given.
-func slimmed(request *cmapi.CertificateRequest) slim {
+func trim(request *cmapi.CertificateRequest) trimmed {
 	kept := &cmapi.CertificateRequest{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: request.Namespace, Name: request.Name, UID: request.UID,
@@ -43,12 +43,12 @@ func slimmed(request *cmapi.CertificateRequest) slim {
 	}
 	kept.Spec.UID = ""
 	if sizeOf(kept) <= maxWaiting {
-		return slim{kept, false}
+		return trimmed{kept, false}
 	}
 	kept.Labels, kept.Annotations, kept.OwnerReferences = nil, nil, nil
 	kept.Spec = cmapi.CertificateRequestSpec{IssuerRef: request.Spec.IssuerRef}
 	kept.Status = cmapi.CertificateRequestStatus{}
-	return slim{kept, true}
+	return trimmed{kept, true}
 }
 
 // sizeOf is about how much memory a request takes beside what each one does.
@@ -87,9 +87,9 @@ func sizeOf(request *cmapi.CertificateRequest) (size int) {
 	return size
 }
 
-// isApprovedByOther reports whether a request was approved, and not by an approver
+// isForeignApproval reports whether a request was approved, and not by an approver
 // of this kind.
-func isApprovedByOther(request *cmapi.CertificateRequest) bool {
+func isForeignApproval(request *cmapi.CertificateRequest) bool {
 	approval := apiutil.GetCertificateRequestCondition(request, cmapi.CertificateRequestConditionApproved)
 	return approval != nil && approval.Status == cmmeta.ConditionTrue && approval.Reason != ConditionReason
 }

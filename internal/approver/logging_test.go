@@ -49,7 +49,7 @@ func TestDecisionIsOneLineOfTheLog(t *testing.T) {
 	var log bytes.Buffer
 	approver.log = slog.New(slog.NewTextHandler(&log, nil))
 	approver.see(t, request)
-	e, _ := approver.inbox.get("ours")
+	e, _ := approver.undecided.get("ours")
 	_, err := approver.decide(t.Context(), e, newQueue(2))
 	check(t, err)
 	line := log.String()
@@ -72,7 +72,7 @@ func TestDecisionIsOneLineOfTheLog(t *testing.T) {
 // What fails for thousands of requests is not told thousands of times.
 func TestComplaints(t *testing.T) {
 	t.Parallel()
-	var c complaints
+	var c logThrottle
 	start := time.Now()
 	for _, row := range []struct {
 		name, class string
@@ -82,8 +82,8 @@ func TestComplaints(t *testing.T) {
 		{"the first", "webhook", 0, true},
 		{"the same", "webhook", time.Second, false},
 		{"another", "missing_right", time.Second, true},
-		{"the same, later", "webhook", betweenComplaints, true},
-		{"the same again", "webhook", betweenComplaints + 1, false},
+		{"the same, later", "webhook", logInterval, true},
+		{"the same again", "webhook", logInterval + 1, false},
 	} {
 		if got := c.due(row.class, start.Add(row.after)); got != row.want {
 			t.Errorf("%s: %t, want %t", row.name, got, row.want)
@@ -115,7 +115,7 @@ func TestForeignApprovalsAreCounted(t *testing.T) {
 
 func TestMetricsAreWellFormed(t *testing.T) {
 	t.Parallel()
-	for _, collector := range newMetrics(newInbox(ours().includes), &sources{}).collectors() {
+	for _, collector := range newMetrics(newUndecidedRequests(ours().includes), &sources{}).collectors() {
 		problems, err := testutil.CollectAndLint(collector)
 		check(t, err)
 		for _, problem := range problems {

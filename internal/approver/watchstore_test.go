@@ -21,12 +21,12 @@ func ours() scope {
 	return scope{issuer: policy.IssuerRef{Name: "ca", Kind: "ClusterIssuer", Group: "cert-manager.io"}}
 }
 
-// kept are the requests that a view holds, sorted.
-func (v *view) kept() []types.UID { return slices.Sorted(maps.Keys(v.waiting)) }
+// kept are the requests that a store holds, sorted.
+func (v *watchStore) kept() []types.UID { return slices.Sorted(maps.Keys(v.waiting)) }
 
-func TestViewKeepsWhatWaitsAndNothingElse(t *testing.T) {
+func TestWatchStoreKeepsWhatWaitsAndNothingElse(t *testing.T) {
 	t.Parallel()
-	v := newInbox(ours().includes).open(ours())
+	v := newUndecidedRequests(ours().includes).openStore(ours())
 	a, b := named("a", "ca"), named("b", "ca")
 	for _, request := range []*cmapi.CertificateRequest{a, b, named("theirs", "other"), decidedNow(named("old", "ca"))} {
 		check(t, v.Add(request))
@@ -48,12 +48,12 @@ func TestViewKeepsWhatWaitsAndNothingElse(t *testing.T) {
 // That another approver lets a request for an SVID pass is told, once; that it
 // denies one, that it approves what is not for us to decide, and that we have
 // decided ourselves is not.
-func TestViewTellsOfAnotherApprover(t *testing.T) {
+func TestWatchStoreTellsOfAnotherApprover(t *testing.T) {
 	t.Parallel()
 	var told []string
-	box := newInbox(ours().includes)
-	box.approvedByOther = func(request *cmapi.CertificateRequest) { told = append(told, request.Name) }
-	v := box.open(scope{})
+	box := newUndecidedRequests(ours().includes)
+	box.onForeignApproval = func(request *cmapi.CertificateRequest) { told = append(told, request.Name) }
+	v := box.openStore(scope{})
 	decide := func(name, issuer string, kind cmapi.CertificateRequestConditionType, reason string) {
 		request := named(name, issuer)
 		check(t, v.Add(request))
@@ -71,9 +71,9 @@ func TestViewTellsOfAnotherApprover(t *testing.T) {
 	}
 }
 
-func TestViewReplace(t *testing.T) {
+func TestWatchStoreReplace(t *testing.T) {
 	t.Parallel()
-	v := newInbox(ours().includes).open(ours())
+	v := newUndecidedRequests(ours().includes).openStore(ours())
 	gone, stays := named("gone", "ca"), named("stays", "ca")
 	check(t, v.Add(gone))
 	check(t, v.Add(stays))
@@ -101,10 +101,10 @@ func TestViewReplace(t *testing.T) {
 }
 
 // A request that is made again under the same name is another one.
-func TestViewTellsRequestsOfOneNameApart(t *testing.T) {
+func TestWatchStoreTellsRequestsOfOneNameApart(t *testing.T) {
 	t.Parallel()
-	box := newInbox(ours().includes)
-	v := box.open(ours())
+	box := newUndecidedRequests(ours().includes)
+	v := box.openStore(ours())
 	first, second := named("web-0", "ca"), named("web-0", "ca")
 	second.UID = "another"
 	check(t, v.Add(second))
@@ -114,9 +114,9 @@ func TestViewTellsRequestsOfOneNameApart(t *testing.T) {
 	}
 }
 
-func TestViewRefusesOtherObjects(t *testing.T) {
+func TestWatchStoreRefusesOtherObjects(t *testing.T) {
 	t.Parallel()
-	v := newInbox(ours().includes).open(ours())
+	v := newUndecidedRequests(ours().includes).openStore(ours())
 	for name, err := range map[string]error{"Add": v.Add("x"), "Update": v.Update(nil), "Delete": v.Delete(7)} {
 		if err == nil {
 			t.Errorf("%s takes what is no CertificateRequest", name)
@@ -124,24 +124,24 @@ func TestViewRefusesOtherObjects(t *testing.T) {
 	}
 }
 
-// A view that was closed while its watch was still writing is not looked at.
+// A store that was closed while its watch was still writing is not looked at.
 func TestClosedViewIsForgotten(t *testing.T) {
 	t.Parallel()
-	box := newInbox(ours().includes)
-	before := box.open(ours())
-	after := box.open(ours()) // the issuer has been configured again
-	box.close(before)
+	box := newUndecidedRequests(ours().includes)
+	before := box.openStore(ours())
+	after := box.openStore(ours()) // the issuer has been configured again
+	box.closeStore(before)
 	check(t, before.Add(named("late", "ca")))
 	check(t, after.Add(named("ours", "ca")))
 	if _, ok := box.get("late"); ok {
-		t.Error("a request of a closed view waits")
+		t.Error("a request of a closed store waits")
 	}
 	if _, ok := box.get("ours"); !ok {
-		t.Error("closing the old view closed the new one")
+		t.Error("closing the old store closed the new one")
 	}
 }
 
-func TestSlimKeepsWhatADecisionNeeds(t *testing.T) {
+func TestTrimKeepsWhatADecisionNeeds(t *testing.T) {
 	t.Parallel()
 	request := named("ours", "ca")
 	request.Annotations = map[string]string{policy.AnnotationHash: "0123456789abcdef", "other": "x"}
@@ -153,7 +153,7 @@ func TestSlimKeepsWhatADecisionNeeds(t *testing.T) {
 	request.Spec.IsCA, request.Spec.Usages = true, policy.Usages()
 	request.Spec.Duration = &metav1.Duration{Duration: 1}
 	request.Status.Conditions = []cmapi.CertificateRequestCondition{{Type: ready, Status: cmmeta.ConditionFalse}}
-	got := slimmed(request)
+	got := trim(request)
 	if got.ManagedFields != nil || got.partial {
 		t.Errorf("kept more, or less: %+v", got)
 	}
