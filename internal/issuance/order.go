@@ -5,15 +5,23 @@ package issuance
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
@@ -106,4 +114,93 @@ func requestName(pod string) string {
 	const suffix, most = 10, 253 // RFC 1123 subdomain, as Kubernetes names are
 	pod = pod[:min(len(pod), most-suffix-1)]
 	return trimEnd(pod) + "-" + utilrand.String(suffix)
+}
+
+// Owner is the driver of one node. It tells its own requests from those of all
+// others by their labels.
+type Owner struct {
+	// Node is the name of the node.
+	Node string
+	// Driver is the name of the CSI driver; empty for the default one. Drivers of
+	// several names may run on a node.
+	Driver string
+}
+
+func (o Owner) labels() map[string]string {
+	own := map[string]string{LabelNode: labelValue(o.Node)}
+	if o.Driver != "" {
+		own[LabelDriver] = labelValue(o.Driver)
+	}
+	return own
+}
+
+// selector picks the owner's requests of a cluster.
+func (o Owner) selector() string {
+	selector := labels.SelectorFromSet(o.labels()).String()
+	if o.Driver == "" {
+		selector += ",!" + LabelDriver
+	}
+	return selector
+}
+
+// VolumeLabel is the value of [LabelVolume] for a volume ID.
+func VolumeLabel(volumeID string) string { return labelValue(volumeID) }
+
+// labelValue makes any name a valid label value, one to one: a name that is
+// valid already stays as it is, and any other is cut and carries its hash. The
+// kubelet's volume IDs are 68 bytes long, and a label value may have 63.
+func labelValue(name string) string {
+	if len(validation.IsValidLabelValue(name)) == 0 {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	hash := hex.EncodeToString(sum[:16])
+	short := name[:min(len(name), validation.LabelValueMaxLength-len(hash)-1)]
+	value := trimEnd(short) + "-" + hash
+	if len(validation.IsValidLabelValue(value)) != 0 {
+		return hash
+	}
+	return value
+}
+
+// trimEnd drops what a name cut at any place may not end with.
+func trimEnd(s string) string { return strings.TrimRight(s, "-._") }
+
+// Token is a ServiceAccount token. It is behind a pointer, so that printing
+// whatever holds a Token prints an address: it must never reach a log or an
+// error. The zero value is no token.
+type Token struct{ secret *string }
+
+// NewToken wraps a token.
+func NewToken(secret string) Token { return Token{&secret} }
+
+// IsZero reports whether there is no token.
+func (t Token) IsZero() bool { return t.secret == nil }
+
+// LogValue keeps the token out of logs.
+func (Token) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+
+// Reveal returns the token, for the API server and nobody else.
+func (t Token) Reveal() string {
+	if t.secret == nil {
+		return ""
+	}
+	return *t.secret
+}
+
+// podClient returns a client that acts as the pod whose token it is given, and
+// as nobody else.
+//
+// It keeps of the base configuration only how the server is reached and
+// trusted. Were a client certificate left in it, the API server would take the
+// certificate for the caller and never look at the token, and requests would
+// be made in the driver's name.
+func podClient(base *rest.Config, token string) (cmclient.Interface, error) {
+	config := rest.AnonymousClientConfig(base)
+	config.BearerToken = token
+	client, err := cmclient.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("building a client for the pod: %w", err)
+	}
+	return client, nil
 }

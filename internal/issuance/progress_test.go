@@ -4,6 +4,8 @@
 package issuance_test
 
 import (
+	"context"
+	"errors"
 	"regexp"
 	"testing"
 
@@ -25,5 +27,12 @@ func TestEachStageHasAWord(t *testing.T) {
 		if other.Word() != "" {
 			t.Errorf("%q has the word %q", other, other.Word())
 		}
+	}
+}
+
+func TestProgressOfNothing(t *testing.T) {
+	t.Parallel()
+	if err := new(issuance.Progress).Err(context.Canceled); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
 	}
 }
