@@ -158,21 +158,21 @@ func TestIssueRefusesALeafThatWasNotRequested(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := issueSigned(t, func(key crypto.PublicKey) string {
+			svid, err := issueSigned(t, func(key crypto.PublicKey) string {
 				template := leaf(identity)
 				row.change(template)
 				return issuer.sign(t, template, key)
 			})
-			requireBadCertificate(t, document, err, "certificate 1 of 1: ", row.fragment)
+			requireBadCertificate(t, svid, err, "certificate 1 of 1: ", row.fragment)
 		})
 	}
 }
 
-func requireBadCertificate(t *testing.T, document *SVID, err error, fragments ...string) {
+func requireBadCertificate(t *testing.T, svid *SVID, err error, fragments ...string) {
 	t.Helper()
 	var issue *Error
-	if document != nil || !errors.Is(err, ErrBadCertificate) || !errors.As(err, &issue) || issue.Stage != StageVerify {
-		t.Fatalf("got %v, %v, want ErrBadCertificate while verifying", document, err)
+	if svid != nil || !errors.Is(err, ErrBadCertificate) || !errors.As(err, &issue) || issue.Stage != StageVerify {
+		t.Fatalf("got %v, %v, want ErrBadCertificate while verifying", svid, err)
 	}
 	for _, fragment := range fragments {
 		if !strings.Contains(err.Error(), fragment) {
@@ -199,14 +199,14 @@ func TestIssueAcceptsWhatIssuersMayAdd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			document, err := issueSigned(t, func(key crypto.PublicKey) string {
+			svid, err := issueSigned(t, func(key crypto.PublicKey) string {
 				template := leaf(identity)
 				change(template)
 				return issuer.sign(t, template, key)
 			})
 			check(t, err)
-			if document.X509.ID.String() != identity {
-				t.Errorf("for %s", document.X509.ID)
+			if svid.X509.ID.String() != identity {
+				t.Errorf("for %s", svid.X509.ID)
 			}
 		})
 	}
@@ -251,16 +251,16 @@ func TestIssueVerifiesEachLinkOfTheChain(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			var chain string
-			document, err := issueSigned(t, func(key crypto.PublicKey) string {
+			svid, err := issueSigned(t, func(key crypto.PublicKey) string {
 				chain = row.by.sign(t, leaf(identity), key) + row.behind
 				return chain
 			})
 			if row.fragment != "" {
-				requireBadCertificate(t, document, err, row.fragment)
+				requireBadCertificate(t, svid, err, row.fragment)
 				return
 			}
 			check(t, err)
-			if got, _, err := document.Marshal(); err != nil || string(got) != chain {
+			if got, _, err := svid.Marshal(); err != nil || string(got) != chain {
 				t.Errorf("delivered is\n%s, %v, want\n%s", got, err, chain)
 			}
 		})
@@ -296,7 +296,7 @@ func TestVerifiedLinksAreOfTheSameBytes(t *testing.T) {
 }
 
 // What it costs to check a chain, by the curve of the CA's key.
-func BenchmarkNewDocument(b *testing.B) {
+func BenchmarkNewSVID(b *testing.B) {
 	same := func(*x509.Certificate) {}
 	for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()} {
 		root := fakeIssuer{}.authority(b, "root", curve, same)
@@ -328,7 +328,7 @@ func BenchmarkNewDocument(b *testing.B) {
 
 // Whatever an issuer returns, it is refused or go-spiffe takes it, too, and the message
 // fits into an Event.
-func FuzzNewSVID(f *testing.F) {
+func FuzzVerifyChain(f *testing.F) {
 	root := fakeIssuer{}.authority(f, "root", elliptic.P256(), func(*x509.Certificate) {})
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -453,16 +453,16 @@ func TestIssueTakesAWholeChainOrNone(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := issueSigned(t, func(key crypto.PublicKey) string { return row.chain(lower.sign(t, leaf(identity), key)) })
+			svid, err := issueSigned(t, func(key crypto.PublicKey) string { return row.chain(lower.sign(t, leaf(identity), key)) })
 			if row.want == nil {
 				check(t, err)
-				if n := len(document.X509.Certificates); n != 3 {
+				if n := len(svid.X509.Certificates); n != 3 {
 					t.Errorf("%d certificates, want 3", n)
 				}
 				return
 			}
-			if document != nil {
-				t.Fatalf("the SVID has %d certificates, want an error", len(document.X509.Certificates))
+			if svid != nil {
+				t.Fatalf("the SVID has %d certificates, want an error", len(svid.X509.Certificates))
 			}
 			if !errors.Is(err, ErrBadCertificate) || !errors.Is(err, row.want) || !strings.Contains(err.Error(), row.fragment) {
 				t.Errorf("got %q, want %q with %q", err, row.want, row.fragment)

@@ -36,8 +36,8 @@ var (
 	ErrNotOurs = errors.New("a CertificateRequest of this name is there already, and is not the driver's")
 )
 
-// Error says why a pod has no document. Its text is what people read in the
-// events of the pod.
+// Error says why a pod has no SVID. Its text is what people read in the Events
+// of the pod.
 type Error struct {
 	// Request is the CertificateRequest; its name is empty if there is none yet.
 	Request types.NamespacedName

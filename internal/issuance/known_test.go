@@ -88,10 +88,10 @@ func TestRequestsOfOthersAreNotTheDrivers(t *testing.T) {
 			if known := requester.OfVolume(order.VolumeID, web0()); len(known) != 1 || known[0].Ref() != (Ref{nameOf(own), own.UID, web0()}) {
 				t.Errorf("known of the volume: %+v", known)
 			}
-			document, err := issue(t.Context(), requester, order, new(Progress))
+			svid, err := issue(t.Context(), requester, order, new(Progress))
 			check(t, err)
 			check(t, requester.Delete(t.Context(), Ref{Name: nameOf(foreign), Pod: web0()}))
-			want := []string{"DELETE own by Bearer driver", "POST " + document.Request.Name + " by Bearer pod"}
+			want := []string{"DELETE own by Bearer driver", "POST " + svid.Request.Name + " by Bearer pod"}
 			if calls := a.noted(); !slices.Equal(calls, want) {
 				t.Errorf("calls %q, want %q", calls, want)
 			}

@@ -16,12 +16,12 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 )
 
-// Stage is how far a document has come on its way into a volume. Its text
+// Stage is how far an SVID has come on its way into a volume. Its text
 // completes "while ...".
 type Stage string
 
-// The stages of a document, in order. A [Requester] goes from [StagePrepare] to
-// [StageVerify]; the others are those of whoever delivers what it brings.
+// The stages of an SVID, in order. A [Requester] goes from [StagePrepare] to
+// [StageVerify]; the others belong to the delivery.
 const (
 	StageQueue   Stage = "waiting for its turn"
 	StagePrepare Stage = "preparing the request"

@@ -22,7 +22,7 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 )
 
-// Requester makes documents. Make one with [NewRequester]; it is safe for use
+// Requester obtains SVIDs. Make one with [NewRequester]; it is safe for use
 // by many goroutines.
 type Requester struct {
 	base    *rest.Config
@@ -64,7 +64,7 @@ func (r *Requester) OnNew(f func(request Known, volumeLabel string)) {
 }
 
 // Issue asks for a certificate as the pod, with what [Order.Prepare] made for
-// the order, and returns key and certificate as a document. It waits until the
+// the order, and returns key and certificate as an SVID. It waits until the
 // request is signed, denied, failed or deleted, or ctx ends. If the request is
 // there already, because an earlier call was cut off, it is waited for and not
 // made again. Errors are of type [*Error].

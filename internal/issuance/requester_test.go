@@ -57,13 +57,13 @@ func TestIssue(t *testing.T) {
 		return nil
 	})
 	requester := a.requester(t)
-	document, err := issue(t.Context(), requester, order, new(Progress))
+	svid, err := issue(t.Context(), requester, order, new(Progress))
 	check(t, err)
-	if document.X509.ID.String() != identity || document.Policy != order.Policy {
-		t.Errorf("a document of %s under %s", document.X509.ID, document.Policy.Hash())
+	if svid.X509.ID.String() != identity || svid.Policy != order.Policy {
+		t.Errorf("an SVID of %s under %s", svid.X509.ID, svid.Policy.Hash())
 	}
-	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: asked.Name}) {
-		t.Errorf("from request %s, created was %s", document.Request, asked.Name)
+	if svid.Request != (types.NamespacedName{Namespace: "sandbox", Name: asked.Name}) {
+		t.Errorf("from request %s, created was %s", svid.Request, asked.Name)
 	}
 	if calls := a.noted(); !slices.Equal(calls, []string{"POST " + asked.Name + " by Bearer pod"}) {
 		t.Errorf("calls: %q", calls)
@@ -114,15 +114,15 @@ func TestIssueByAWatchOnTheRequest(t *testing.T) {
 		return nil
 	})
 	requester, order := a.requesterWatching(t, WatchRequest), testOrder(t)
-	document, err := issue(t.Context(), requester, order, new(Progress))
+	svid, err := issue(t.Context(), requester, order, new(Progress))
 	check(t, err)
-	if want := []string{"metadata.name=" + document.Request.Name}; !slices.Equal(a.selects, want) {
+	if want := []string{"metadata.name=" + svid.Request.Name}; !slices.Equal(a.selects, want) {
 		t.Errorf("watched %q, want %q", a.selects, want)
 	}
-	if known := requester.OfVolume(order.VolumeID, web0()); len(known) != 1 || known[0].Request != document.Request || !known[0].Issued {
+	if known := requester.OfVolume(order.VolumeID, web0()); len(known) != 1 || known[0].Request != svid.Request || !known[0].Issued {
 		t.Errorf("known of the volume: %+v", known)
 	}
-	check(t, requester.Delete(t.Context(), Ref{Name: document.Request, Pod: web0()}))
+	check(t, requester.Delete(t.Context(), Ref{Name: svid.Request, Pod: web0()}))
 	if known := requester.OfVolume(order.VolumeID, web0()); len(known) != 0 {
 		t.Errorf("known of the volume after the deletion: %+v", known)
 	}
@@ -149,7 +149,7 @@ func TestIssueMakesAnotherKeyEachTime(t *testing.T) {
 	}
 }
 
-func TestIssueSaysWhyThereIsNoDocument(t *testing.T) {
+func TestIssueSaysWhyThereIsNoSVID(t *testing.T) {
 	t.Parallel()
 	with := func(a *api, request *cmapi.CertificateRequest, kind cmapi.CertificateRequestConditionType, reason string) {
 		request = request.DeepCopy()
@@ -203,10 +203,10 @@ func TestIssueSaysWhyThereIsNoDocument(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := issue(t.Context(), newAPI(t, row.created).requester(t), testOrder(t), new(Progress))
+			svid, err := issue(t.Context(), newAPI(t, row.created).requester(t), testOrder(t), new(Progress))
 			var issue *Error
-			if document != nil || !errors.As(err, &issue) || !row.is(err) {
-				t.Fatalf("got %v, %v", document, err)
+			if svid != nil || !errors.As(err, &issue) || !row.is(err) {
+				t.Fatalf("got %v, %v", svid, err)
 			}
 			if issue.Stage != row.stage || issue.Request.Namespace != "sandbox" || !strings.HasPrefix(issue.Request.Name, "web-0-") {
 				t.Errorf("stage %q of %s, want %q of sandbox/web-0-…", issue.Stage, issue.Request, row.stage)

@@ -29,14 +29,14 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
-// SVID is a pod's identity document, an X.509-SVID, with where it came
-// from. How it is delivered, as which files, is not its concern.
+// SVID is a pod's X.509-SVID, key and certificate, with where it came from. How
+// it is delivered, as which files, is not its concern.
 type SVID struct {
 	// X509 is the SPIFFE ID, the certificate chain, leaf first, and the key.
 	X509 *x509svid.SVID
 	// Request is the CertificateRequest that was signed.
 	Request types.NamespacedName
-	// Policy is the policy under which the document was requested.
+	// Policy is the policy under which the SVID was requested.
 	Policy policy.Policy
 	// Obtained is when the certificate was signed, by this node's clock as far as
 	// possible: when it was received, or, if the request was signed before anybody here
@@ -63,7 +63,7 @@ func (d *SVID) Marshal() (certificates, key []byte, err error) {
 // the chain is one. The error wraps [ErrBadCertificate].
 //
 // A life longer than requested is none of its faults, nor that the certificate is not
-// valid now: whoever gets the document decides what to do about those.
+// valid now: whoever gets the SVID decides what to do about those.
 func (l *verifiedLinks) newSVID(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRequest, under policy.Policy) (*SVID, error) {
 	chain, err := parseChain(request.Status.Certificate)
 	if err != nil {

@@ -409,8 +409,8 @@ type unobservedRequest struct {
 	uid types.UID
 }
 
-// add notes that a request of a volume is about to be made, and reports whether it was
-// to be before.
+// add notes that a request of a volume is about to be made, and reports whether the
+// request had been announced earlier.
 func (u *unobserved) add(request types.NamespacedName, volumeID string) (again bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

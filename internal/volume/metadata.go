@@ -40,24 +40,24 @@ type Metadata struct {
 	// StorePassword is the hash of the password of stores, and empty if there are
 	// none, or if the volume has a password of its own.
 	StorePassword string `json:"storePassword,omitempty"`
-	// SPIFFEID is the identity in the volume's document.
+	// SPIFFEID is the SPIFFE ID of the volume's SVID.
 	SPIFFEID string `json:"spiffeID"`
-	// NotBefore and NotAfter are the validity of the document.
+	// NotBefore and NotAfter are the validity of the certificate.
 	NotBefore time.Time `json:"notBefore"`
 	NotAfter  time.Time `json:"notAfter"`
 	// Obtained is when the signed certificate was received; zero if that was not noted.
 	Obtained time.Time `json:"obtained,omitzero"`
-	// IdentityHash names the policy under which the document was requested, but
+	// IdentityHash names the policy under which the SVID was requested, but
 	// for its lifetime: one of another IdentityHash is to be replaced.
 	IdentityHash string `json:"identityHash"`
 	// Duration is the lifetime that was asked for, in nanoseconds. The issuer may
 	// have signed for another.
 	Duration time.Duration `json:"duration"`
 	// EarlyRenewals is how many of the next renewals come early, so that volumes
-	// that got their documents together part.
+	// that got their SVIDs together are spread.
 	EarlyRenewals int `json:"earlyRenewals,omitempty"`
 	// Request is the name of the CertificateRequest, in PodNamespace, that the
-	// document came from.
+	// SVID came from.
 	Request string `json:"request"`
 }
 

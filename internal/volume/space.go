@@ -13,7 +13,7 @@ import (
 )
 
 // reserve is the space, and spareFiles the number of files, that new and growing
-// volumes leave to the renewals of those that are there: a document's files take
+// volumes leave to the renewals of those that are there: the files of an SVID take
 // four pages of 4 KiB or so, and a renewal needs them once more.
 const (
 	reserve    = 512 << 10
