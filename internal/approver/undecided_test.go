@@ -22,7 +22,7 @@ func ours() scope {
 }
 
 // kept are the requests that a store holds, sorted.
-func (v *watchStore) kept() []types.UID { return slices.Sorted(maps.Keys(v.waiting)) }
+func (s *watchStore) kept() []types.UID { return slices.Sorted(maps.Keys(s.waiting)) }
 
 func TestWatchStoreKeepsWhatWaitsAndNothingElse(t *testing.T) {
 	t.Parallel()

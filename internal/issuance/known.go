@@ -86,6 +86,16 @@ type Known struct {
 // Ref returns which request it is.
 func (k Known) Ref() Ref { return Ref{k.Request, k.UID, k.Pod} }
 
+// knownRequest is what is kept of a request. A node has some for each volume, and
+// whoever may create requests can have the driver know of any number, of any size.
+type knownRequest struct {
+	metav1.PartialObjectMetadata
+	// open is whether it may still bring a certificate, issued whether it has.
+	open, issued bool
+	// pod is the one in whose name it was made, of which there is proof.
+	pod Pod
+}
+
 func (k *knownRequest) asKnown() Known {
 	return Known{nameOf(k), k.UID, k.pod, k.CreationTimestamp.Time, k.issued}
 }
@@ -104,16 +114,6 @@ func (r *Requester) OfVolume(volumeID string, pod Pod) []Known {
 		return cmp.Or(b.Created.Compare(a.Created), cmp.Compare(a.Request.String(), b.Request.String()))
 	})
 	return known
-}
-
-// knownRequest is what is kept of a request. A node has some for each volume, and
-// whoever may create requests can have the driver know of any number, of any size.
-type knownRequest struct {
-	metav1.PartialObjectMetadata
-	// open is whether it may still bring a certificate, issued whether it has.
-	open, issued bool
-	// pod is the one in whose name it was made, of which there is proof.
-	pod Pod
 }
 
 // shorten returns nil for a request without proof that it is the driver's. Once

@@ -57,6 +57,23 @@ func (d *SVID) Marshal() (certificates, key []byte, err error) {
 	return d.X509.Marshal()
 }
 
+// longestChain is how many certificates a chain may have. Real ones have two to
+// four; to verify a link of P-521 takes milliseconds.
+const longestChain = 10
+
+// mostLinks bounds what is remembered: issuers have a few intermediates.
+const mostLinks = 32
+
+// verifiedLinks remembers pairs of CA certificates of which the second has signed the
+// first. The zero value is ready for use, by many goroutines.
+type verifiedLinks struct {
+	mu    sync.Mutex
+	links map[link]struct{}
+}
+
+// link is the hashes of two certificates.
+type link struct{ child, parent [sha256.Size]byte }
+
 // newSVID checks what the issuer signed against what was requested: the
 // X.509-SVID rules (SPIFFE X.509-SVID section 5.2, leaf validation), the SPIFFE
 // ID, that the certificate is for our key, has no other names and usages, and that
@@ -100,23 +117,6 @@ func signedAt(request *cmapi.CertificateRequest, since, now time.Time) time.Time
 	}
 	return ready.LastTransitionTime.Round(0)
 }
-
-// longestChain is how many certificates a chain may have. Real ones have two to
-// four; to verify a link of P-521 takes milliseconds.
-const longestChain = 10
-
-// mostLinks bounds what is remembered: issuers have a few intermediates.
-const mostLinks = 32
-
-// verifiedLinks remembers pairs of CA certificates of which the second has signed the
-// first. The zero value is ready for use, by many goroutines.
-type verifiedLinks struct {
-	mu    sync.Mutex
-	links map[link]struct{}
-}
-
-// link is the hashes of two certificates.
-type link struct{ child, parent [sha256.Size]byte }
 
 // parseChain reads status.certificate of a CertificateRequest.
 func parseChain(chain []byte) ([]*x509.Certificate, error) {
