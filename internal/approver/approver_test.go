@@ -146,7 +146,7 @@ func newApproverThrough(t *testing.T, access *rest.Config) *Approver {
 	})
 	check(t, err)
 	needed, _ := approver.rollout.scopes(time.Now())
-	approver.inbox.open(needed[0])
+	approver.undecided.openStore(needed[0])
 	return approver
 }
 
@@ -160,9 +160,9 @@ func check(t *testing.T, err error) {
 // see stands in for the watch.
 func (a *Approver) see(t *testing.T, requests ...*cmapi.CertificateRequest) {
 	t.Helper()
-	for _, view := range a.inbox.views {
+	for _, store := range a.undecided.stores {
 		for _, request := range requests {
-			check(t, view.Update(request))
+			check(t, store.Update(request))
 		}
 	}
 }
@@ -186,7 +186,7 @@ func TestWorkDecidesWhatIsItsOwn(t *testing.T) {
 	a := &api{}
 	approver := newApprover(t, a)
 	waiting := newQueue(2)
-	defer approver.inbox.serve(waiting)()
+	defer approver.undecided.feed(waiting)()
 	already := named("already", "ca")
 	approver.see(t, named("ours", "ca"), named("theirs", "other"), already)
 	approver.see(t, decidedNow(already)) // while it waited
@@ -198,7 +198,7 @@ func TestWorkDecidesWhatIsItsOwn(t *testing.T) {
 	if got, want := a.names(), []string{"ours Denied"}; !slices.Equal(got, want) {
 		t.Errorf("updated %q, want %q", got, want)
 	}
-	if undecided, queued := approver.inbox.undecided(); undecided != 0 || queued != 0 {
+	if undecided, queued := approver.undecided.counts(); undecided != 0 || queued != 0 {
 		t.Errorf("%d are kept and %d queued, want none", undecided, queued)
 	}
 }
@@ -216,7 +216,7 @@ func TestWorkBeginsWithTheOldest(t *testing.T) {
 		return request
 	}
 	waiting := newQueue(2)
-	defer approver.inbox.serve(waiting)()
+	defer approver.undecided.feed(waiting)()
 	approver.see(t, created("young", 0), created("old", time.Hour), created("oldest", 2*time.Hour), created("as-young", 0))
 	approver.see(t, created("old", time.Hour), created("young", 0)) // somebody has annotated them
 	for waiting.Len() > 0 {
@@ -252,14 +252,14 @@ func TestStoppedLeaderDecidesNothingMore(t *testing.T) {
 	a := &api{}
 	approver := newApprover(t, a)
 	waiting := newQueue(2)
-	defer approver.inbox.serve(waiting)()
+	defer approver.undecided.feed(waiting)()
 	approver.see(t, named("a", "ca"), named("b", "ca"))
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
 	for waiting.Len() > 0 {
 		approver.workOne(ctx, waiting)
 	}
-	if undecided, _ := approver.inbox.undecided(); undecided != 2 || len(a.names()) != 0 {
+	if undecided, _ := approver.undecided.counts(); undecided != 2 || len(a.names()) != 0 {
 		t.Errorf("%d are kept and %d updated, want 2 and 0", undecided, len(a.names()))
 	}
 	if n := testutil.ToFloat64(approver.metrics.failures.WithLabelValues("other")); n != 0 {
@@ -276,7 +276,7 @@ func TestOthersDoNotHoldUpSVIDs(t *testing.T) {
 	approver.config.Set(withOthers(t, 2))
 	approver.takeConfig()
 	needed, _ := approver.rollout.scopes(time.Now())
-	approver.inbox.open(needed[0])
+	approver.undecided.openStore(needed[0])
 	for i := range 500 {
 		bad := named("bad-"+strconv.Itoa(i), "ca")
 		bad.Spec.IssuerRef.Kind, bad.Spec.Request = "Nope", webRequest(t)
@@ -325,15 +325,15 @@ func TestLeftAloneIsNotKept(t *testing.T) {
 	approver.config.Set(withOthers(t, 2))
 	approver.takeConfig()
 	needed, _ := approver.rollout.scopes(time.Now())
-	approver.inbox.open(needed[0])
+	approver.undecided.openStore(needed[0])
 	waiting := newQueue(2)
-	defer approver.inbox.serve(waiting)()
+	defer approver.undecided.feed(waiting)()
 	approver.see(t, unreadable)
-	if e, _ := approver.inbox.get("theirs"); len(e.request.Spec.Request) > csr.MaxSize+1 {
+	if e, _ := approver.undecided.get("theirs"); len(e.request.Spec.Request) > csr.MaxSize+1 {
 		t.Errorf("%d bytes of it are kept", len(e.request.Spec.Request))
 	}
 	approver.workOne(t.Context(), waiting)
-	if undecided, _ := approver.inbox.undecided(); undecided != 0 {
+	if undecided, _ := approver.undecided.counts(); undecided != 0 {
 		t.Errorf("%d are kept", undecided)
 	}
 }
@@ -345,11 +345,11 @@ func TestStandByQueuesNothing(t *testing.T) {
 	approver := newApprover(t, a)
 	first, second := named("first", "ca"), named("second", "ca")
 	approver.see(t, first, second, decidedNow(first))
-	if undecided, queued := approver.inbox.undecided(); undecided != 1 || queued != 0 {
+	if undecided, queued := approver.undecided.counts(); undecided != 1 || queued != 0 {
 		t.Errorf("%d are kept and %d queued, want 1 and 0", undecided, queued)
 	}
 	waiting := newQueue(2)
-	stop := approver.inbox.serve(waiting)
+	stop := approver.undecided.feed(waiting)
 	if n := waiting.Len(); n != 1 {
 		t.Errorf("%d are queued when it leads, want 1", n)
 	}

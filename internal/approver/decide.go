@@ -6,11 +6,19 @@ package approver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
+	apiutil "github.com/cert-manager/cert-manager/pkg/api/util"
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/certrequest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
@@ -33,7 +41,7 @@ func (a *Approver) work(ctx context.Context) {
 	defer a.metrics.leader.Set(0)
 	count := a.config.Current().Approver.Workers
 	waiting := newQueue(count)
-	defer a.inbox.serve(waiting)()
+	defer a.undecided.feed(waiting)()
 	defer context.AfterFunc(ctx, waiting.ShutDown)()
 	var workers sync.WaitGroup
 	defer workers.Wait()
@@ -56,7 +64,7 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 	if ctx.Err() != nil { // What is left is for the next leader.
 		return true
 	}
-	e, ok := a.inbox.get(next.uid)
+	e, ok := a.undecided.get(next.uid)
 	if !ok { // It has been decided, or is gone.
 		waiting.Forget(next)
 		return true
@@ -67,13 +75,13 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 		again = afterConflict
 	case apierrors.IsNotFound(err): // It is gone.
 	case err != nil && ctx.Err() == nil:
-		a.complain(e.request, err)
-		a.inbox.putOff(next.uid, time.Now().Add(lastRetry))
+		a.logFailure(e.request, err)
+		a.undecided.postpone(next.uid, time.Now().Add(lastRetry))
 		waiting.AddRateLimited(next)
 		return true
 	}
 	// If it is parked, it is due from now on.
-	a.inbox.putOff(next.uid, time.Now().Add(again))
+	a.undecided.postpone(next.uid, time.Now().Add(again))
 	if again > 0 {
 		waiting.AddAfter(next, again)
 	}
@@ -84,17 +92,17 @@ func (a *Approver) workOne(ctx context.Context, waiting *queue) bool {
 // decide asks the policy and carries out what it says. A decision that has to
 // wait is to be made again after the returned time, or when the configuration
 // changes.
-func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again time.Duration, err error) {
+func (a *Approver) decide(ctx context.Context, e waitingRequest, waiting *queue) (again time.Duration, err error) {
 	request, now := e.request, time.Now()
 	kind, name := signer(request)
-	// Judging takes longer than anything else here: only what has a turn is judged.
-	turn, after := a.pacer.enter(kind, name, e.item(), now)
-	if turn == nil { // If after is zero, it comes back when another is through.
+	// Judging takes longer than anything else here: only what has a permit is judged.
+	permit, after := a.webhookThrottle.acquire(kind, name, e.item(), now)
+	if permit == nil { // If after is zero, it comes back when another is through.
 		return after, nil
 	}
 	became := failed
 	defer func() {
-		for _, parked := range turn.leave(became, time.Now()) {
+		for _, parked := range permit.release(became, time.Now()) {
 			waiting.Add(parked)
 		}
 	}()
@@ -110,13 +118,13 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 	decision := known.Decide(patience > 0, request)
 	switch decision.Verdict {
 	case policy.Ignore:
-		a.leaveAlone(request, decision)
-		a.inbox.shelve(request.UID)
+		a.reportIgnored(request, decision)
+		a.undecided.shelve(request.UID)
 		return 0, nil
 	case policy.Defer:
 		a.metrics.decisions.WithLabelValues(outcomeDeferred).Inc()
 		a.log.Info("put off: made under a policy that is not known here; it may be on its way, or the driver is behind",
-			append(about(request, decision), "atMost", patience)...)
+			append(logFields(request, decision), "atMost", patience)...)
 		return patience, nil
 	default:
 		if !e.other {
@@ -131,7 +139,7 @@ func (a *Approver) decide(ctx context.Context, e entry, waiting *queue) (again t
 	}
 }
 
-// outcomeOf says what the pacer is to make of an error.
+// outcomeOf says what the webhook throttle is to make of an error.
 func outcomeOf(err error) outcome {
 	switch {
 	case err == nil:
@@ -144,21 +152,83 @@ func outcomeOf(err error) outcome {
 }
 
 // carryOut writes a decision into the request, and tells of it.
-func (a *Approver) carryOut(ctx context.Context, e entry, decision policy.Decision) error {
+func (a *Approver) carryOut(ctx context.Context, e waitingRequest, decision policy.Decision) error {
 	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
 	defer cancel()
 	err := a.write(ctx, e.request, decision)
 	switch {
 	case apierrors.IsNotFound(err):
-		a.inbox.forget(e.request.UID)
+		a.undecided.drop(e.request.UID)
 		return err
 	case err != nil:
 		err = explainUpdate(e.request, err)
 		a.metrics.failures.WithLabelValues(failureClass(err)).Inc()
 		return err
 	default:
-		a.tell(e, decision)
+		a.report(e, decision)
 	}
-	a.inbox.forget(e.request.UID)
+	a.undecided.drop(e.request.UID)
 	return nil
+}
+
+// fetch returns a request of which only the name was kept, as it is now. It returns nil if
+// there is nothing to decide any more, with an error or without.
+func (a *Approver) fetch(ctx context.Context, kept *cmapi.CertificateRequest) (found *cmapi.CertificateRequest, err error) {
+	ctx, cancel := context.WithTimeout(ctx, updateTimeout)
+	defer cancel()
+	// A list of one, for which the approver has the right already.
+	_, err = a.requests.List(ctx, kept.Namespace, onlyNamed(kept), func(request *cmapi.CertificateRequest) runtime.Object {
+		if request.UID == kept.UID {
+			found = request
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("fetching CertificateRequest %s/%s, of which only the name was kept because it is large: %w", kept.Namespace, kept.Name, err)
+	case found == nil || decided(found):
+		a.undecided.drop(kept.UID)
+		return nil, nil
+	}
+	return found, nil
+}
+
+// onlyNamed selects the request of a name.
+func onlyNamed(request *cmapi.CertificateRequest) metav1.ListOptions {
+	return metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, request.Name).String()}
+}
+
+// write writes a decision into the version of a request that was judged.
+func (a *Approver) write(ctx context.Context, judged *cmapi.CertificateRequest, decision policy.Decision) error {
+	updated := judged.DeepCopy()
+	if certrequest.StatusTruncated(judged) {
+		// What others have written there must not be lost. Such a status is large, so that only
+		// one is in memory at a time.
+		select {
+		case a.largeStatus <- struct{}{}:
+			defer func() { <-a.largeStatus }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		list, err := a.certManager.CertmanagerV1().CertificateRequests(judged.Namespace).List(ctx, onlyNamed(judged))
+		if err != nil {
+			return err
+		}
+		if len(list.Items) != 1 || list.Items[0].UID != judged.UID || list.Items[0].ResourceVersion != judged.ResourceVersion {
+			return apierrors.NewConflict(cmapi.Resource("certificaterequests"), judged.Name, errChanged)
+		}
+		updated.Status = list.Items[0].Status
+	}
+	delete(updated.Annotations, certrequest.AnnotationTruncated)
+	setCondition(updated, decision)
+	return a.requests.UpdateStatus(ctx, updated)
+}
+
+// setCondition writes the decision as cert-manager reads it.
+func setCondition(request *cmapi.CertificateRequest, decision policy.Decision) {
+	condition := cmapi.CertificateRequestConditionDenied
+	if decision.Verdict == policy.Approve {
+		condition = cmapi.CertificateRequestConditionApproved
+	}
+	apiutil.SetCertificateRequestCondition(request, condition, cmmeta.ConditionTrue, ConditionReason, decision.Message())
 }

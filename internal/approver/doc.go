@@ -4,21 +4,21 @@
 // Package approver decides CertificateRequests: it watches those that name the
 // configured issuerRef, asks the policy of the present configuration about each
 // one, and sets the condition Approved or Denied, which is final in cert-manager.
-// All judgement is in package policy; this package carries it out, as fast as
-// the API server takes decisions:
+// The policy decides; this package carries decisions out, as fast as the API server
+// takes them:
 //
-//   - sources.go, source.go: a watch for each issuer whose requests are to be
-//     decided now, selected by the API server where it can;
-//   - inbox.go, slim.go: the requests that wait, and of each only what a decision
-//     needs. What is decided, or somebody else's, is not kept;
-//   - queue.go, fairorder.go, turns.go: namespaces take turns, the oldest request of each
-//     first, each one in the hands of one worker at most;
-//   - decide.go, write.go: one decision, and what becomes of it when the API server objects;
-//   - pace.go: how cert-manager's webhook keeps up;
+//   - approver.go: the [Approver], the election of a leader, and when only a restart helps;
+//   - sources.go: a watch for each issuer whose requests are to be decided now, selected by
+//     the API server where it can;
+//   - undecided.go: the requests that wait, and of each only what a decision needs. Decided
+//     requests, and those to other issuers, are not kept;
+//   - queue.go: namespaces take turns, the oldest request of each first; no request is in
+//     the hands of two workers;
+//   - decide.go: one decision, and what happens if the API server rejects it;
+//   - webhookthrottle.go: decisions are written no faster than cert-manager's webhook can check them;
 //   - rollout.go: what is approved while a change of the configuration spreads;
-//   - explain.go: which right is missing, and what else the operator should know;
-//   - election.go, metrics.go, events.go: several replicas, and what they tell;
-//   - watchdog.go: when only a restart can help.
+//   - explain.go: what an error means, for example which right is missing;
+//   - logging.go, metrics.go: what operators see: log, Events and metrics.
 //
 // Several replicas may run: a Lease elects the one that decides. Two that
 // overlap do no harm. A decision follows from request and policy alone, and it

@@ -23,8 +23,8 @@ const (
 
 // metrics has no label that a requester could put something into.
 type metrics struct {
-	inbox   *inbox
-	sources *sources
+	undecided *undecidedRequests
+	sources   *sources
 	// eventsDropped counts denials without an Event.
 	eventsDropped prometheus.Counter
 	// foreignApprovals counts requests for SVIDs that others have approved.
@@ -37,7 +37,7 @@ type metrics struct {
 	leader           prometheus.Gauge
 }
 
-func newMetrics(box *inbox, watches *sources) *metrics {
+func newMetrics(box *undecidedRequests, watches *sources) *metrics {
 	const prefix = "csi_driver_spiffe_approver_"
 	counter := func(name, help, label string, values ...string) *prometheus.CounterVec {
 		vector := prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + name, Help: help}, []string{label})
@@ -50,7 +50,7 @@ func newMetrics(box *inbox, watches *sources) *metrics {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + name, Help: help, Buckets: buckets})
 	}
 	return &metrics{
-		inbox: box, sources: watches,
+		undecided: box, sources: watches,
 		eventsDropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: prefix + "events_dropped_total", Help: "Denials that got no Event because there were too many at a time.",
 		}),
@@ -87,20 +87,20 @@ func (m *metrics) collectors() []prometheus.Collector {
 			return 1
 		}),
 		gauge("undecided_requests", "Requests that are to be decided here and are not yet, whatever they wait for.",
-			func() int { undecided, _ := m.inbox.undecided(); return undecided }),
+			func() int { undecided, _ := m.undecided.counts(); return undecided }),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "csi_driver_spiffe_approver_oldest_undecided_seconds",
 			Help: "Age of the oldest request for an SVID that is not decided, or 0 if there is none. One that is deferred does not count until then.",
 		}, m.oldestAge),
 		gauge("queue_depth", "Requests that wait for a worker. It is 0 for a replica that stands by.",
-			func() int { _, queued := m.inbox.undecided(); return queued }),
+			func() int { _, queued := m.undecided.counts(); return queued }),
 	}
 }
 
 // oldestAge is in seconds. Requests for other issuers do not count: whoever may
 // create requests could make them wait for an issuer that does not exist.
 func (m *metrics) oldestAge() float64 {
-	created := m.inbox.oldest(time.Now())
+	created := m.undecided.oldestCreation(time.Now())
 	if created.IsZero() {
 		return 0
 	}
@@ -108,7 +108,7 @@ func (m *metrics) oldestAge() float64 {
 }
 
 // observe counts a decision that has been written.
-func (m *metrics) observe(e entry, decision policy.Decision) {
+func (m *metrics) observe(e waitingRequest, decision policy.Decision) {
 	outcome := outcomeDenied
 	switch {
 	case decision.Verdict == policy.Approve && decision.ID.IsZero():

@@ -28,13 +28,13 @@ func TestOldestUndecided(t *testing.T) {
 		young.CreationTimestamp = metav1.NewTime(time.Now().Add(-time.Minute))
 		other.CreationTimestamp = metav1.NewTime(time.Now().Add(-2 * time.Hour))
 		approver.see(t, old, young, other)
-		for _, v := range approver.inbox.views {
+		for _, v := range approver.undecided.stores {
 			e := v.waiting[other.UID]
 			e.other = true
 			v.waiting[other.UID] = e
 		}
 		want("the oldest for an SVID counts", time.Hour)
-		approver.inbox.putOff(old.UID, time.Now().Add(time.Minute))
+		approver.undecided.postpone(old.UID, time.Now().Add(time.Minute))
 		want("what is put off does not count", time.Minute)
 		time.Sleep(time.Minute)
 		want("it counts again", time.Hour+time.Minute)

@@ -70,7 +70,7 @@ func TestUnknownStampIsPutOff(t *testing.T) {
 			request.Annotations = map[string]string{policy.AnnotationHash: test.stamp}
 			request.CreationTimestamp = metav1.NewTime(time.Now().Add(-test.age))
 			approver.see(t, request)
-			e, _ := approver.inbox.get("ours")
+			e, _ := approver.undecided.get("ours")
 			again, err := approver.decide(t.Context(), e, newQueue(2))
 			check(t, err)
 			if grace := 2 * time.Minute; again > grace {

@@ -113,7 +113,7 @@ func TestUnhealthyWithoutWorkers(t *testing.T) {
 		time.Sleep(time.Hour) // standing by
 		waiting := newQueue(2)
 		defer waiting.ShutDown()
-		defer approver.inbox.serve(waiting)()
+		defer approver.undecided.feed(waiting)()
 		time.Sleep(stuckAfter)
 		check(t, approver.Healthy(t.Context()))
 		time.Sleep(time.Second)
@@ -131,7 +131,7 @@ func TestUnhealthyWhenARequestIsLost(t *testing.T) {
 		defer approver.denials.broadcaster.Shutdown()
 		waiting := newQueue(2)
 		defer waiting.ShutDown()
-		defer approver.inbox.serve(waiting)()
+		defer approver.undecided.feed(waiting)()
 		approver.see(t, named("lost", "ca"))
 		lost, _ := waiting.Get()
 		waiting.Done(lost)

@@ -4,6 +4,8 @@
 package certrequest
 
 import (
+	"encoding/base64"
+	"slices"
 	"strings"
 	"time"
 
@@ -208,4 +210,99 @@ func (d *decoder) extra() {
 		}
 		d.into.Spec.Extra[key] = values
 	})
+}
+
+func (d *decoder) status() {
+	into := &d.into.Status
+	d.structure("status", []string{"ca", "certificate", "conditions", "failureTime"}, func(key string) {
+		switch key {
+		case "ca":
+			into.CA = d.chain(FieldCA)
+		case "certificate":
+			into.Certificate = d.chain(FieldCertificate)
+		case "conditions":
+			d.conditions()
+		case "failureTime":
+			into.FailureTime = d.time(FieldFailureTime)
+		}
+	})
+}
+
+func (d *decoder) conditions() {
+	left := maxConditions
+	d.elements(FieldConditions, func() {
+		var condition cmapi.CertificateRequestCondition
+		d.structure(FieldConditions, []string{"lastTransitionTime", "message", "reason", "status", "type"}, func(key string) {
+			switch key {
+			case "lastTransitionTime":
+				condition.LastTransitionTime = d.time(FieldConditions)
+			case "message":
+				condition.Message = d.beginning(FieldConditions, maxMessage)
+			case "reason":
+				condition.Reason = d.text(FieldConditions, maxName)
+			case "status":
+				condition.Status = cmmeta.ConditionStatus(d.text(FieldConditions, maxName))
+			case "type":
+				condition.Type = cmapi.CertificateRequestConditionType(d.text(FieldConditions, maxName))
+			}
+		})
+		// There are four decisive ones, and what becomes of a request depends on them.
+		first := !slices.ContainsFunc(d.into.Status.Conditions, func(c cmapi.CertificateRequestCondition) bool { return c.Type == condition.Type })
+		size := ownerSize + len(condition.Message) + len(condition.Reason) + len(condition.Status) + len(condition.Type)
+		if isDecisive(condition.Type) && first || d.charge(FieldConditions, &left, size) {
+			d.into.Status.Conditions = append(d.into.Status.Conditions, condition)
+		}
+	}, nil)
+}
+
+func isDecisive(kind cmapi.CertificateRequestConditionType) bool {
+	switch kind {
+	case cmapi.CertificateRequestConditionApproved, cmapi.CertificateRequestConditionDenied,
+		cmapi.CertificateRequestConditionReady, cmapi.CertificateRequestConditionInvalidRequest:
+		return true
+	default:
+		return false
+	}
+}
+
+// csr takes bytes, and returns at most one more than the limit, which shows that there are too many.
+func (d *decoder) csr(field string, limit int) []byte {
+	if !d.is(field, '"') {
+		return nil
+	}
+	const group = 4 // characters, for three bytes
+	text, cut := d.string(base64.StdEncoding.EncodedLen(limit) + group)
+	if cut {
+		text = text[:len(text)-len(text)%group]
+	}
+	data, ok := unbase64(text)
+	if !ok || cut && len(data) <= limit { // line breaks, which base64 may have, are most of it
+		d.lacks(field)
+		return nil
+	}
+	return slices.Clip(data[:min(len(data), limit+1)])
+}
+
+// chain takes all of a chain of certificates, or nothing: part of one is none.
+func (d *decoder) chain(field string) []byte {
+	if !d.is(field, '"') {
+		return nil
+	}
+	text, cut := d.string(base64.StdEncoding.EncodedLen(d.limits.Certificate))
+	if cut {
+		d.lacks(field)
+		return nil
+	}
+	data, ok := unbase64(text)
+	if !ok {
+		d.lacks(field)
+		return nil
+	}
+	return data
+}
+
+func unbase64(text []byte) (data []byte, ok bool) {
+	data = make([]byte, base64.StdEncoding.DecodedLen(len(text)))
+	n, err := base64.StdEncoding.Decode(data, text)
+	return data[:n], err == nil
 }

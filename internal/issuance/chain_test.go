@@ -8,6 +8,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
@@ -27,6 +28,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 )
 
 // authority is a CA of a test, named by its subject.
@@ -156,21 +158,21 @@ func TestIssueRefusesALeafThatWasNotRequested(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := issueSigned(t, func(key crypto.PublicKey) string {
+			svid, err := issueSigned(t, func(key crypto.PublicKey) string {
 				template := leaf(identity)
 				row.change(template)
 				return issuer.sign(t, template, key)
 			})
-			requireBadCertificate(t, document, err, "certificate 1 of 1: ", row.fragment)
+			requireBadCertificate(t, svid, err, "certificate 1 of 1: ", row.fragment)
 		})
 	}
 }
 
-func requireBadCertificate(t *testing.T, document *SVID, err error, fragments ...string) {
+func requireBadCertificate(t *testing.T, svid *SVID, err error, fragments ...string) {
 	t.Helper()
 	var issue *Error
-	if document != nil || !errors.Is(err, ErrBadCertificate) || !errors.As(err, &issue) || issue.Stage != StageVerify {
-		t.Fatalf("got %v, %v, want ErrBadCertificate while verifying", document, err)
+	if svid != nil || !errors.Is(err, ErrBadCertificate) || !errors.As(err, &issue) || issue.Stage != StageVerify {
+		t.Fatalf("got %v, %v, want ErrBadCertificate while verifying", svid, err)
 	}
 	for _, fragment := range fragments {
 		if !strings.Contains(err.Error(), fragment) {
@@ -197,14 +199,14 @@ func TestIssueAcceptsWhatIssuersMayAdd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			document, err := issueSigned(t, func(key crypto.PublicKey) string {
+			svid, err := issueSigned(t, func(key crypto.PublicKey) string {
 				template := leaf(identity)
 				change(template)
 				return issuer.sign(t, template, key)
 			})
 			check(t, err)
-			if document.X509.ID.String() != identity {
-				t.Errorf("for %s", document.X509.ID)
+			if svid.X509.ID.String() != identity {
+				t.Errorf("for %s", svid.X509.ID)
 			}
 		})
 	}
@@ -249,16 +251,16 @@ func TestIssueVerifiesEachLinkOfTheChain(t *testing.T) {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			var chain string
-			document, err := issueSigned(t, func(key crypto.PublicKey) string {
+			svid, err := issueSigned(t, func(key crypto.PublicKey) string {
 				chain = row.by.sign(t, leaf(identity), key) + row.behind
 				return chain
 			})
 			if row.fragment != "" {
-				requireBadCertificate(t, document, err, row.fragment)
+				requireBadCertificate(t, svid, err, row.fragment)
 				return
 			}
 			check(t, err)
-			if got, _, err := document.Marshal(); err != nil || string(got) != chain {
+			if got, _, err := svid.Marshal(); err != nil || string(got) != chain {
 				t.Errorf("delivered is\n%s, %v, want\n%s", got, err, chain)
 			}
 		})
@@ -294,7 +296,7 @@ func TestVerifiedLinksAreOfTheSameBytes(t *testing.T) {
 }
 
 // What it costs to check a chain, by the curve of the CA's key.
-func BenchmarkNewDocument(b *testing.B) {
+func BenchmarkNewSVID(b *testing.B) {
 	same := func(*x509.Certificate) {}
 	for _, curve := range []elliptic.Curve{elliptic.P256(), elliptic.P384(), elliptic.P521()} {
 		root := fakeIssuer{}.authority(b, "root", curve, same)
@@ -326,7 +328,7 @@ func BenchmarkNewDocument(b *testing.B) {
 
 // Whatever an issuer returns, it is refused or go-spiffe takes it, too, and the message
 // fits into an Event.
-func FuzzNewSVID(f *testing.F) {
+func FuzzVerifyChain(f *testing.F) {
 	root := fakeIssuer{}.authority(f, "root", elliptic.P256(), func(*x509.Certificate) {})
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -361,4 +363,110 @@ func FuzzNewSVID(f *testing.F) {
 			t.Errorf("newSVID accepts what go-spiffe refuses: %v", theirs)
 		}
 	})
+}
+
+// An issuer that returns an RSA key as large as fits costs no CPU time to speak of.
+func TestSignatureOfAnOversizedKeyIsNotVerified(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		bits int
+		want string
+	}{
+		{"the largest that is taken", 8192, rsa.ErrVerification.Error()},
+		{"one bit more", 8193, "its RSA key is longer than 8192 bits"},
+		{"as large as fits", 760_000, "its RSA key is longer than 8192 bits"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			modulus := new(big.Int).Lsh(big.NewInt(1), uint(row.bits))
+			modulus.Sub(modulus, big.NewInt(1))
+			parent := &x509.Certificate{
+				IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+				PublicKeyAlgorithm: x509.RSA, PublicKey: &rsa.PublicKey{N: modulus, E: 1<<31 - 1},
+			}
+			child := &x509.Certificate{SignatureAlgorithm: x509.SHA256WithRSA, Signature: make([]byte, (row.bits+7)/8)}
+			err := new(verifiedLinks).checkLink(child, parent, false)
+			if err == nil || !strings.Contains(err.Error(), row.want) {
+				t.Errorf("got %v, want %s", err, row.want)
+			}
+			if errors.Is(err, rsa.ErrVerification) != (row.bits == longestRSA) {
+				t.Errorf("verified: %v", err)
+			}
+		})
+	}
+}
+
+// Each row is what an issuer may make of a good chain of a leaf and two intermediates.
+// With encoding/pem alone the damaged part is skipped, and the SVID is one that peers
+// cannot verify.
+func TestIssueTakesAWholeChainOrNone(t *testing.T) {
+	t.Parallel()
+	root := newFakeIssuer(t)
+	upper := root.authority(t, "upper", elliptic.P256(), func(*x509.Certificate) {})
+	lower := upper.authority(t, "lower", elliptic.P256(), func(*x509.Certificate) {})
+	line := func(data string, n int) string { return strings.Split(data, "\n")[n] }
+	damaged := strings.Replace(lower.pem(), line(lower.pem(), 2), "!"+line(lower.pem(), 2), 1)
+	for _, row := range []struct {
+		name  string
+		chain func(leaf string) string
+		// want is the error, nil if the chain has a leaf and two intermediates.
+		want     error
+		fragment string
+	}{
+		{"as it should be", func(leaf string) string { return leaf + lower.pem() + upper.pem() }, nil, ""},
+		{"CRLF", func(leaf string) string { return strings.ReplaceAll(leaf+lower.pem()+upper.pem(), "\n", "\r\n") }, nil, ""},
+		{"a byte order mark", func(leaf string) string { return "\ufeff" + leaf + lower.pem() + upper.pem() }, nil, ""},
+		{"comments", func(leaf string) string {
+			return "# leaf\n" + leaf + "issuer=CN = lower\n" + lower.pem() + "\n" + upper.pem()
+		}, nil, ""},
+		{"intermediates joined by a space", func(leaf string) string {
+			return leaf + strings.TrimSpace(lower.pem()) + " " + upper.pem()
+		}, pemcerts.ErrDamaged, "status.certificate: block 2 (line "},
+		{"leaf and intermediate joined by a space", func(leaf string) string {
+			return strings.TrimSpace(leaf) + " " + lower.pem() + upper.pem()
+		}, pemcerts.ErrDamaged, "status.certificate: block 1 (line 1): "},
+		{"blocks joined by nothing", func(leaf string) string {
+			return leaf + strings.TrimSpace(lower.pem()) + upper.pem()
+		}, pemcerts.ErrDamaged, "status.certificate: block 2 (line "},
+		{"an intermediate that is not base64", func(leaf string) string { return leaf + damaged + upper.pem() }, pemcerts.ErrDamaged, "status.certificate: block 2 (line "},
+		{"the last intermediate cut short", func(leaf string) string {
+			return leaf + lower.pem() + upper.pem()[:len(upper.pem())-30]
+		}, pemcerts.ErrDamaged, "status.certificate: block 3 (line "},
+		{"an intermediate without its first line", func(leaf string) string {
+			return leaf + strings.Replace(lower.pem(), line(lower.pem(), 0), "", 1) + upper.pem()
+		}, pemcerts.ErrDamaged, "status.certificate: line "},
+		{"an intermediate without first and last line", func(leaf string) string {
+			bare := strings.Join(strings.Split(lower.pem(), "\n")[1:len(strings.Split(lower.pem(), "\n"))-2], "\n")
+			return leaf + bare + "\n" + upper.pem()
+		}, pemcerts.ErrDamaged, "status.certificate: line "},
+		{"an intermediate that is indented", func(leaf string) string {
+			return leaf + "  " + strings.ReplaceAll(lower.pem(), "\n", "\n  ") + "\n" + upper.pem()
+		}, pemcerts.ErrDamaged, "status.certificate: line "},
+		{"two certificates in one block", func(leaf string) string {
+			return leaf + pemBlock("CERTIFICATE", append(append([]byte{}, lower.certificate.Raw...), upper.certificate.Raw...))
+		}, pemcerts.ErrNotCertificate, "status.certificate: block 2 (line "},
+		{"a private key without its last line", func(leaf string) string {
+			return leaf + lower.pem() + "-----BEGIN RSA PRIVATE KEY-----\nc2VjcmV0\n"
+		}, pemcerts.ErrPrivateKey, `it is a private key: it is of type "RSA PRIVATE KEY"`},
+		{"zeros behind", func(leaf string) string { return leaf + lower.pem() + upper.pem() + string(make([]byte, 512)) }, pemcerts.ErrDamaged, "control characters"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			svid, err := issueSigned(t, func(key crypto.PublicKey) string { return row.chain(lower.sign(t, leaf(identity), key)) })
+			if row.want == nil {
+				check(t, err)
+				if n := len(svid.X509.Certificates); n != 3 {
+					t.Errorf("%d certificates, want 3", n)
+				}
+				return
+			}
+			if svid != nil {
+				t.Fatalf("the SVID has %d certificates, want an error", len(svid.X509.Certificates))
+			}
+			if !errors.Is(err, ErrBadCertificate) || !errors.Is(err, row.want) || !strings.Contains(err.Error(), row.fragment) {
+				t.Errorf("got %q, want %q with %q", err, row.want, row.fragment)
+			}
+		})
+	}
 }

@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -71,9 +74,77 @@ func TestErrorTexts(t *testing.T) {
 	}
 }
 
-func TestProgressOfNothing(t *testing.T) {
+func TestIsQuotaExceeded(t *testing.T) {
 	t.Parallel()
-	if err := new(issuance.Progress).Err(context.Canceled); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v", err)
+	requests := schema.GroupResource{Group: "cert-manager.io", Resource: "certificaterequests"}
+	exceeded := errors.New("exceeded quota: requests, requested: count/certificaterequests.cert-manager.io=1, " +
+		"used: count/certificaterequests.cert-manager.io=2, limited: count/certificaterequests.cert-manager.io=2")
+	for name, row := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"exceeded": {&issuance.Error{Stage: issuance.StageCreate, Err: apierrors.NewForbidden(requests, "web-0", exceeded)}, true},
+		"not counted yet": {&issuance.Error{
+			Stage: issuance.StageCreate,
+			Err:   apierrors.NewForbidden(requests, "web-0", errors.New("status unknown for quota: requests, resources: count/certificaterequests.cert-manager.io")),
+		}, false},
+		"no right":           {&issuance.Error{Stage: issuance.StageCreate, Err: apierrors.NewForbidden(requests, "web-0", errors.New("no"))}, false},
+		"not the API server": {&issuance.Error{Stage: issuance.StageCreate, Err: exceeded}, false},
+		"of another call":    {&issuance.Error{Stage: issuance.StageClear, Err: apierrors.NewForbidden(requests, "web-0", exceeded)}, false},
+		"no call":            {exceeded, false},
+		"none":               {nil, false},
+	} {
+		if got := issuance.IsQuotaExceeded(row.err); got != row.want {
+			t.Errorf("%s: got %t", name, got)
+		}
+	}
+}
+
+func TestQuotaRetryAfter(t *testing.T) {
+	t.Parallel()
+	for failures, most := range map[int]time.Duration{
+		0: 100 * time.Millisecond, 1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 4: 800 * time.Millisecond, 5: time.Second, 1000: time.Second,
+	} {
+		if got := issuance.QuotaRetryAfter(failures); got < most/2 || got >= most {
+			t.Errorf("after %d failures: %s, want from %s to %s", failures, got, most/2, most)
+		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	t.Parallel()
+	const most = 5 * time.Minute
+	for _, row := range []struct {
+		failures      int
+		within, whole time.Duration
+	}{
+		{-1, most, time.Second},
+		{0, most, time.Second},
+		{1, most, time.Second},
+		{2, most, 2 * time.Second},
+		{3, most, 4 * time.Second},
+		{9, most, 256 * time.Second},
+		{10, most, most},
+		{64, most, most},
+		{1 << 40, most, most},
+		{64, time.Hour, most},
+		{2, 3 * time.Second, 2 * time.Second},
+		{3, 3 * time.Second, 3 * time.Second}, // and not all of them after exactly that
+		{64, 3 * time.Second, 3 * time.Second},
+	} {
+		seen := map[time.Duration]bool{}
+		for range 200 {
+			got := issuance.BackoffWithin(row.failures, row.within)
+			if row.within == most {
+				got = issuance.Backoff(row.failures)
+			}
+			if got < row.whole/2 || got > row.whole {
+				t.Fatalf("after %d failures, within %s: %s, want %s to %s", row.failures, row.within, got, row.whole/2, row.whole)
+			}
+			seen[got] = true
+		}
+		if len(seen) < 100 {
+			t.Errorf("after %d failures, within %s: %d different waits of 200", row.failures, row.within, len(seen))
+		}
 	}
 }

@@ -114,10 +114,10 @@ func TestIssueGoesOnWithARequestThatIsThere(t *testing.T) {
 	for !requester.tracker.knows(pending.Request) {
 		check(t, t.Context().Err())
 	}
-	document, err := requester.Issue(t.Context(), order, pending, new(Progress))
+	svid, err := requester.Issue(t.Context(), order, pending, new(Progress))
 	check(t, err)
-	if document.Request != pending.Request || len(a.noted()) != 0 {
-		t.Errorf("from %s, with calls %q", document.Request, a.noted())
+	if svid.Request != pending.Request || len(a.noted()) != 0 {
+		t.Errorf("from %s, with calls %q", svid.Request, a.noted())
 	}
 }
 

@@ -7,10 +7,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,8 +21,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/listwatch"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
@@ -53,13 +57,13 @@ func TestIssue(t *testing.T) {
 		return nil
 	})
 	requester := a.requester(t)
-	document, err := issue(t.Context(), requester, order, new(Progress))
+	svid, err := issue(t.Context(), requester, order, new(Progress))
 	check(t, err)
-	if document.X509.ID.String() != identity || document.Policy != order.Policy {
-		t.Errorf("a document of %s under %s", document.X509.ID, document.Policy.Hash())
+	if svid.X509.ID.String() != identity || svid.Policy != order.Policy {
+		t.Errorf("an SVID of %s under %s", svid.X509.ID, svid.Policy.Hash())
 	}
-	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: asked.Name}) {
-		t.Errorf("from request %s, created was %s", document.Request, asked.Name)
+	if svid.Request != (types.NamespacedName{Namespace: "sandbox", Name: asked.Name}) {
+		t.Errorf("from request %s, created was %s", svid.Request, asked.Name)
 	}
 	if calls := a.noted(); !slices.Equal(calls, []string{"POST " + asked.Name + " by Bearer pod"}) {
 		t.Errorf("calls: %q", calls)
@@ -110,15 +114,15 @@ func TestIssueByAWatchOnTheRequest(t *testing.T) {
 		return nil
 	})
 	requester, order := a.requesterWatching(t, WatchRequest), testOrder(t)
-	document, err := issue(t.Context(), requester, order, new(Progress))
+	svid, err := issue(t.Context(), requester, order, new(Progress))
 	check(t, err)
-	if want := []string{"metadata.name=" + document.Request.Name}; !slices.Equal(a.selects, want) {
+	if want := []string{"metadata.name=" + svid.Request.Name}; !slices.Equal(a.selects, want) {
 		t.Errorf("watched %q, want %q", a.selects, want)
 	}
-	if known := requester.OfVolume(order.VolumeID, web0()); len(known) != 1 || known[0].Request != document.Request || !known[0].Issued {
+	if known := requester.OfVolume(order.VolumeID, web0()); len(known) != 1 || known[0].Request != svid.Request || !known[0].Issued {
 		t.Errorf("known of the volume: %+v", known)
 	}
-	check(t, requester.Delete(t.Context(), Ref{Name: document.Request, Pod: web0()}))
+	check(t, requester.Delete(t.Context(), Ref{Name: svid.Request, Pod: web0()}))
 	if known := requester.OfVolume(order.VolumeID, web0()); len(known) != 0 {
 		t.Errorf("known of the volume after the deletion: %+v", known)
 	}
@@ -145,7 +149,7 @@ func TestIssueMakesAnotherKeyEachTime(t *testing.T) {
 	}
 }
 
-func TestIssueSaysWhyThereIsNoDocument(t *testing.T) {
+func TestIssueSaysWhyThereIsNoSVID(t *testing.T) {
 	t.Parallel()
 	with := func(a *api, request *cmapi.CertificateRequest, kind cmapi.CertificateRequestConditionType, reason string) {
 		request = request.DeepCopy()
@@ -199,10 +203,10 @@ func TestIssueSaysWhyThereIsNoDocument(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := issue(t.Context(), newAPI(t, row.created).requester(t), testOrder(t), new(Progress))
+			svid, err := issue(t.Context(), newAPI(t, row.created).requester(t), testOrder(t), new(Progress))
 			var issue *Error
-			if document != nil || !errors.As(err, &issue) || !row.is(err) {
-				t.Fatalf("got %v, %v", document, err)
+			if svid != nil || !errors.As(err, &issue) || !row.is(err) {
+				t.Fatalf("got %v, %v", svid, err)
 			}
 			if issue.Stage != row.stage || issue.Request.Namespace != "sandbox" || !strings.HasPrefix(issue.Request.Name, "web-0-") {
 				t.Errorf("stage %q of %s, want %q of sandbox/web-0-…", issue.Stage, issue.Request, row.stage)
@@ -269,5 +273,136 @@ func TestIssueRefusesAPolicyThatIsNotWhole(t *testing.T) {
 	var issue *Error
 	if !errors.As(err, &issue) || issue.Stage != StagePrepare {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Before a request is made, open ones of the volume go. Anybody may make one with
+// its label in a namespace of his own, and does not hold the volume up by that.
+func TestIssueDeletesOtherRequestsOfTheVolume(t *testing.T) {
+	t.Parallel()
+	issuer, order := newFakeIssuer(t), testOrder(t)
+	a := newAPI(t, func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+		a.send("ADDED", signWith(t, issuer, request))
+		return nil
+	})
+	requester, err := NewRequester(&rest.Config{Host: a.URL, BearerToken: "driver", QPS: -1}, Owner{Node: "worker-1"}, WatchNode, slog.New(slog.DiscardHandler))
+	check(t, err)
+	seen := make(chan struct{}, 3)
+	requester.OnNew(func(Known, string) { seen <- struct{}{} })
+	requester.Start(t.Context())
+	foreign := requestNamed("of-somebody-else", order.VolumeID)
+	foreign.Namespace = "hostile"
+	admit(foreign)
+	a.send("ADDED", requestNamed("of-an-earlier-process", order.VolumeID))
+	a.send("ADDED", foreign)
+	<-seen
+	<-seen
+	_, err = issue(t.Context(), requester, order, new(Progress))
+	check(t, err)
+	var deleted []string
+	for _, call := range a.noted() {
+		if strings.HasPrefix(call, http.MethodDelete) {
+			deleted = append(deleted, call)
+		}
+	}
+	if want := []string{"DELETE of-an-earlier-process by Bearer driver"}; !slices.Equal(deleted, want) {
+		t.Errorf("deleted %q, want %q", deleted, want)
+	}
+}
+
+// swallowing swallows the calls of a method for as long as it is on.
+func swallowing(on *atomic.Bool, method string) func(*http.Request) bool {
+	on.Store(true)
+	return func(r *http.Request) bool { return r.Method == method && on.Load() }
+}
+
+// A call that something on the way has lost ends all the same, and the next one goes
+// on with the same request.
+func TestCallWithoutAnAnswerIsGivenUp(t *testing.T) {
+	t.Parallel()
+	issuer, order := newFakeIssuer(t), testOrder(t)
+	a := newAPI(t, func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
+		a.send("ADDED", signWith(t, issuer, request))
+		return nil
+	})
+	var lost atomic.Bool
+	a.swallows = swallowing(&lost, http.MethodPost)
+	requester := a.requester(t)
+	pending, err := order.Prepare()
+	check(t, err)
+	requester.callLimit = 50 * time.Millisecond
+	if _, err = requester.Issue(t.Context(), order, pending, new(Progress)); !errors.Is(err, listwatch.ErrSilent) || !IsTransient(err) {
+		t.Fatalf("got %v, want that there was no answer, for now", err)
+	}
+	lost.Store(false)
+	requester.callLimit = time.Minute
+	if _, err = requester.Issue(t.Context(), order, pending, new(Progress)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDeletionWithoutAnAnswerIsGivenUp(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, nil)
+	var lost atomic.Bool
+	a.swallows = swallowing(&lost, http.MethodDelete)
+	requester := a.requester(t)
+	requester.callLimit = 50 * time.Millisecond
+	ref := Ref{types.NamespacedName{Namespace: "sandbox", Name: "web-0-x"}, "1b2c", web0()}
+	if err := requester.Delete(t.Context(), ref); !errors.Is(err, listwatch.ErrSilent) {
+		t.Errorf("got %v, want that there was no answer", err)
+	}
+	lost.Store(false)
+	requester.callLimit = time.Minute
+	check(t, requester.Delete(t.Context(), ref))
+}
+
+// A request that was made while the watch is behind is one all the same: it goes
+// before there is another. One that was refused does not have to.
+func TestIssueDeletesRequestsThatTheWatchHasNotShown(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		refusal *metav1.Status
+		want    []string // the calls before the second request
+	}{
+		"made":    {nil, []string{"POST first", "DELETE first"}},
+		"refused": {&metav1.Status{Status: metav1.StatusFailure, Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden}, []string{"POST first"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			made := make(chan string, 2)
+			refuse := true
+			a := newAPI(t, func(_ *api, request *cmapi.CertificateRequest) *metav1.Status {
+				defer func() { refuse = false }()
+				made <- request.Name
+				if refuse {
+					return row.refusal
+				}
+				return nil
+			})
+			requester := a.requester(t)
+			ended := make(chan struct{})
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() { defer close(ended); _, _ = issue(ctx, requester, testOrder(t), new(Progress)) }()
+			first := <-made
+			if row.refusal == nil {
+				cancel() // as when the volume is unpublished
+			}
+			<-ended
+			cancel()
+			ctx, cancel = context.WithCancel(t.Context())
+			defer cancel()
+			go func() { _, _ = issue(ctx, requester, testOrder(t), new(Progress)) }()
+			second := <-made
+			var calls []string
+			for _, call := range a.noted() {
+				if call, _, _ = strings.Cut(call, " by"); !strings.HasSuffix(call, second) {
+					calls = append(calls, strings.ReplaceAll(call, first, "first"))
+				}
+			}
+			if !slices.Equal(calls, row.want) {
+				t.Errorf("before the second request: %q, want %q", calls, row.want)
+			}
+		})
 	}
 }

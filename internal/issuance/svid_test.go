@@ -92,27 +92,27 @@ func signed(chain string) *cmapi.CertificateRequest {
 	return request
 }
 
-func TestNewDocument(t *testing.T) {
+func TestNewSVID(t *testing.T) {
 	t.Parallel()
 	issuer, key := newFakeIssuer(t), newKey(t)
 	template := leaf(identity)
 	chain := issuer.sign(t, template, key.Public()) + pemBlock("CERTIFICATE", issuer.certificate.Raw)
-	document, err := new(verifiedLinks).newSVID(spiffeid.RequireFromString(identity), key, signed(chain), testPolicy())
+	svid, err := new(verifiedLinks).newSVID(spiffeid.RequireFromString(identity), key, signed(chain), testPolicy())
 	check(t, err)
-	if got := document.X509.ID.String(); got != identity {
+	if got := svid.X509.ID.String(); got != identity {
 		t.Errorf("for %s", got)
 	}
-	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}) || document.Policy != testPolicy() {
-		t.Errorf("from %s under %s", document.Request, document.Policy.Hash())
+	if svid.Request != (types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}) || svid.Policy != testPolicy() {
+		t.Errorf("from %s under %s", svid.Request, svid.Policy.Hash())
 	}
-	if since := time.Since(document.Obtained); since < 0 || since > time.Minute {
-		t.Errorf("obtained at %s", document.Obtained)
+	if since := time.Since(svid.Obtained); since < 0 || since > time.Minute {
+		t.Errorf("obtained at %s", svid.Obtained)
 	}
-	if !document.NotBefore().Equal(template.NotBefore) || !document.NotAfter().Equal(template.NotAfter) {
-		t.Errorf("valid from %s to %s", document.NotBefore(), document.NotAfter())
+	if !svid.NotBefore().Equal(template.NotBefore) || !svid.NotAfter().Equal(template.NotAfter) {
+		t.Errorf("valid from %s to %s", svid.NotBefore(), svid.NotAfter())
 	}
 	requireNotMoreLenient(t, chain, key)
-	certificates, keyPEM, err := document.Marshal()
+	certificates, keyPEM, err := svid.Marshal()
 	check(t, err)
 	if string(certificates) != chain {
 		t.Errorf("the chain is\n%s, want\n%s", certificates, chain)
@@ -146,7 +146,7 @@ func requireNotMoreLenient(t *testing.T, chainPEM string, key crypto.Signer) {
 	}
 }
 
-func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
+func TestNewSVIDRefusesWhatWasNotAskedFor(t *testing.T) {
 	t.Parallel()
 	issuer, key := newFakeIssuer(t), newKey(t)
 	_, otherKind, err := ed25519.GenerateKey(rand.Reader)
@@ -184,10 +184,10 @@ func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := new(verifiedLinks).newSVID(spiffeid.RequireFromString(identity), key, signed(row.chain), testPolicy())
+			svid, err := new(verifiedLinks).newSVID(spiffeid.RequireFromString(identity), key, signed(row.chain), testPolicy())
 			requireNotMoreLenient(t, row.chain, key)
-			if document != nil || !errors.Is(err, ErrBadCertificate) {
-				t.Fatalf("got %v, %v, want ErrBadCertificate", document, err)
+			if svid != nil || !errors.Is(err, ErrBadCertificate) {
+				t.Fatalf("got %v, %v, want ErrBadCertificate", svid, err)
 			}
 			if !strings.Contains(err.Error(), row.fragment) {
 				t.Errorf("%q does not say %q", err, row.fragment)

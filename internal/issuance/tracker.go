@@ -14,6 +14,7 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -225,4 +226,237 @@ func indexByVolume(obj any) ([]string, error) {
 		return nil, err
 	}
 	return []string{object.GetLabels()[LabelVolume]}, nil
+}
+
+// WatchScope is what one watch of a [Requester] is on.
+type WatchScope string
+
+const (
+	// WatchNode is one watch on all requests of the node, for as long as the
+	// Requester runs. It brings news the soonest. The API server hands each change of
+	// any request in the cluster to each watch of this kind, and only then asks
+	// whether it is for it: with n nodes that have a share of the changes each, it has
+	// n² to do.
+	WatchNode WatchScope = "Node"
+	// WatchRequest is a watch on each request for as long as it is open. The API
+	// server finds watches on one object by its name, so that the number of nodes does
+	// not matter; but to open one costs as much as some other request does.
+	WatchRequest WatchScope = "Request"
+)
+
+// follow brings what becomes of a request, until ctx ends or stop is called, where
+// the watch on the node does not.
+func (t *tracker) follow(ctx context.Context, name types.NamespacedName) (stop func()) {
+	if t.scope != WatchRequest {
+		return func() {}
+	}
+	ctx, stop = context.WithCancel(ctx)
+	source := t.source(name.Namespace, func(options *metav1.ListOptions) {
+		options.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name.Name).String()
+	})
+	see := func(e watch.Event) {
+		if e.Type == watch.Added || e.Type == watch.Modified || e.Type == watch.Deleted {
+			// It fails for what is no request, which nobody waits for.
+			_ = t.take(e.Object, e.Type == watch.Deleted)
+		}
+	}
+	go listwatch.Watch(ctx, source, see, func() { t.deliver(name, event{}) })
+	return stop
+}
+
+// learn takes the state of a request that was asked for, which no watch may tell.
+func (t *tracker) learn(request *cmapi.CertificateRequest) error {
+	if t.scope != WatchRequest {
+		return nil
+	}
+	return t.take(request, false)
+}
+
+// forget drops a request that has just been deleted, where no watch would tell; or
+// whatever has its name, if the UID is empty.
+func (t *tracker) forget(name types.NamespacedName, uid types.UID) error {
+	if uid == "" {
+		t.unobserved.drop(name)
+	} else {
+		t.unobserved.dropUID(name, uid)
+	}
+	if known := t.get(name); t.scope != WatchRequest || known != nil && uid != "" && known.UID != uid {
+		return nil
+	}
+	return t.known.Delete(cache.ExplicitKey(name.String()))
+}
+
+// A tracker is the store of its reflector (cache.TransformingStore), which is the
+// only one to call what follows.
+
+// Transformer keeps a reflector from collecting whole requests while it lists them.
+func (t *tracker) Transformer() cache.TransformFunc {
+	return func(obj any) (any, error) {
+		if request, ok := obj.(*cmapi.CertificateRequest); ok {
+			return t.reduce(request), nil
+		}
+		return obj, nil
+	}
+}
+
+// Add takes a request that has appeared.
+func (t *tracker) Add(obj any) error {
+	return t.take(obj, false)
+}
+
+// Update takes a request as it is now.
+func (t *tracker) Update(obj any) error { return t.take(obj, false) }
+
+// Delete takes the last state of a request that is gone.
+func (t *tracker) Delete(obj any) error { return t.take(obj, true) }
+
+// Resync has nothing to do: nobody waits for what is told already.
+func (t *tracker) Resync() error { return nil }
+
+// Replace takes all requests that there are. The reflector calls it at the start,
+// and when the watch has missed something.
+func (t *tracker) Replace(objects []any, _ string) error {
+	there := map[types.NamespacedName]bool{}
+	for _, obj := range objects {
+		if object, ok := obj.(metav1.Object); ok {
+			there[nameOf(object)] = true
+		}
+		if err := t.take(obj, false); err != nil {
+			return err
+		}
+	}
+	for _, obj := range t.known.List() {
+		if !there[nameOf(obj.(metav1.Object))] {
+			if err := t.take(obj, true); err != nil {
+				return err
+			}
+		}
+	}
+	select {
+	case <-t.synced:
+	default:
+		close(t.synced)
+	}
+	return nil
+}
+
+// take keeps a state of a request, and then hands it to whoever waits for the
+// request: in this order, so that one who begins to wait and then asks what is
+// known misses nothing.
+//
+// A request without proof that it is the driver's (see originOf) is not kept, and
+// nobody is told that it is there. Whoever waits for a request of its name gets it
+// all the same, and compares the UID.
+func (t *tracker) take(obj any, deleted bool) error {
+	object, ok := obj.(metav1.Object)
+	if !ok {
+		return fmt.Errorf("the watch brought a %T", obj)
+	}
+	name := nameOf(object)
+	request, _ := obj.(*cmapi.CertificateRequest) // else it is the short form
+	before := t.get(name)
+	if before != nil && before.UID != object.GetUID() {
+		if deleted { // another of this name is there already
+			return nil
+		}
+		if err := t.take(before, true); err != nil {
+			return err
+		}
+		before = nil
+	}
+	content := request
+	if s, ok := obj.(summary); ok {
+		content = s.CertificateRequest
+	}
+	short := before
+	if content != nil {
+		short = shorten(content, before)
+	}
+	var err error
+	switch {
+	case deleted:
+		err = t.known.Delete(obj)
+	case short != nil:
+		err = t.known.Update(short)
+	default:
+		t.log.Debug("ignoring a CertificateRequest with the labels of this driver that was not made with a pod's token", "request", name)
+	}
+	if err != nil {
+		return err
+	}
+	if short != nil {
+		t.unobserved.dropUID(name, object.GetUID())
+	}
+	t.deliver(name, event{request, object.GetUID(), deleted})
+	if before == nil && !deleted && short != nil && t.onNew != nil {
+		t.onNew(short.asKnown(), short.Labels[LabelVolume])
+	}
+	return nil
+}
+
+// unobserved are the requests that this process has asked the API server to make, and
+// that no watch has shown yet: they may be there and open while a watch is behind, or
+// broken. The zero value is ready for use.
+type unobserved struct {
+	mu       sync.Mutex
+	requests map[types.NamespacedName]unobservedRequest
+}
+
+type unobservedRequest struct {
+	// volume is the value of its label for the volume.
+	volume string
+	// uid is empty while its creation has not been answered.
+	uid types.UID
+}
+
+// add notes that a request of a volume is about to be made, and reports whether the
+// request had been announced earlier.
+func (u *unobserved) add(request types.NamespacedName, volumeID string) (again bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.requests == nil {
+		u.requests = map[types.NamespacedName]unobservedRequest{}
+	}
+	_, again = u.requests[request]
+	u.requests[request] = unobservedRequest{volume: labelValue(volumeID)}
+	return again
+}
+
+// made notes what the API server has answered to the creation of a request, unless it
+// was seen meanwhile.
+func (u *unobserved) made(request types.NamespacedName, uid types.UID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if noted, ok := u.requests[request]; ok {
+		noted.uid = uid
+		u.requests[request] = noted
+	}
+}
+
+// dropUID is drop unless it is known to be another request of that name.
+func (u *unobserved) dropUID(request types.NamespacedName, uid types.UID) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if noted := u.requests[request].uid; noted == "" || noted == uid {
+		delete(u.requests, request)
+	}
+}
+
+// drop notes that a request was seen, has its answer, was deleted, or never made.
+func (u *unobserved) drop(request types.NamespacedName) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.requests, request)
+}
+
+// ofVolume are those of a pod's volume.
+func (u *unobserved) ofVolume(pod Pod, volumeID string) (requests []Ref) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for request, noted := range u.requests {
+		if request.Namespace == pod.Namespace && noted.volume == labelValue(volumeID) {
+			requests = append(requests, Ref{request, noted.uid, pod})
+		}
+	}
+	return requests
 }

@@ -11,6 +11,9 @@ package listwatch
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/url"
+	"reflect"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -162,4 +165,105 @@ func IsPassing(err error) bool {
 // it in this way.
 func IsFailure(err error) bool {
 	return err != nil && (IsPassing(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) || apierrors.IsNotFound(err))
+}
+
+// LongestCall is after how long without an answer a call is given up. The API server
+// itself answers within a minute (its --request-timeout); what is in front of it may
+// lose a call and keep the connection, and nobody else would ever notice.
+const LongestCall = 70 * time.Second
+
+// ErrSilent is for a call that has been given up.
+var ErrSilent = errors.New("the API server, or what is in front of it, has not answered")
+
+// Within makes one call of the API, and gives it up with [ErrSilent] when there is
+// no answer within the limit. It may have been carried out all the same.
+func Within(ctx context.Context, limit time.Duration, call func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := call(limited)
+	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		return fmt.Errorf("%w within %s: %w", ErrSilent, limit, err)
+	}
+	return err
+}
+
+// begin opens a watch, and gives that up when there is no answer. A watch that is open
+// may be silent for as long as nothing happens.
+func (s Source) begin(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	late := time.AfterFunc(LongestCall, func() { cancel(ErrSilent) })
+	w, err := s.Watch(ctx, options)
+	late.Stop()
+	switch {
+	case err != nil && errors.Is(context.Cause(ctx), ErrSilent):
+		err = fmt.Errorf("%w within %s: %w", ErrSilent, LongestCall, err)
+	case err == nil && reflect.TypeOf(w) == reflect.TypeOf(watch.NewEmptyWatch()):
+		err = ErrNoAnswer // client-go makes one up when connections end without an answer
+	}
+	if err != nil {
+		cancel(nil)
+		return nil, err
+	}
+	return begun{w, func() { cancel(nil) }}, nil
+}
+
+// begun is a watch with the context that it was opened in.
+type begun struct {
+	watch.Interface
+	end func()
+}
+
+// Stop ends both.
+func (b begun) Stop() {
+	b.Interface.Stop()
+	b.end()
+}
+
+// Call is one of the two that a [Source] makes.
+type Call int
+
+// The calls.
+const (
+	Listing Call = iota
+	Watching
+)
+
+// Health remembers of a [Source] why nothing can be followed. A reflector that is
+// refused tries both calls in turn: each has an outcome of its own, so that people
+// are not told the one and the other without end. The zero value is ready for use.
+type Health struct{ listing, watching error }
+
+// Note takes the outcome of a call, as [Source].Note is told it, and reports whether
+// it is a failure that is not the one of before.
+func (h *Health) Note(call Call, err error) (news bool) {
+	if err != nil && !IsFailure(err) {
+		return false
+	}
+	of := &h.listing
+	if call == Watching {
+		of = &h.watching
+		if err == nil { // a watch begins with what there is, and needs no list
+			h.listing = nil
+		}
+	}
+	before := *of
+	*of = err
+	return err != nil && (before == nil || withoutURL(before) != withoutURL(err))
+}
+
+// Err is why nothing can be followed now, or nil.
+func (h *Health) Err() error {
+	if h.listing != nil {
+		return h.listing
+	}
+	return h.watching
+}
+
+// withoutURL is the text of an error without what differs from call to call.
+func withoutURL(err error) string {
+	var call *url.Error
+	if errors.As(err, &call) {
+		err = call.Err
+	}
+	return err.Error()
 }

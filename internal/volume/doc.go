@@ -14,7 +14,7 @@
 //
 // A [Store] is made with [Open], which mounts the tmpfs or takes over the one
 // that an earlier process left behind: the tmpfs outlives the process, so that
-// running pods keep their documents while the driver is replaced. [New] is for
+// running pods keep their SVIDs while the driver is replaced. [New] is for
 // who has to go on without: the tmpfs is looked for again with each write, and
 // nothing is ever written to what lies beneath it. The package
 // knows nothing of certificates; it writes the bytes that it is given.

@@ -14,7 +14,9 @@ import (
 // of many nodes on one machine: what is "mounted" is an empty folder at the target.
 // Everything else is as it is with mounts. No daemon may use it, for keys would be
 // wherever root is, and no pod would see anything.
-func WithoutMounts() Setting { return func(s *Store) { s.noMounts = &noMounts{at: map[string]string{}} } }
+func WithoutMounts() Setting {
+	return func(s *Store) { s.noMounts = &noMounts{at: map[string]string{}} }
+}
 
 // noMounts is what stands in for the mount table.
 type noMounts struct {

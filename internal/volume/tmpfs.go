@@ -22,14 +22,14 @@ import (
 // tells the store's own tmpfs from a host directory that happens to be on one.
 const tmpfsSource = "csi-driver-spiffe"
 
-// tmpfsOptions keeps documents from being run, or taken for devices.
+// tmpfsOptions keeps files from being executed, or taken for devices.
 const tmpfsOptions = "nosuid,nodev,noexec,mode=0700"
 
 // timeForReaders is for how long files stay after they were replaced: whoever
 // has opened the directory behind ..data reads both halves of the pair from it.
 const timeForReaders = 5 * time.Second
 
-// noSwap keeps documents out of swap (Linux 6.4 and later).
+// noSwap keeps keys out of swap (Linux 6.4 and later).
 const noSwap = "noswap"
 
 // ErrNotMounted is returned while the store has no tmpfs: keys are written to
@@ -220,7 +220,7 @@ func (s *Store) sizeOption() string {
 	return "size=" + strconv.FormatInt(s.size, 10)
 }
 
-// Close unmounts the store's tmpfs. The documents in it are destroyed when they
+// Close unmounts the store's tmpfs. The SVIDs in it are destroyed when they
 // are not mounted into pods any more either. A driver that will be started again
 // must not close its store.
 func (s *Store) Close() error {
