@@ -34,7 +34,7 @@ func (r *reader) checkAnnotations(annotations map[string]string) {
 		}
 	}
 	if size > maxAnnotations {
-		r.across(fmt.Sprintf("is too large (got %d bytes, with %d for each entry), must be at most %d", size, annotationSize, maxAnnotations), path)
+		r.crossFieldFault(fmt.Sprintf("is too large (got %d bytes, with %d for each entry), must be at most %d", size, annotationSize, maxAnnotations), path)
 	}
 }
 

@@ -26,7 +26,7 @@ func parseV1alpha1(r *reader, root *yaml.Node) (*Config, error) {
 	if err := r.checkFields(wire); err != nil {
 		return nil, err
 	}
-	r.checkAcross(wire)
+	r.checkCrossFields(wire)
 	if err := r.result(); err != nil {
 		return nil, err
 	}

@@ -24,13 +24,13 @@ func (r *reader) checkFiles(files *v1alpha1.Files) {
 	for i, second := range names {
 		for _, first := range names[:i] {
 			if second.name != "" && first.name == second.name {
-				r.across(wrong("is taken", quote(second.name), "must be different from "+first.path), second.path, first.path)
+				r.crossFieldFault(wrong("is taken", quote(second.name), "must be different from "+first.path), second.path, first.path)
 				break
 			}
 		}
 	}
 	if password := files.StorePassword; password.Value == "" && password.File == "" {
-		r.across("is required when "+section+"storePassword.value is empty, must be the name of the file for the password that each volume gets",
+		r.crossFieldFault("is required when "+section+"storePassword.value is empty, must be the name of the file for the password that each volume gets",
 			section+"storePassword.file", section+"storePassword.value")
 	}
 }

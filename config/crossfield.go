@@ -13,9 +13,9 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
-// checkAcross holds fields against each other: the rules that the validate tag
+// checkCrossFields holds fields against each other: the rules that the validate tag
 // of one field cannot say.
-func (r *reader) checkAcross(c *v1alpha1.SPIFFEConfiguration) {
+func (r *reader) checkCrossFields(c *v1alpha1.SPIFFEConfiguration) {
 	r.checkIssuer("issuerRef", c.IssuerRef)
 	r.checkIssuers("approver.formerIssuers", c.Approver.FormerIssuers)
 	r.checkIssuers("approver.approveCAs", c.Approver.ApproveCAs)
@@ -31,11 +31,11 @@ func (r *reader) checkAcross(c *v1alpha1.SPIFFEConfiguration) {
 	r.checkElection(&c.Approver.LeaderElection)
 }
 
-// across reports a fault between fields, unless one of them could not be read.
+// crossFieldFault reports a fault between fields, unless one of them could not be read.
 // The message is about the first of them. The position is that of the first
 // which is in the file: it may be the value of the second that made the default
 // of the first wrong.
-func (r *reader) across(message string, paths ...string) {
+func (r *reader) crossFieldFault(message string, paths ...string) {
 	if slices.ContainsFunc(paths, r.isBroken) {
 		return
 	}
@@ -49,7 +49,7 @@ func (r *reader) checkIssuer(path string, ref v1alpha1.IssuerRef) {
 		return
 	}
 	if kindName.MatchString(ref.Kind) { // else that has been reported
-		r.across(wrong("is not a kind of cert-manager's own issuers", r.got(kind, ref.Kind),
+		r.crossFieldFault(wrong("is not a kind of cert-manager's own issuers", r.got(kind, ref.Kind),
 			"must be Issuer or ClusterIssuer, or "+group+" that of an external issuer"), kind, group)
 	}
 }
@@ -70,9 +70,9 @@ func (r *reader) checkApproveCAs(c *v1alpha1.SPIFFEConfiguration) {
 		}
 		switch former := slices.Index(c.Approver.FormerIssuers, ref); {
 		case v1alpha1.IssuerRef(ref) == c.IssuerRef:
-			r.across(wrong("is the issuer of SVIDs", quote(ref.Name), "must be another: whoever has a CA certificate of issuerRef can make an SVID for anybody"), at, "issuerRef")
+			r.crossFieldFault(wrong("is the issuer of SVIDs", quote(ref.Name), "must be another: whoever has a CA certificate of issuerRef can make an SVID for anybody"), at, "issuerRef")
 		case former >= 0:
-			r.across(wrong("has been the issuer of SVIDs", quote(ref.Name), "must not be in approver.formerIssuers as well"), at, item("approver.formerIssuers", former))
+			r.crossFieldFault(wrong("has been the issuer of SVIDs", quote(ref.Name), "must not be in approver.formerIssuers as well"), at, item("approver.formerIssuers", former))
 		}
 	}
 }
@@ -91,7 +91,7 @@ func (r *reader) checkKey(key *v1alpha1.PrivateKey) {
 	if !known || spec.Validate() == nil {
 		return
 	}
-	r.across(wrong("is not a key size of "+key.Algorithm, strconv.Itoa(spec.Size), "must be "+sizes),
+	r.crossFieldFault(wrong("is not a key size of "+key.Algorithm, strconv.Itoa(spec.Size), "must be "+sizes),
 		path, "certificate.privateKey.algorithm")
 }
 
@@ -101,10 +101,10 @@ func (r *reader) checkRenewal(c *v1alpha1.Certificate) {
 		return
 	}
 	if c.RenewBeforePercentage != nil {
-		r.across("is set as well as "+before+", must be only one of the two", percentage)
+		r.crossFieldFault("is set as well as "+before+", must be only one of the two", percentage)
 	}
 	if c.RenewBefore.Duration >= c.Duration.Duration {
-		r.across(wrong("is too high", short(c.RenewBefore.Duration),
+		r.crossFieldFault(wrong("is too high", short(c.RenewBefore.Duration),
 			"must be less than "+duration+", which is "+short(c.Duration.Duration)), before, duration)
 	}
 }
@@ -116,16 +116,16 @@ func (r *reader) checkAddresses(section, http, profiling string) {
 	if _, other, otherErr := net.SplitHostPort(http); err != nil || otherErr != nil || other != port {
 		return
 	}
-	r.across(wrong("has the port of "+httpPath, strconv.Quote(profiling), "must have another, or be \"\" for nowhere"), profilingPath, httpPath)
+	r.crossFieldFault(wrong("has the port of "+httpPath, strconv.Quote(profiling), "must have another, or be \"\" for nowhere"), profilingPath, httpPath)
 }
 
 func (r *reader) checkLimit(section string, qps float32, burst int) {
 	qpsPath, burstPath := section+".kubeAPIQPS", section+".kubeAPIBurst"
 	switch {
 	case qps > 0 && burst == 0:
-		r.across("is required with "+qpsPath+", must be at least 1", burstPath, qpsPath)
+		r.crossFieldFault("is required with "+qpsPath+", must be at least 1", burstPath, qpsPath)
 	case qps == 0 && burst > 0:
-		r.across(wrong("does nothing without "+qpsPath, strconv.Itoa(burst), "must be left out, or that be set"), burstPath, qpsPath)
+		r.crossFieldFault(wrong("does nothing without "+qpsPath, strconv.Itoa(burst), "must be left out, or that be set"), burstPath, qpsPath)
 	}
 }
 
@@ -135,11 +135,11 @@ func (r *reader) checkElection(e *v1alpha1.LeaderElection) {
 	const section = "approver.leaderElection."
 	const lease, deadline, retry = section + "leaseDuration", section + "renewDeadline", section + "retryPeriod"
 	if e.LeaseDuration.Duration <= e.RenewDeadline.Duration {
-		r.across(wrong("is too low", short(e.LeaseDuration.Duration),
+		r.crossFieldFault(wrong("is too low", short(e.LeaseDuration.Duration),
 			"must be more than "+deadline+", which is "+short(e.RenewDeadline.Duration)), lease, deadline)
 	}
 	if least := e.RetryPeriod.Duration / 5 * 6; e.RenewDeadline.Duration <= least {
-		r.across(wrong("is too low", short(e.RenewDeadline.Duration),
+		r.crossFieldFault(wrong("is too low", short(e.RenewDeadline.Duration),
 			"must be more than 1.2 times "+retry+", which is "+short(least)), deadline, retry)
 	}
 }
