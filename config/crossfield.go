@@ -4,10 +4,13 @@
 package config
 
 import (
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
@@ -109,6 +112,83 @@ func (r *reader) checkRenewal(c *v1alpha1.Certificate) {
 	}
 }
 
+const (
+	// maxAnnotations is how many bytes of annotations there may be: keys, values and
+	// annotationSize for each. Kubernetes allows 256 KiB for each object, but
+	// internal/certrequest keeps 16 KiB of a request, counted in the same way, and
+	// the approver denies requests with more. The rest is for approver.ignoredAnnotations.
+	maxAnnotations = 12 << 10
+	annotationSize = 32
+)
+
+func (r *reader) checkAnnotations(annotations map[string]string) {
+	const path = "certificate.requestAnnotations"
+	size := 0
+	for key, value := range annotations {
+		size += annotationSize + len(key) + len(value)
+		at := entry(path, key)
+		switch prefix := reserved(key); {
+		case len(validation.IsQualifiedName(strings.ToLower(key))) > 0:
+			r.fault(r.places[at].key, at, wrong("is not an annotation key", quote(key),
+				"must be up to 63 letters, digits, dashes, dots and underscores, after an optional DNS name of up to 253 and a slash"))
+		case prefix != "":
+			r.fault(r.places[at].key, at, wrong("is reserved", quote(key), "must not begin with "+prefix+"/"))
+		}
+	}
+	if size > maxAnnotations {
+		r.crossFieldFault(fmt.Sprintf("is too large (got %d bytes, with %d for each entry), must be at most %d", size, annotationSize, maxAnnotations), path)
+	}
+}
+
+// reserved returns the prefix of an annotation key if it belongs to somebody
+// else. Prefixes under cert-manager.io are free: external issuers have theirs
+// there.
+func reserved(key string) string {
+	prefix, _, found := strings.Cut(strings.ToLower(key), "/")
+	if !found {
+		return ""
+	}
+	if prefix == "cert-manager.io" {
+		return prefix
+	}
+	for _, domain := range []string{"spiffe.csi.cert-manager.io", "kubernetes.io", "k8s.io"} {
+		if prefix == domain || strings.HasSuffix(prefix, "."+domain) {
+			return prefix
+		}
+	}
+	return ""
+}
+
+// checkFiles asks that all files of a volume have different names, and that
+// stores have a password that somebody knows.
+func (r *reader) checkFiles(files *v1alpha1.Files) {
+	const section = "volume.files."
+	names := []struct{ path, name string }{
+		{section + "certificate", files.Certificate},
+		{section + "privateKey", files.PrivateKey},
+		{section + "trustBundle", files.TrustBundle},
+		{section + "credentialBundle", files.CredentialBundle},
+		{section + "spiffeBundle", files.SPIFFEBundle},
+		{section + "pkcs12.keystore", files.PKCS12.Keystore},
+		{section + "pkcs12.truststore", files.PKCS12.Truststore},
+		{section + "jks.keystore", files.JKS.Keystore},
+		{section + "jks.truststore", files.JKS.Truststore},
+		{section + "storePassword.file", files.StorePassword.File},
+	}
+	for i, second := range names {
+		for _, first := range names[:i] {
+			if second.name != "" && first.name == second.name {
+				r.crossFieldFault(wrong("is taken", quote(second.name), "must be different from "+first.path), second.path, first.path)
+				break
+			}
+		}
+	}
+	if password := files.StorePassword; password.Value == "" && password.File == "" {
+		r.crossFieldFault("is required when "+section+"storePassword.value is empty, must be the name of the file for the password that each volume gets",
+			section+"storePassword.file", section+"storePassword.value")
+	}
+}
+
 // checkAddresses sees to it that a daemon can listen on both of its addresses.
 func (r *reader) checkAddresses(section, http, profiling string) {
 	httpPath, profilingPath := section+".httpAddress", section+".profilingAddress"
@@ -142,4 +222,47 @@ func (r *reader) checkElection(e *v1alpha1.LeaderElection) {
 		r.crossFieldFault(wrong("is too low", short(e.RenewDeadline.Duration),
 			"must be more than 1.2 times "+retry+", which is "+short(least)), deadline, retry)
 	}
+}
+
+// issuerKeys says which kinds of key the issuers of an API group do not sign.
+type issuerKeys struct {
+	// issuer is what operators call it.
+	issuer string
+	// unsupported are the kinds of key, and supported is what to use instead.
+	unsupported []policy.KeySpec
+	supported   string
+}
+
+// keysOfIssuers knows the external issuers, by API group. There is nothing for
+// cert-manager.io: its kinds Issuer and ClusterIssuer do not tell which issuer it
+// is. Each entry has its source in manifests/issuers.md.
+func keysOfIssuers() map[string]issuerKeys {
+	return map[string]issuerKeys{
+		"awspca.cert-manager.io": {
+			issuer:      "AWS Private CA",
+			unsupported: []policy.KeySpec{{Algorithm: policy.Ed25519}},
+			supported:   "ECDSA or RSA",
+		},
+		"cas-issuer.jetstack.io": {
+			issuer:      "Google Certificate Authority Service",
+			unsupported: []policy.KeySpec{{Algorithm: policy.ECDSA, Size: 521}},
+			supported:   "ECDSA 256 or 384, Ed25519 or RSA",
+		},
+	}
+}
+
+// warnOfKey warns of a kind of key that the issuer does not sign. The position is
+// that of the first of the fields concerned which is in the file.
+func (r *reader) warnOfKey(c *v1alpha1.SPIFFEConfiguration) {
+	known, found := keysOfIssuers()[c.IssuerRef.Group]
+	key := policy.KeySpec{Algorithm: policy.Algorithm(c.Certificate.PrivateKey.Algorithm), Size: c.Certificate.PrivateKey.Size}
+	if !found || !slices.Contains(known.unsupported, key) {
+		return
+	}
+	const path = "certificate.privateKey"
+	paths := []string{path + ".size", path + ".algorithm", "issuerRef.group"}
+	at := r.locate(paths[max(0, slices.IndexFunc(paths, r.isSet))])
+	r.warnings = append(r.warnings, Warning{r.file, at.Line, at.Column, path, wrong(
+		"is a kind of key that "+known.issuer+" does not sign, so pods would not start", key.String(),
+		"use "+known.supported+", or another issuer")})
 }

@@ -6,13 +6,45 @@ package config
 import (
 	"fmt"
 	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	kyaml "sigs.k8s.io/yaml"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 )
+
+// reader goes through one file. It collects the faults, and keeps where each
+// field stands for the checks that come after reading.
+type reader struct {
+	file   string
+	data   []byte
+	faults Faults
+	// lines is how many data has, 0 if they have not been counted.
+	lines int
+	// warnings are about what is valid all the same.
+	warnings []Warning
+	// versions are those that are understood.
+	versions []version
+	// form is the type of the whole file.
+	form reflect.Type
+	// places has every field of the file that is known, by path.
+	places map[string]place
+	// broken has the paths about whose value nothing more can be said, because
+	// it could not be read.
+	broken map[string]bool
+	// meant has the paths that misspelt fields were probably meant to be.
+	meant []string
+}
+
+// place is where a field stands in the file.
+type place struct{ key, value *yaml.Node }
+
+func newReader(file string, versions []version) *reader {
+	return &reader{file: file, versions: versions, places: map[string]place{}, broken: map[string]bool{}}
+}
 
 // Short names of YAML's types, as yaml/v3 gives them.
 const (
@@ -180,4 +212,124 @@ func (r *reader) readDuration(path string, node *yaml.Node, field reflect.Value)
 		return
 	}
 	field.Set(reflect.ValueOf(v1alpha1.Duration{Duration: d}))
+}
+
+// suits reports whether a node is written as the type wants it. Nothing is
+// converted: an unquoted 123 or true is no string, and "123" is no number.
+func suits(node *yaml.Node, t reflect.Type) bool {
+	if node.Kind != yaml.ScalarNode {
+		return false
+	}
+	tag := node.ShortTag()
+	switch t.Kind() {
+	case reflect.String:
+		return tag == strTag
+	case reflect.Bool:
+		return tag == boolTag
+	case reflect.Float32, reflect.Float64:
+		return (tag == floatTag || tag == intTag) && decimal.MatchString(node.Value)
+	default:
+		return tag == intTag && decimal.MatchString(node.Value)
+	}
+}
+
+// decimal is how numbers are written. Of the other ways, some are no help (.nan)
+// and some mean one thing in YAML 1.1 and another in 1.2 (010, 1_000).
+var decimal = regexp.MustCompile(`^[-+]?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$`)
+
+func isNull(node *yaml.Node) bool {
+	return node.Kind == yaml.ScalarNode && node.ShortTag() == nullTag
+}
+
+// lookup returns the first value of a name in a mapping, or nil.
+func lookup(mapping *yaml.Node, name string) *yaml.Node {
+	for i := 0; i+1 < len(mapping.Content); i += 2 {
+		if mapping.Content[i].Value == name {
+			return mapping.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// yaml11Booleans are the words that YAML 1.1 (type bool) reads as booleans, and YAML 1.2
+// as strings. yaml/v3 does as YAML 1.2, sigs.k8s.io/yaml as YAML 1.1.
+var yaml11Booleans = regexp.MustCompile(`^(?:(y|Y|yes|Yes|YES|on|On|ON)|n|N|no|No|NO|off|Off|OFF)$`)
+
+// isAmbiguous reports whether a node is a string to some YAML parsers and a boolean to
+// others.
+func isAmbiguous(node *yaml.Node) bool {
+	return node.Kind == yaml.ScalarNode && node.Style == 0 && node.ShortTag() == strTag && yaml11Booleans.MatchString(node.Value)
+}
+
+const ambiguous = "is a boolean to some YAML parsers and a string to others"
+
+// decode reads the file, in which no fault has been found, into decoded, which
+// holds the defaults, and completes it. It rejects a file of which this reading
+// is not what has been checked, since nobody should run with a value other than the one
+// that was meant. [isAmbiguous] knows all such values that are known to us: this is
+// for those that are not.
+func (r *reader) decode(root *yaml.Node, checked, decoded any, complete func()) error {
+	err := kyaml.UnmarshalStrict(r.data, decoded)
+	complete()
+	if err == nil && reflect.DeepEqual(checked, decoded) {
+		return nil
+	}
+	at, path := root, firstDifference(checked, decoded)
+	if path != "" {
+		at = r.locate(path)
+	}
+	r.fault(at, path, "is understood differently by different YAML parsers, must be without doubt: put quotes around strings, and write numbers in plain decimal")
+	return r.result()
+}
+
+// firstDifference returns the path of the first field, in the order of the reference, in
+// which two wire forms differ; or nothing, if that cannot be said.
+func firstDifference(a, b any) string {
+	inA, inB := appendLeaves(nil, "", reflect.Indirect(reflect.ValueOf(a))), appendLeaves(nil, "", reflect.Indirect(reflect.ValueOf(b)))
+	for _, path := range mergedPaths(inA, inB) {
+		if find(inA, path).text != find(inB, path).text {
+			return path
+		}
+	}
+	return ""
+}
+
+// excuse makes nothing be said about fields that are not in the file because
+// they are misspelt there, which has been said.
+func (r *reader) excuse() {
+	for _, path := range r.meant {
+		if !r.isSet(path) {
+			r.broken[path] = true
+		}
+	}
+}
+
+// isBroken reports whether path, or what it is in, could not be read.
+func (r *reader) isBroken(path string) bool {
+	for ; path != ""; path = parent(path) {
+		if r.broken[path] {
+			return true
+		}
+	}
+	return r.broken[""]
+}
+
+// isSet reports whether the file has a value for path.
+func (r *reader) isSet(path string) bool {
+	p, found := r.places[path]
+	return found && !isNull(p.value)
+}
+
+// locate returns the node to point at for a path: its value, or when it is not
+// in the file, the key of what it should be in.
+func (r *reader) locate(path string) *yaml.Node {
+	if r.isSet(path) {
+		return r.places[path].value
+	}
+	for {
+		if p, found := r.places[path]; found {
+			return p.key
+		}
+		path = parent(path)
+	}
 }
