@@ -25,7 +25,7 @@ type Change struct {
 	// Daemon is the one that EffectRestart concerns, "driver" or "approver"; or
 	// empty, for both.
 	Daemon string
-	// Reissue is whether live volumes get new documents because of the change:
+	// Reissue is whether live volumes get new SVIDs because of the change:
 	// with EffectReissue always, with EffectRestart after that, and with
 	// EffectHot if need be, for which see Note.
 	Reissue bool
@@ -41,7 +41,7 @@ type Effect string
 const (
 	// EffectHot is taken up as it is: it holds for what is begun from then on.
 	EffectHot Effect = "hot"
-	// EffectReissue is taken up as well, and live volumes get new documents: the
+	// EffectReissue is taken up as well, and live volumes get new SVIDs: the
 	// ones that they have are not what the file asks for any more.
 	EffectReissue Effect = "reissue"
 	// EffectRestart is only taken up by a restart. Until then, a file with such
