@@ -18,7 +18,7 @@ import (
 // might take for one.
 var ErrCarriesSPIFFE = errors.New("it carries a SPIFFE ID")
 
-// CheckOther returns nil for a request, PEM encoded, that is anything but one
+// CheckForeign returns nil for a request, PEM encoded, that is anything but one
 // for an SVID: it can be read, and no certificate that is made of it can hold a
 // SPIFFE ID. Otherwise the error wraps [ErrCarriesSPIFFE] or the sentinel error
 // for what cannot be read.
@@ -27,7 +27,7 @@ var ErrCarriesSPIFFE = errors.New("it carries a SPIFFE ID")
 // but that its scheme, in whatever case of letters, is among the bytes at all:
 // an issuer may copy what crypto/x509 passes over. For the same reason names
 // must be encoded so that their text is in one piece.
-func CheckOther(pemBytes []byte) error {
+func CheckForeign(pemBytes []byte) error {
 	der, err := decodePEM(pemBytes)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func CheckOther(pemBytes []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := checkOtherAttributes(request.RawTBSCertificateRequest); err != nil {
+	if err := checkForeignAttributes(request.RawTBSCertificateRequest); err != nil {
 		return err
 	}
 	for _, extension := range request.Extensions {
@@ -62,10 +62,10 @@ func parseLoosely(der []byte) (*x509.CertificateRequest, error) {
 	return request, nil
 }
 
-// checkOtherAttributes lets through one extensionRequest with one value, which
+// checkForeignAttributes lets through one extensionRequest with one value, which
 // crypto/x509 reads, and attributes that are text. What others hold, an issuer
 // may read in its own way.
-func checkOtherAttributes(info cryptobyte.String) error {
+func checkForeignAttributes(info cryptobyte.String) error {
 	var inner, list cryptobyte.String
 	if !info.ReadASN1(&inner, asn1.SEQUENCE) || !inner.SkipASN1(asn1.INTEGER) || !inner.SkipASN1(asn1.SEQUENCE) ||
 		!inner.SkipASN1(asn1.SEQUENCE) || !inner.ReadASN1(&list, asn1.Tag(0).ContextSpecific().Constructed()) {

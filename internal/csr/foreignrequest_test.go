@@ -20,7 +20,7 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/corpus"
 )
 
-func TestCheckOther(t *testing.T) {
+func TestCheckForeign(t *testing.T) {
 	t.Parallel()
 	dns := csrtest.Names(csrtest.Element(0x82, []byte("example.org")))
 	with := func(mutations ...csrtest.Mutation) []byte {
@@ -67,7 +67,7 @@ func TestCheckOther(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if err := csr.CheckOther(test.request); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			if err := csr.CheckForeign(test.request); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
 		})
@@ -77,7 +77,7 @@ func TestCheckOther(t *testing.T) {
 // Whatever passes for a request of another kind, cert-manager's CA issuer makes no
 // certificate of it that go-spiffe takes for an SVID. Most of the corpus does not
 // pass; what does is about something else than a SPIFFE ID.
-func TestCheckOtherLetsNoSVIDThrough(t *testing.T) {
+func TestCheckForeignLetsNoSVIDThrough(t *testing.T) {
 	t.Parallel()
 	issuer, err := corpus.NewIssuer()
 	if err != nil {
@@ -85,7 +85,7 @@ func TestCheckOtherLetsNoSVIDThrough(t *testing.T) {
 	}
 	passed := 0
 	for _, file := range requests(t) {
-		if csr.CheckOther(file.Request.Spec.Request) == nil {
+		if csr.CheckForeign(file.Request.Spec.Request) == nil {
 			passed++
 			requireNoSVID(t, issuer, file.Request.Spec.Request)
 		}
@@ -95,8 +95,8 @@ func TestCheckOtherLetsNoSVIDThrough(t *testing.T) {
 	}
 }
 
-// FuzzCheckOther signs what it made up, as FuzzParseSigned does.
-func FuzzCheckOther(f *testing.F) {
+// FuzzCheckForeign signs what it made up, as FuzzParseSigned does.
+func FuzzCheckForeign(f *testing.F) {
 	addSigned(f)
 	f.Add(0, []byte{0x30, 0}, csrtest.ExtensionRequest([]pkix.Extension{csrtest.SAN(csrtest.Element(0x82, []byte("example.org")))}), []byte{})
 	issuer, err := corpus.NewIssuer()
@@ -107,7 +107,7 @@ func FuzzCheckOther(f *testing.F) {
 		input := csrtest.Good(csrtest.MainKey()).With(csrtest.Attributes(attributes), func(t *csrtest.Template) {
 			t.Version, t.Subject, t.AfterInfo = version, subject, after
 		}).PEM()
-		if csr.CheckOther(input) == nil {
+		if csr.CheckForeign(input) == nil {
 			requireNoSVID(t, issuer, input)
 		}
 	})
