@@ -13,7 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"slices"
+
+	"filippo.io/edwards25519"
 )
 
 // ErrKey is wrapped when a key, or the specification of one, is none that an
@@ -185,26 +186,12 @@ func checkRSA(key *rsa.PublicKey) error {
 
 // checkEd25519 refuses points of small order. Anybody can sign for such a key:
 // one signature, R the neutral element and S zero, verifies for it with many
-// messages or with all, and crypto/ed25519 accepts it, as RFC 8032 allows.
-//
-// A point's order divides 8 when y is 0, 1 or -1, or when the double of the
-// point has y = 0, which on -x² + y² = 1 + dx²y² comes to dy⁴ + 2y² - 1 = 0.
-// Here d is -121665/121666, and all is multiplied by 121666.
+// messages or with all, and crypto/ed25519 accepts it, as RFC 8032 allows. Points
+// are decoded as crypto/ed25519 decodes them; bytes that are no point are left to
+// it, for it verifies no signature with them.
 func checkEd25519(key ed25519.PublicKey) error {
-	littleEndian := slices.Clone(key)
-	littleEndian[len(littleEndian)-1] &= 0x7f // the sign of x
-	slices.Reverse(littleEndian)
-	y := new(big.Int).SetBytes(littleEndian)
-	p := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
-
-	ySquared := new(big.Int).Mul(y, y)
-	ySquared.Mod(ySquared, p)
-	sum := new(big.Int).Mul(big.NewInt(-121665), new(big.Int).Mul(ySquared, ySquared))
-	sum.Add(sum, new(big.Int).Mul(big.NewInt(2*121666), ySquared))
-	sum.Sub(sum, big.NewInt(121666))
-
-	one := big.NewInt(1)
-	if ySquared.Sign() == 0 || ySquared.Cmp(one) == 0 || sum.Mod(sum, p).Sign() == 0 {
+	point, err := new(edwards25519.Point).SetBytes(key)
+	if err == nil && point.MultByCofactor(point).Equal(edwards25519.NewIdentityPoint()) == 1 {
 		return fmt.Errorf("%w: Ed25519 point of small order, for which anybody can sign", ErrKey)
 	}
 	return nil
