@@ -16,8 +16,8 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
-// checkCrossFields holds fields against each other: the rules that the validate tag
-// of one field cannot say.
+// checkCrossFields checks the rules between fields, which the validate tag of one
+// field cannot express.
 func (r *reader) checkCrossFields(c *v1alpha1.SPIFFEConfiguration) {
 	r.checkIssuer("issuerRef", c.IssuerRef)
 	r.checkIssuers("approver.formerIssuers", c.Approver.FormerIssuers)

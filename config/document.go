@@ -52,7 +52,8 @@ func (r *reader) document(data []byte) *yaml.Node {
 	return nil
 }
 
-// checkText refuses what is no text, and what would take long to look at.
+// checkText rejects a file that is too large, is not UTF-8 or has control
+// characters.
 func (r *reader) checkText(data []byte) bool {
 	if len(data) > maxSize {
 		r.faultAt(1, 1, "", fmt.Sprintf("is too large, must be at most %d bytes", maxSize))
@@ -95,8 +96,7 @@ var (
 	yamlParserError = regexp.MustCompile(`^did not find expected (node content|key|'-' indicator|',' or|<)`)
 )
 
-// syntaxFault reports the first fault of the syntax: where that is wrong, what
-// follows cannot be read.
+// syntaxFault reports the first syntax error. What follows it cannot be read.
 func (r *reader) syntaxFault(data []byte, err error) {
 	match := yamlError.FindStringSubmatch(err.Error())
 	if match == nil {
@@ -119,9 +119,10 @@ func (r *reader) syntaxFault(data []byte, err error) {
 // mostAliases bounds how often a file is read again to find an alias.
 const mostAliases = 100
 
-// unknownAliasOffset returns where the alias is that yaml/v3 has not found an anchor
-// for, without saying where: the same text may stand in comments and strings before it.
-// It is the first after which the beginning of the file has that fault.
+// unknownAliasOffset returns the offset of the alias that has no anchor. yaml/v3
+// gives its name, but no position, and the same text may stand in comments and strings
+// before it. So each occurrence is tried: it is the first with which the file up to
+// there has that error.
 func unknownAliasOffset(data []byte, name string) int {
 	text := []byte("*" + name)
 	first := max(0, bytes.Index(data, text))
@@ -145,7 +146,7 @@ func unknownAliasOffset(data []byte, name string) int {
 	return first
 }
 
-// syntaxLine is the best that can be known of where a fault is.
+// syntaxLine returns the line of a syntax error, as far as yaml/v3 tells it.
 func syntaxLine(data []byte, number, message string) int {
 	line, _ := strconv.Atoi(number) // 0 when there is none
 	if yamlParserError.MatchString(message) {
@@ -155,7 +156,7 @@ func syntaxLine(data []byte, number, message string) int {
 	return min(max(line, 1), last)
 }
 
-// lineOf returns a line, counted from 1, or nothing when there is none such.
+// lineOf returns a line, counted from 1, or nil if there is no such line.
 func lineOf(data []byte, line int) []byte {
 	breaks := lineBreak.FindAllIndex(data, -1)
 	if line > len(breaks)+1 {

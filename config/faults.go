@@ -149,7 +149,7 @@ func quote(s string) string {
 	return strconv.Quote(s)
 }
 
-// shorten shows what needs no quotes, and quotes the rest.
+// shorten returns s as it is if it is short and printable, and quotes it otherwise.
 func shorten(s string) string {
 	if len(s) <= maxQuoted && !strings.ContainsFunc(s, func(c rune) bool { return !unicode.IsPrint(c) }) {
 		return s
@@ -218,7 +218,7 @@ func typeMessage(node *yaml.Node, t reflect.Type) string {
 	return wrong("is of the wrong type", describe(node), "must be "+typeName(t)+rewritten(node, t))
 }
 
-// typeName of a type that a field can have, for people.
+// typeName describes the type of a field, for messages.
 func typeName(t reflect.Type) string {
 	switch {
 	case t == durationType:

@@ -22,21 +22,21 @@ type reader struct {
 	file   string
 	data   []byte
 	faults Faults
-	// lines is how many data has, 0 if they have not been counted.
+	// lines is the number of lines in data, or 0 before they are counted.
 	lines int
-	// warnings are about what is valid all the same.
+	// warnings are settings that are valid but known not to work.
 	warnings []Warning
-	// versions are those that are understood.
+	// versions are the apiVersions that can be read.
 	versions []version
-	// form is the type of the whole file.
+	// form is the wire type of the file.
 	form reflect.Type
-	// places has every field of the file that is known, by path.
+	// places holds where every known field of the file stands, by path.
 	places map[string]place
-	// broken has the paths about whose value nothing more can be said, because
-	// it could not be read.
+	// broken holds the paths whose value could not be read: later checks skip
+	// them.
 	broken map[string]bool
-	// meant has the paths that misspelt fields were probably meant to be.
-	meant []string
+	// misspelt holds the paths that unknown fields were probably meant to be.
+	misspelt []string
 }
 
 // place is where a field stands in the file.
@@ -86,8 +86,8 @@ func (r *reader) read(path string, node *yaml.Node, field reflect.Value) {
 	}
 }
 
-// isPlain refuses what makes a value stand elsewhere than where it is read, or
-// be something else than it looks.
+// isPlain rejects aliases, anchors and tags, with which a value is not what it
+// looks like, or is written elsewhere.
 func (r *reader) isPlain(path string, node *yaml.Node) bool {
 	switch {
 	case node.Kind == yaml.AliasNode:
@@ -233,8 +233,8 @@ func suits(node *yaml.Node, t reflect.Type) bool {
 	}
 }
 
-// decimal is how numbers are written. Of the other ways, some are no help (.nan)
-// and some mean one thing in YAML 1.1 and another in 1.2 (010, 1_000).
+// decimal is the only notation of numbers that is accepted. Others stand for no
+// number (.nan), or for different ones in YAML 1.1 and 1.2 (010, 1_000).
 var decimal = regexp.MustCompile(`^[-+]?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?$`)
 
 func isNull(node *yaml.Node) bool {
@@ -264,10 +264,10 @@ func isAmbiguous(node *yaml.Node) bool {
 const ambiguous = "is a boolean to some YAML parsers and a string to others"
 
 // decode reads the file, in which no fault has been found, into decoded, which
-// holds the defaults, and completes it. It rejects a file of which this reading
-// is not what has been checked, since nobody should run with a value other than the one
-// that was meant. [isAmbiguous] knows all such values that are known to us: this is
-// for those that are not.
+// holds the defaults, and completes it. It rejects a file that this parser reads
+// differently from what has been checked: nobody should run with another value than
+// the checked one. [isAmbiguous] reports the known cases with a better message; this
+// is for the unknown ones.
 func (r *reader) decode(root *yaml.Node, checked, decoded any, complete func()) error {
 	err := kyaml.UnmarshalStrict(r.data, decoded)
 	complete()
@@ -283,7 +283,7 @@ func (r *reader) decode(root *yaml.Node, checked, decoded any, complete func()) 
 }
 
 // firstDifference returns the path of the first field, in the order of the reference, in
-// which two wire forms differ; or nothing, if that cannot be said.
+// which two wire forms differ, or "" if that cannot be told.
 func firstDifference(a, b any) string {
 	inA, inB := appendLeaves(nil, "", reflect.Indirect(reflect.ValueOf(a))), appendLeaves(nil, "", reflect.Indirect(reflect.ValueOf(b)))
 	for _, path := range mergedPaths(inA, inB) {
@@ -294,10 +294,10 @@ func firstDifference(a, b any) string {
 	return ""
 }
 
-// excuse makes nothing be said about fields that are not in the file because
-// they are misspelt there, which has been said.
-func (r *reader) excuse() {
-	for _, path := range r.meant {
+// skipMisspelt keeps later checks from reporting a field as missing when its
+// name is misspelt in the file, which has been reported.
+func (r *reader) skipMisspelt() {
+	for _, path := range r.misspelt {
 		if !r.isSet(path) {
 			r.broken[path] = true
 		}

@@ -67,9 +67,9 @@ func (h *Holder) Subscribe() (changes <-chan struct{}, cancel func()) {
 	}
 }
 
-// Outcome tells of one look at a file that had changed.
+// Outcome is the result of reading a file that had changed.
 type Outcome struct {
-	// Time is when it was looked at.
+	// Time is when it was read.
 	Time time.Time
 	// Config is the one that is running now: the file's, or, if that was
 	// refused, the one that had been running before, whole.
@@ -95,16 +95,16 @@ type Reloader struct {
 	// Poll is the time between two looks without being told, longer than Settle:
 	// 30 s by default.
 	Poll time.Duration
-	// Log is told when the folder cannot be watched. By default that is told
-	// to nobody.
+	// Log receives a line when the folder cannot be watched. By default it
+	// discards it.
 	Log *slog.Logger
 
 	path    string
 	holder  *Holder
 	report  func(Outcome)
 	watcher *filewatch.Watcher
-	// looked is set when the file has been looked at.
-	looked bool
+	// seen is set when the file has been read.
+	seen bool
 }
 
 // NewReloader returns a Reloader of the file at path, from which the Config in
@@ -113,7 +113,7 @@ type Reloader struct {
 // before is not reported, so that a bad file is reported once.
 func NewReloader(path string, holder *Holder, report func(Outcome)) *Reloader {
 	r := &Reloader{path: path, holder: holder, report: report}
-	r.watcher = filewatch.New(path, r.look)
+	r.watcher = filewatch.New(path, r.reload)
 	r.Settle, r.Poll, r.Log = r.watcher.Settle, r.watcher.Poll, r.watcher.Log
 	return r
 }
@@ -131,10 +131,10 @@ func (r *Reloader) Run(ctx context.Context, hangup <-chan os.Signal) error {
 	return nil
 }
 
-// look takes up the content of the file, or refuses it.
-func (r *Reloader) look(c filewatch.Content) {
-	first := !r.looked
-	r.looked = true
+// reload puts the content of the file in force, or rejects it.
+func (r *Reloader) reload(c filewatch.Content) {
+	first := !r.seen
+	r.seen = true
 	running := r.holder.Current()
 	file, changes, err := r.check(c, running)
 	switch {
@@ -152,7 +152,7 @@ func (r *Reloader) look(c filewatch.Content) {
 	r.report(Outcome{Time: time.Now(), Config: file, Changes: changes})
 }
 
-// check does all that can fail.
+// check parses the content and rejects changes that need a restart.
 func (r *Reloader) check(c filewatch.Content, running *Config) (*Config, []Change, error) {
 	if c.Err != nil {
 		return nil, nil, openError(c.Err)

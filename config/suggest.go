@@ -23,12 +23,12 @@ func (r *reader) unknownField(path string, key *yaml.Node, t reflect.Type) {
 	at := join(path, quoteName(key.Value))
 	if name := nearest(key.Value, names); name != "" {
 		meant := join(path, name)
-		r.meant = append(r.meant, meant)
+		r.misspelt = append(r.misspelt, meant)
 		r.fault(key, at, "is not a field, did you mean "+meant+"?")
 		return
 	}
 	if elsewhere := pathsNamed(r.form, "", key.Value); len(elsewhere) > 0 {
-		r.meant = append(r.meant, elsewhere...)
+		r.misspelt = append(r.misspelt, elsewhere...)
 		r.fault(key, at, "is not a field here, did you mean "+oneOf(elsewhere)+"?")
 		return
 	}

@@ -21,7 +21,7 @@ func parseV1alpha1(r *reader, root *yaml.Node) (*Config, error) {
 	wire := v1alpha1.Default()
 	wire.APIVersion, wire.Kind = "", "" // A file must say these itself.
 	r.read("", root, reflect.ValueOf(wire).Elem())
-	r.excuse()
+	r.skipMisspelt()
 	wire.Complete()
 	if err := r.checkFields(wire); err != nil {
 		return nil, err

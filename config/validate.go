@@ -23,8 +23,8 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 )
 
-// checkFields holds each field of a wire form against its validate tag. The
-// error is about this program, not about the file.
+// checkFields checks each field of a wire form against its validate tag. An error
+// means that the tags are wrong; faults of the file are collected by the reader.
 func (r *reader) checkFields(wire any) error {
 	validate, err := newValidator()
 	if err != nil {
@@ -143,7 +143,7 @@ func tagsOf(field reflect.StructField) map[string]string {
 // rule is a validate tag of our own: what one string must be.
 type rule struct {
 	tag string
-	// holds is not asked about empty strings, where the field allows these.
+	// holds is not called with an empty string where the field may be empty.
 	holds func(string) bool
 	// problem and allowed are the words for when it does not hold.
 	problem, allowed string
