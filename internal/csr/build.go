@@ -18,7 +18,8 @@ import (
 // Build makes the certificate request for an SVID: id as the only name, key as
 // the key to certify, which also signs the request. The result is one PEM block
 // that [Parse] accepts: empty subject, one subject alternative name extension,
-// critical, that holds one URI; no other extension or attribute.
+// that holds one URI; no other extension or attribute. The extension is critical, as
+// RFC 5280, section 4.2.1.6, demands when the subject is empty.
 //
 // crypto/x509 could make the same request, byte for byte, but it verifies each
 // signature that it has just made. With an ECDSA 521 key, the default, that takes

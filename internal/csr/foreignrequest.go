@@ -18,15 +18,15 @@ import (
 // might take for one.
 var ErrCarriesSPIFFE = errors.New("it carries a SPIFFE ID")
 
-// CheckForeign returns nil for a request, PEM encoded, that is anything but one
-// for an SVID: it can be read, and no certificate that is made of it can hold a
-// SPIFFE ID. Otherwise the error wraps [ErrCarriesSPIFFE] or the sentinel error
-// for what cannot be read.
+// CheckForeign checks a request, PEM encoded, to an issuer that does not sign
+// SVIDs. It returns nil if the request can be read and no certificate made from it
+// can hold a SPIFFE ID. Otherwise the error wraps [ErrCarriesSPIFFE] or the sentinel
+// error for what cannot be read.
 //
-// It errs on the side of refusal. What counts is not where a SPIFFE ID stands
-// but that its scheme, in whatever case of letters, is among the bytes at all:
-// an issuer may copy what crypto/x509 passes over. For the same reason names
-// must be encoded so that their text is in one piece.
+// It errs on the side of refusal. The scheme of a SPIFFE ID, in upper or lower case,
+// may stand nowhere in the encoded request, for an issuer may copy what crypto/x509
+// passes over. For the same reason names must be encoded so that their text is in
+// one piece.
 func CheckForeign(pemBytes []byte) error {
 	der, err := decodePEM(pemBytes)
 	if err != nil {
