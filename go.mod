@@ -3,6 +3,7 @@ module github.com/csi-driver-spiffe/csi-driver-spiffe
 go 1.26.0
 
 require (
+	filippo.io/edwards25519 v1.2.0
 	github.com/KimMachineGun/automemlimit v0.7.5
 	github.com/VictoriaMetrics/metricsql v0.87.3
 	github.com/cert-manager/cert-manager v1.20.3

@@ -4,6 +4,10 @@
 package config
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -174,4 +178,20 @@ func (c *Config) Policy() policy.Policy {
 // Others says which requests to other issuers the approver approves.
 func (a Approver) Others() policy.Others {
 	return policy.Others{Approve: a.ApproveOthers, CAs: a.ApproveCAs, Former: a.FormerIssuers}
+}
+
+// Hash names the version of the file by its content: 16 hexadecimal digits. It
+// is that of the file with its defaults filled in, so neither comments, order
+// and layout nor a default that is written out change it.
+func (c *Config) Hash() string { return c.hash }
+
+// hashOf relies on encoding/json for a canonical form: it orders struct fields
+// as declared and maps by key.
+func hashOf(wire any) (string, error) {
+	data, err := json.Marshal(wire)
+	if err != nil {
+		return "", fmt.Errorf("hashing the configuration: %w", err)
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:8]), nil
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -144,19 +143,4 @@ func TestHashDependsOnContentOnly(t *testing.T) {
 	if parse(t, minimal+"volume: {defaultFSGroup: 1}").Hash() == want {
 		t.Error("another value has the same hash")
 	}
-}
-
-func TestHolder(t *testing.T) {
-	t.Parallel()
-	c := parse(t, minimal)
-	holder := config.NewHolder(c)
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			if holder.Current() != c {
-				t.Error("Current is not what NewHolder was given")
-			}
-		})
-	}
-	wg.Wait()
 }

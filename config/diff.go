@@ -6,7 +6,7 @@ package config
 import (
 	"cmp"
 	"encoding/json"
-	"maps"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -25,7 +25,7 @@ type Change struct {
 	// Daemon is the one that EffectRestart concerns, "driver" or "approver"; or
 	// empty, for both.
 	Daemon string
-	// Reissue is whether live volumes get new documents because of the change:
+	// Reissue is whether live volumes get new SVIDs because of the change:
 	// with EffectReissue always, with EffectRestart after that, and with
 	// EffectHot if need be, for which see Note.
 	Reissue bool
@@ -33,6 +33,21 @@ type Change struct {
 	// alone does not tell; else it is empty.
 	Note string
 }
+
+// Effect is what a change of a field asks of daemons that are running.
+type Effect string
+
+// The effects, from the least to the greatest.
+const (
+	// EffectHot is taken up as it is: it holds for what is begun from then on.
+	EffectHot Effect = "hot"
+	// EffectReissue is taken up as well, and live volumes get new SVIDs: the
+	// ones that they have are not what the file asks for any more.
+	EffectReissue Effect = "reissue"
+	// EffectRestart is only taken up by a restart. Until then, a file with such
+	// a change is refused as a whole.
+	EffectRestart Effect = "restart"
+)
 
 // Diff returns the fields in which two versions of the file differ, in the order
 // of the reference. Defaults are filled in on both sides: a
@@ -54,80 +69,6 @@ func Diff(before, after *Config) []Change {
 	return changes
 }
 
-// RestartRequired returns those of the changes that only a restart takes up.
-func RestartRequired(changes []Change) []Change {
-	return slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return c.Effect != EffectRestart })
-}
-
-// leaf is one value of a file.
-type leaf struct {
-	path  string
-	text  string // in JSON; empty when it is not set
-	field reflect.StructField
-}
-
-func leavesOf(c *Config) []leaf {
-	wire := reflect.Indirect(reflect.ValueOf(c.wire))
-	if wire.Kind() != reflect.Struct { // not from Parse
-		return nil
-	}
-	return appendLeaves(nil, "", wire)
-}
-
-func appendLeaves(leaves []leaf, path string, section reflect.Value) []leaf {
-	for i := range section.NumField() {
-		field, value := section.Type().Field(i), section.Field(i)
-		at := join(path, wireName(field))
-		switch {
-		case field.Type.Kind() == reflect.Struct && field.Type != durationType:
-			leaves = appendLeaves(leaves, at, value)
-		case field.Type.Kind() == reflect.Map:
-			entries, _ := value.Interface().(map[string]string)
-			for _, key := range slices.Sorted(maps.Keys(entries)) {
-				leaves = append(leaves, leaf{entry(at, key), jsonOf(entries[key]), field})
-			}
-		case value.IsZero() && strings.HasSuffix(field.Tag.Get("json"), ",omitempty"):
-			leaves = append(leaves, leaf{at, "", field})
-		default:
-			leaves = append(leaves, leaf{at, jsonOf(value.Interface()), field})
-		}
-	}
-	return leaves
-}
-
-// jsonOf what has been in a file, which cannot fail.
-func jsonOf(value any) string {
-	text, _ := json.Marshal(value)
-	return string(text)
-}
-
-// mergedPaths puts what is only in the old version behind what it followed
-// there.
-func mergedPaths(olds, news []leaf) []string {
-	var paths []string
-	for _, l := range news {
-		paths = append(paths, l.path)
-	}
-	at := 0
-	for _, l := range olds {
-		if i := slices.Index(paths, l.path); i >= 0 {
-			at = i + 1
-			continue
-		}
-		paths = slices.Insert(paths, at, l.path)
-		at++
-	}
-	return paths
-}
-
-// find returns a leaf without a path if there is none.
-func find(leaves []leaf, path string) leaf {
-	if i := slices.IndexFunc(leaves, func(l leaf) bool { return l.path == path }); i >= 0 {
-		return leaves[i]
-	}
-	return leaf{}
-}
-
 // show is the value as it would stand in the file, in one line.
 func (l leaf) show() string {
 	if l.text == "" {
@@ -143,4 +84,76 @@ func (l leaf) show() string {
 		return quote(long)
 	}
 	return shorten(l.text)
+}
+
+// RestartRequired returns those of the changes that only a restart takes up.
+func RestartRequired(changes []Change) []Change {
+	return slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return c.Effect != EffectRestart })
+}
+
+// classify reads the tags of the field that has changed: change:"EFFECT", which
+// "driver" or "approver" and "reissue" may follow after commas, and note:"…". A
+// field without a good one, which a test refuses, needs a restart of both daemons:
+// that cannot be wrong.
+func (c *Change) classify(tag reflect.StructTag) {
+	words := strings.Split(tag.Get("change"), ",")
+	c.Effect, c.Note = Effect(words[0]), tag.Get("note")
+	c.Reissue = slices.Contains(words, string(EffectReissue))
+	for _, daemon := range []string{"driver", "approver"} {
+		if slices.Contains(words[1:], daemon) {
+			c.Daemon = daemon
+		}
+	}
+	if !slices.Contains([]Effect{EffectHot, EffectReissue, EffectRestart}, c.Effect) {
+		c.Effect, c.Daemon = EffectRestart, ""
+	}
+}
+
+// String says in one line what changes and what that asks of running daemons.
+func (c Change) String() string {
+	effect := "hot"
+	if c.Effect == EffectRestart {
+		effect = "restart"
+	}
+	if c.Daemon != "" {
+		effect += " of the " + c.Daemon
+	}
+	if c.Reissue && c.Effect != EffectHot {
+		effect += ", re-issues live volumes"
+	}
+	if c.Note != "" {
+		effect += "; " + c.Note
+	}
+	return fmt.Sprintf("%s: %s → %s (%s)", c.Path, c.Old, c.New, effect)
+}
+
+// Summary says in one line what comes of all changes together.
+func Summary(changes []Change) string {
+	if len(changes) == 0 {
+		return "no changes"
+	}
+	return fmt.Sprintf("%s; %s; live volumes %s", count(len(changes), "change"), restarts(RestartRequired(changes)), reissues(changes))
+}
+
+func restarts(changes []Change) string {
+	if len(changes) == 0 {
+		return "none needs a restart"
+	}
+	need := "need"
+	if len(changes) == 1 {
+		need = "needs"
+	}
+	return fmt.Sprintf("%d %s a restart, and until then both daemons refuse the whole file", len(changes), need)
+}
+
+func reissues(changes []Change) string {
+	reissue := slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return !c.Reissue })
+	switch {
+	case len(reissue) == 0:
+		return "keep their documents until their renewal"
+	case slices.ContainsFunc(reissue, func(c Change) bool { return c.Effect != EffectHot }):
+		return "are re-issued"
+	default:
+		return "may be re-issued"
+	}
 }

@@ -11,15 +11,20 @@
 //	config.yaml:8:3: certificate.duratoin: is not a field, did you mean certificate.duration?
 //
 // The format itself, with its defaults and what each field means, is in package
-// v1alpha1. The way from one to the other is this:
+// v1alpha1. A file is read in these steps, each in the file named beside it:
 //
-//	bytes ─ document ─► node tree ─ read ─► values with places ─ check ─► decode ─► v1alpha1 over its defaults ─ convert ─► Config
+//	text      ─► node tree             document.go: one YAML document, UTF-8, no syntax error
+//	node tree ─► values with places    read.go: every field known, of its type, given once
+//	values    ─► checked values        validate.go: each field; crossfield.go: fields against each other
+//	text      ─► v1alpha1              read.go: decoded again, as Kubernetes decodes YAML
+//	v1alpha1  ─► Config                v1alpha1.go
 //
-// The node tree (go.yaml.in/yaml/v3) knows where everything stands, so that it
-// gives the faults. A file without faults is then decoded as all of Kubernetes
-// decodes YAML (sigs.k8s.io/yaml, strictly), and a file that the two parsers do
-// not understand alike is a fault, too. The tree is read more strictly than YAML
-// asks. Unknown and repeated fields, values of another type, further documents,
+// The node tree (go.yaml.in/yaml/v3) knows where everything stands, so every
+// fault has a line and a column (faults.go) and, where possible, a correction
+// (suggest.go). A file without faults is then decoded as all of Kubernetes decodes
+// YAML (sigs.k8s.io/yaml, strictly); a value that the two parsers understand
+// differently is a fault, too. The tree is read more strictly than YAML
+// demands. Unknown and repeated fields, values of another type, further documents,
 // anchors, aliases, merge keys and explicit tags are all faults. A null is the
 // same as nothing: the field keeps its default.
 //

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-)
+	"regexp"
 
-// maxSize of a file, in bytes: what a ConfigMap can hold.
-const maxSize = 1 << 20
+	"go.yaml.in/yaml/v3"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
+)
 
 // Load reads and checks the file at path, or standard input when path is "-".
 // The error is [Faults] when the content is wrong, else what the operating
@@ -27,6 +29,27 @@ func Load(path string) (*Config, error) {
 	return load(nameOf(path), file)
 }
 
+func load(name string, r io.Reader) (*Config, error) {
+	data, err := readAll(r)
+	if err != nil {
+		return nil, err
+	}
+	return Parse(name, data)
+}
+
+// readAll reads one byte more than is allowed, which is enough for Parse to
+// refuse it.
+func readAll(r io.Reader) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxSize+1))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration file: %w", err)
+	}
+	return data, nil
+}
+
+// maxSize of a file, in bytes: what a ConfigMap can hold.
+const maxSize = 1 << 20
+
 // nameOf a file in messages.
 func nameOf(path string) string {
 	if path == "-" {
@@ -35,12 +58,8 @@ func nameOf(path string) string {
 	return path
 }
 
-func load(name string, r io.Reader) (*Config, error) {
-	data, err := readAll(r)
-	if err != nil {
-		return nil, err
-	}
-	return Parse(name, data)
+func openError(err error) error {
+	return fmt.Errorf("cannot open the configuration file: %w", err)
 }
 
 // Parse checks the content of a file. The name is only for messages. The error
@@ -63,16 +82,54 @@ func parse(filename string, data []byte, understood []version) (*Config, error) 
 	return v.parse(r, root)
 }
 
-func openError(err error) error {
-	return fmt.Errorf("cannot open the configuration file: %w", err)
+// version is one apiVersion of the file. Each has its own wire form; the
+// running form is the same for all. A new one is a package of wire types like
+// v1alpha1, a file like v1alpha1.go, and a line in versions.
+type version struct {
+	apiVersion string
+	// parse gives r.result() as its error.
+	parse func(r *reader, root *yaml.Node) (*Config, error)
 }
 
-// readAll reads one byte more than is allowed, which is enough for Parse to
-// refuse it.
-func readAll(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxSize+1))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the configuration file: %w", err)
+// versions lists those that are understood, the newest last.
+func versions() []version {
+	return []version{
+		{v1alpha1.APIVersion, parseV1alpha1},
 	}
-	return data, nil
+}
+
+// otherVersion is what versions of this format look like, when they are not
+// misspelt.
+var otherVersion = regexp.MustCompile(`^config\.spiffe\.csi\.cert-manager\.io/v\d+((alpha|beta)\d+)?$`)
+
+// versionOf picks what the file's apiVersion asks for. A file whose apiVersion
+// is missing or wrong is read as the newest, so that this and its other faults
+// are reported together. But a file that is written for another release of this
+// program is not: nothing can be said about its fields.
+func (r *reader) versionOf(root *yaml.Node) (v version, found bool) {
+	newest := r.versions[len(r.versions)-1]
+	node := lookup(root, "apiVersion")
+	if node == nil || node.Kind != yaml.ScalarNode {
+		return newest, true
+	}
+	for _, v := range r.versions {
+		if node.Value == v.apiVersion {
+			return v, true
+		}
+	}
+	if otherVersion.MatchString(node.Value) {
+		r.fault(node, "apiVersion", wrong("is not understood by this release", describe(node),
+			"must be "+r.apiVersions()+"; the rest of the file has not been looked at"))
+		return version{}, false
+	}
+	return newest, true
+}
+
+// apiVersions that are understood, for messages.
+func (r *reader) apiVersions() string {
+	var names []string
+	for _, v := range r.versions {
+		names = append(names, v.apiVersion)
+	}
+	return oneOf(names)
 }

@@ -21,12 +21,12 @@ func parseV1alpha1(r *reader, root *yaml.Node) (*Config, error) {
 	wire := v1alpha1.Default()
 	wire.APIVersion, wire.Kind = "", "" // A file must say these itself.
 	r.read("", root, reflect.ValueOf(wire).Elem())
-	r.excuse()
+	r.skipMisspelt()
 	wire.Complete()
 	if err := r.checkFields(wire); err != nil {
 		return nil, err
 	}
-	r.checkAcross(wire)
+	r.checkCrossFields(wire)
 	if err := r.result(); err != nil {
 		return nil, err
 	}

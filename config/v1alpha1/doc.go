@@ -30,10 +30,10 @@
 // running:
 //
 //	hot               nothing: it holds for what is begun from then on
-//	reissue           new documents for live volumes
+//	reissue           new SVIDs for live volumes
 //	restart           a restart of both, for it is read at the start only
 //	restart,driver    a restart of the driver; restart,approver in the same way
-//	…,reissue         and new documents for live volumes after that, or if need be
+//	…,reissue         and new SVIDs for live volumes after that, or if need be
 //
 // A note tag says more of that, where there is more to say.
 package v1alpha1

@@ -6,7 +6,9 @@ package csr_test
 import (
 	"bytes"
 	"crypto"
+	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
@@ -81,6 +83,61 @@ func TestBuildContents(t *testing.T) {
 	}
 }
 
+// crypto/x509 encodes the same request, to the byte, for every kind of key.
+func TestBuildEncodesAsCryptoX509(t *testing.T) {
+	t.Parallel()
+	id := spiffeid.RequireFromString(csrtest.ID)
+	for _, spec := range csr.KeySpecs() {
+		t.Run(spec.String(), func(t *testing.T) {
+			t.Parallel()
+			key, err := spec.Generate()
+			if err != nil {
+				t.Fatal(err)
+			}
+			built, err := csr.Build(id, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := parseWithX509(t, built), parseWithX509(t, buildWithX509(t, key))
+			if !bytes.Equal(got.RawTBSCertificateRequest, want.RawTBSCertificateRequest) {
+				t.Errorf("the signed part is\n%x, want\n%x", got.RawTBSCertificateRequest, want.RawTBSCertificateRequest)
+			}
+			if got.SignatureAlgorithm != want.SignatureAlgorithm {
+				t.Errorf("signed with %s, want %s", got.SignatureAlgorithm, want.SignatureAlgorithm)
+			}
+			// An ECDSA signature differs each time.
+			if spec.Algorithm != csr.ECDSA && !bytes.Equal(got.Raw, want.Raw) {
+				t.Errorf("the request is\n%x, want\n%x", got.Raw, want.Raw)
+			}
+		})
+	}
+}
+
+// buildWithX509 makes the request for [csrtest.ID] as [csr.Build] would if it
+// used crypto/x509.
+func buildWithX509(t testing.TB, key crypto.Signer) []byte {
+	t.Helper()
+	template := &x509.CertificateRequest{ExtraExtensions: []pkix.Extension{csrtest.SAN(csrtest.URI(csrtest.ID))}}
+	der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return csrtest.Block(der)
+}
+
+func parseWithX509(t testing.TB, pemBytes []byte) *x509.CertificateRequest {
+	t.Helper()
+	block, _ := pem.Decode(pemBytes)
+	if block == nil {
+		t.Fatalf("not PEM: %s", pemBytes)
+	}
+	request, err := x509.ParseCertificateRequest(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return request
+}
+
 func TestBuildRefuses(t *testing.T) {
 	t.Parallel()
 	id := spiffeid.RequireFromString(csrtest.ID)
@@ -111,3 +168,27 @@ func TestBuildRefuses(t *testing.T) {
 type unknownKey struct{ crypto.Signer }
 
 func (unknownKey) Public() crypto.PublicKey { return "a key" }
+
+// BenchmarkBuild compares Build with crypto/x509, which verifies the signature
+// that it has just made.
+func BenchmarkBuild(b *testing.B) {
+	id := spiffeid.RequireFromString(csrtest.ID)
+	for _, spec := range csr.KeySpecs() {
+		key, err := spec.Generate()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(spec.String()+"/Build", func(b *testing.B) {
+			for b.Loop() {
+				if _, err := csr.Build(id, key); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(spec.String()+"/crypto-x509", func(b *testing.B) {
+			for b.Loop() {
+				buildWithX509(b, key)
+			}
+		})
+	}
+}

@@ -27,6 +27,7 @@
 //   - a key that [KeySpec] knows and that is not worthless, and a signature by
 //     it without SHA-1 or MD5.
 //
-// Every refusal wraps a sentinel error of its own, and all that are found are
-// reported. The package does no I/O.
+// Every refusal wraps a sentinel error of its own (errors.go), and all that are
+// found are reported. [CheckForeign] and [CheckNotCA] judge requests to issuers that
+// do not sign SVIDs. The package does no I/O.
 package csr

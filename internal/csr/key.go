@@ -12,6 +12,9 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
+	"math/big"
+
+	"filippo.io/edwards25519"
 )
 
 // ErrKey is wrapped when a key, or the specification of one, is none that an
@@ -133,4 +136,63 @@ func (k KeySpec) curve() elliptic.Curve {
 	default:
 		return elliptic.P521()
 	}
+}
+
+// rsaExponent is the one public exponent accepted: every common tool uses it,
+// and it is the smallest that FIPS 186-5, section 5.4, allows.
+const rsaExponent = 65537
+
+// smallFactor is the bound below which no prime may divide an RSA modulus.
+// Baseline Requirements of the CA/Browser Forum, section 6.1.6, following NIST
+// SP 800-89, section 5.3.3: 752.
+const smallFactor = 752
+
+// checkKey looks at what costs little to see: kind and size, and what makes a
+// key of that size worthless. That ECDSA points are on their curve has been
+// seen to by crypto/x509.
+func checkKey(pub crypto.PublicKey) error {
+	spec := KeySpecOf(pub)
+	if spec == (KeySpec{}) {
+		return fmt.Errorf("%w: %T, must be of ECDSA, RSA or Ed25519", ErrKey, pub)
+	}
+	if err := spec.Validate(); err != nil {
+		return err
+	}
+	switch key := pub.(type) {
+	case *rsa.PublicKey:
+		return checkRSA(key)
+	case ed25519.PublicKey:
+		return checkEd25519(key)
+	default:
+		return nil
+	}
+}
+
+func checkRSA(key *rsa.PublicKey) error {
+	if key.E != rsaExponent {
+		return fmt.Errorf("%w: RSA exponent %d, must be %d", ErrKey, key.E, rsaExponent)
+	}
+	if key.N.Bit(0) == 0 {
+		return fmt.Errorf("%w: RSA modulus is even", ErrKey)
+	}
+	remainder := new(big.Int)
+	for factor := int64(3); factor < smallFactor; factor += 2 {
+		if remainder.Mod(key.N, big.NewInt(factor)).Sign() == 0 {
+			return fmt.Errorf("%w: RSA modulus is divisible by %d", ErrKey, factor)
+		}
+	}
+	return nil
+}
+
+// checkEd25519 refuses points of small order. Anybody can sign for such a key:
+// one signature, R the neutral element and S zero, verifies for it with many
+// messages or with all, and crypto/ed25519 accepts it, as RFC 8032 allows. Points
+// are decoded as crypto/ed25519 decodes them; bytes that are no point are left to
+// it, for it verifies no signature with them.
+func checkEd25519(key ed25519.PublicKey) error {
+	point, err := new(edwards25519.Point).SetBytes(key)
+	if err == nil && point.MultByCofactor(point).Equal(edwards25519.NewIdentityPoint()) == 1 {
+		return fmt.Errorf("%w: Ed25519 point of small order, for which anybody can sign", ErrKey)
+	}
+	return nil
 }

@@ -72,7 +72,7 @@ func (r Rollout) decideOther(request *cmapi.CertificateRequest) Decision {
 	if slices.ContainsFunc(r.Others.Former, named) {
 		d.deny(fmt.Errorf("%w: approver.formerIssuers lists %+.320q", ErrFormerIssuer, IssuerRef(spec.IssuerRef)))
 	}
-	if err := csr.CheckOther(spec.Request); err != nil {
+	if err := csr.CheckForeign(spec.Request); err != nil {
 		d.deny(fmt.Errorf("%w: %w", ErrRequest, err))
 	} else if !slices.ContainsFunc(r.Others.CAs, named) {
 		d.deny(checkNotCA(spec))

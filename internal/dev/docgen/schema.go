@@ -97,7 +97,7 @@ func jsonSchema(docs comments) ([]byte, error) {
 type schemaWriter struct{ docs comments }
 
 func (w *schemaWriter) section(path string, section reflect.Value) (*schema, error) {
-	s := &schema{Type: "object", AdditionalProperties: false, AllOf: across(path)}
+	s := &schema{Type: "object", AdditionalProperties: false, AllOf: crossFieldRules(path)}
 	for i := range section.NumField() {
 		field := section.Type().Field(i)
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")

@@ -32,7 +32,7 @@ func TestJSONSchema(t *testing.T) {
 		"no default":     `"type": [ "integer", "null" ], "minimum": 0, "maximum": 4294967294`,
 		"empty, or":      `"default": "", "pattern": "^$|^/(`,
 		"another than":   `"not": { "const": "/" }`,
-		"across":         `{ "if": { "required": [ "algorithm" ], "properties": { "algorithm": { "const": "RSA" } } }, "then": { "properties": { "size": { "enum": [ 2048, 3072, 4096, null ] } } } }`,
+		"cross-field":    `{ "if": { "required": [ "algorithm" ], "properties": { "algorithm": { "const": "RSA" } } }, "then": { "properties": { "size": { "enum": [ 2048, 3072, 4096, null ] } } } }`,
 		"no other field": `"additionalProperties": false`,
 	} {
 		if !strings.Contains(got, want) {

@@ -4,23 +4,146 @@
 package config
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode"
 
+	"github.com/go-playground/validator/v10"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 )
+
+// checkFields checks each field of a wire form against its validate tag. An error
+// means that the tags are wrong; faults of the file are collected by the reader.
+func (r *reader) checkFields(wire any) error {
+	validate, err := newValidator()
+	if err != nil {
+		return fmt.Errorf("setting up validation: %w", err)
+	}
+	var violations validator.ValidationErrors
+	if err := validate.Struct(wire); err != nil && !errors.As(err, &violations) {
+		return fmt.Errorf("validating the configuration: %w", err)
+	}
+	for _, v := range violations {
+		_, path, _ := strings.Cut(v.Namespace(), ".") // without the name of the type
+		if r.isBroken(path) {
+			continue
+		}
+		field, _ := fieldAt(reflect.TypeOf(wire), path)
+		r.fault(r.locate(path), path, r.fieldMessage(path, field, v))
+	}
+	return nil
+}
+
+// newValidator knows our own tags, durations, and fields by their names in the
+// file.
+func newValidator() (*validator.Validate, error) {
+	validate := validator.New(validator.WithRequiredStructEnabled())
+	validate.RegisterTagNameFunc(wireName)
+	validate.RegisterCustomTypeFunc(func(v reflect.Value) any {
+		d, _ := v.Interface().(v1alpha1.Duration)
+		return d.Duration
+	}, v1alpha1.Duration{})
+	var errs []error
+	for _, rule := range rules() {
+		errs = append(errs, validate.RegisterValidation(rule.tag, func(fl validator.FieldLevel) bool {
+			return rule.holds(fl.Field().String())
+		}))
+	}
+	return validate, errors.Join(errs...)
+}
+
+// fieldMessage puts into words that a field breaks a rule of its validate tag.
+func (r *reader) fieldMessage(path string, field reflect.StructField, v validator.FieldError) string {
+	got := r.got(path, v.Value())
+	tags := tagsOf(field)
+	if path == "apiVersion" {
+		tags["eq"] = r.apiVersions()
+	}
+	switch v.Tag() {
+	case "required":
+		if r.isSet(path) {
+			return wrong("is required", got, allowedBy(tags))
+		}
+		return "is required, " + allowedBy(tags)
+	case "eq":
+		return wrong("is not understood", got, "must be "+tags["eq"])
+	case "ne":
+		return wrong("is not possible", got, "must be another than "+v.Param())
+	case "oneof":
+		return wrong("is not known", got, "must be "+oneOf(strings.Fields(v.Param())))
+	case "min", "max":
+		problem := map[string]string{"min": "is too low", "max": "is too high"}[v.Tag()]
+		return wrong(problem, got, bounds(tags))
+	}
+	for _, rule := range rules() {
+		if rule.tag == v.Tag() {
+			return wrong(rule.problem, got, rule.allowed)
+		}
+	}
+	return wrong("is not valid", got, "must satisfy "+v.Tag())
+}
+
+// got says what a field's value is, as the file has it when it is there.
+func (r *reader) got(path string, value any) string {
+	if r.isSet(path) {
+		return describe(r.places[path].value)
+	}
+	return fmt.Sprintf("the default, %v", value)
+}
+
+func bounds(tags map[string]string) string {
+	least, most := tags["min"], tags["max"]
+	switch {
+	case most == "":
+		return "must be at least " + least
+	case least == "":
+		return "must be at most " + most
+	default:
+		return "must be between " + least + " and " + most
+	}
+}
+
+// allowedBy says what a field that is missing could be.
+func allowedBy(tags map[string]string) string {
+	if version, found := tags["eq"]; found {
+		return "must be " + version
+	}
+	if choice, found := tags["oneof"]; found {
+		return "must be " + oneOf(strings.Fields(choice))
+	}
+	for _, rule := range rules() {
+		if _, found := tags[rule.tag]; found {
+			return rule.allowed
+		}
+	}
+	return "must not be empty"
+}
+
+// tagsOf takes a validate tag apart: "min=1,max=9" is {min: 1, max: 9}.
+func tagsOf(field reflect.StructField) map[string]string {
+	tags := map[string]string{}
+	for tag := range strings.SplitSeq(field.Tag.Get("validate"), ",") {
+		name, param, _ := strings.Cut(tag, "=")
+		tags[name] = param
+	}
+	return tags
+}
 
 // rule is a validate tag of our own: what one string must be.
 type rule struct {
 	tag string
-	// holds is not asked about empty strings, where the field allows these.
+	// holds is not called with an empty string where the field may be empty.
 	holds func(string) bool
 	// problem and allowed are the words for when it does not hold.
 	problem, allowed string

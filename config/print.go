@@ -5,28 +5,59 @@ package config
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
+	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 
 	"go.yaml.in/yaml/v3"
 )
 
-// Hash names the version of the file by its content: 16 hexadecimal digits. It
-// is that of the file with its defaults filled in, so neither comments, order
-// and layout nor a default that is written out change it.
-func (c *Config) Hash() string { return c.hash }
-
-// hashOf relies on encoding/json for a canonical form: it orders struct fields
-// as declared and maps by key.
-func hashOf(wire any) (string, error) {
-	data, err := json.Marshal(wire)
-	if err != nil {
-		return "", fmt.Errorf("hashing the configuration: %w", err)
+// CheckFile is what --validate-config and --print-config do: it loads the file
+// at path, or standard input for "-", and writes to stdout the file with its
+// defaults filled in when full is set, else one line that says it is valid.
+//
+// What is valid and known not to work ([Config.Warnings]) goes to stderr, a line each,
+// unless full is set; the file is valid all the same.
+//
+// If it is not, every fault goes to stderr, a line each, and their number after
+// them. The error is then what Load returned; it has been reported already, so
+// that all there is to do with it is to exit with 1.
+func CheckFile(path string, full bool, stdout, stderr io.Writer) error {
+	c, err := Load(path)
+	var faults Faults
+	switch {
+	case errors.As(err, &faults):
+		fmt.Fprintf(stderr, "%s\n%s\n", err, count(len(faults), "fault"))
+		return err
+	case err != nil:
+		fmt.Fprintln(stderr, err)
+		return err
+	case full:
+		return printConfig(c, stdout)
 	}
-	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:8]), nil
+	for _, warning := range c.Warnings() {
+		fmt.Fprintln(stderr, warning)
+	}
+	_, err = fmt.Fprintf(stdout, "%s: valid (%s, hash %s)\n", nameOf(path), c.apiVersion, c.Hash())
+	return err
+}
+
+func printConfig(c *Config, out io.Writer) error {
+	data, err := c.YAML()
+	if err != nil {
+		return err
+	}
+	_, err = out.Write(data)
+	return err
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // YAML returns the file with its defaults filled in, in the order of the
@@ -104,3 +135,15 @@ func scalar(token json.Token) any {
 	f, _ := number.Float64() // json.Marshal wrote it
 	return f
 }
+
+//go:generate go -C .. run ./internal/dev/docgen
+
+//go:embed schema.json
+var schemaJSON string
+
+// JSONSchema is the JSON Schema (draft 7) of the file, with which editors
+// complete and check it: what --print-schema prints. It is made from package
+// v1alpha1. What [Parse] takes satisfies it. The converse does not hold: JSON
+// Schema cannot calculate with durations nor compare two fields, so Parse has
+// the last word.
+func JSONSchema() string { return schemaJSON }

@@ -20,7 +20,7 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/corpus"
 )
 
-func TestCheckOther(t *testing.T) {
+func TestCheckForeign(t *testing.T) {
 	t.Parallel()
 	dns := csrtest.Names(csrtest.Element(0x82, []byte("example.org")))
 	with := func(mutations ...csrtest.Mutation) []byte {
@@ -67,7 +67,7 @@ func TestCheckOther(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if err := csr.CheckOther(test.request); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
+			if err := csr.CheckForeign(test.request); !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
 				t.Errorf("got %v, want %v", err, test.want)
 			}
 		})
@@ -77,7 +77,7 @@ func TestCheckOther(t *testing.T) {
 // Whatever passes for a request of another kind, cert-manager's CA issuer makes no
 // certificate of it that go-spiffe takes for an SVID. Most of the corpus does not
 // pass; what does is about something else than a SPIFFE ID.
-func TestCheckOtherLetsNoSVIDThrough(t *testing.T) {
+func TestCheckForeignLetsNoSVIDThrough(t *testing.T) {
 	t.Parallel()
 	issuer, err := corpus.NewIssuer()
 	if err != nil {
@@ -85,7 +85,7 @@ func TestCheckOtherLetsNoSVIDThrough(t *testing.T) {
 	}
 	passed := 0
 	for _, file := range requests(t) {
-		if csr.CheckOther(file.Request.Spec.Request) == nil {
+		if csr.CheckForeign(file.Request.Spec.Request) == nil {
 			passed++
 			requireNoSVID(t, issuer, file.Request.Spec.Request)
 		}
@@ -95,8 +95,8 @@ func TestCheckOtherLetsNoSVIDThrough(t *testing.T) {
 	}
 }
 
-// FuzzCheckOther signs what it made up, as FuzzParseSigned does.
-func FuzzCheckOther(f *testing.F) {
+// FuzzCheckForeign signs what it made up, as FuzzParseSigned does.
+func FuzzCheckForeign(f *testing.F) {
 	addSigned(f)
 	f.Add(0, []byte{0x30, 0}, csrtest.ExtensionRequest([]pkix.Extension{csrtest.SAN(csrtest.Element(0x82, []byte("example.org")))}), []byte{})
 	issuer, err := corpus.NewIssuer()
@@ -107,7 +107,7 @@ func FuzzCheckOther(f *testing.F) {
 		input := csrtest.Good(csrtest.MainKey()).With(csrtest.Attributes(attributes), func(t *csrtest.Template) {
 			t.Version, t.Subject, t.AfterInfo = version, subject, after
 		}).PEM()
-		if csr.CheckOther(input) == nil {
+		if csr.CheckForeign(input) == nil {
 			requireNoSVID(t, issuer, input)
 		}
 	})
@@ -129,5 +129,40 @@ func requireNoSVID(t *testing.T, issuer *corpus.Issuer, request []byte) {
 	}
 	if bytes.Contains(bytes.ToLower(block.Bytes), []byte("spiffe:")) {
 		t.Fatalf("the certificate speaks of SPIFFE:\n%s", request)
+	}
+}
+
+func TestCheckNotCA(t *testing.T) {
+	t.Parallel()
+	with := func(value []byte, oid ...int) []byte {
+		dns := csrtest.Names(csrtest.Element(0x82, []byte("example.org")))
+		return csrtest.Good(csrtest.MainKey()).With(dns, csrtest.Extend(true, value, oid...)).PEM()
+	}
+	constraints := func(value []byte) []byte { return with(value, 2, 5, 29, 19) }
+	usage := func(bits ...byte) []byte { return with(csrtest.Element(3, bits), 2, 5, 29, 15) }
+	for name, test := range map[string]struct {
+		request []byte
+		want    error
+	}{
+		"no constraints and no usage":             {csrtest.Good(csrtest.MainKey()).PEM(), nil},
+		"constraints: not a CA":                   {constraints(csrtest.Sequence()), nil},
+		"constraints: not a CA, spelled out":      {constraints(csrtest.Sequence([]byte{1, 1, 0})), nil},
+		"constraints: a CA":                       {constraints(csrtest.Sequence([]byte{1, 1, 0xff})), csr.ErrAsksForCA},
+		"constraints: a CA, in the manner of BER": {constraints(csrtest.Sequence([]byte{1, 1, 1})), csr.ErrAsksForCA},
+		"constraints: a CA of path length 0":      {constraints(csrtest.Sequence([]byte{1, 1, 0xff}, []byte{2, 1, 0})), csr.ErrAsksForCA},
+		"constraints: a path length alone":        {constraints(csrtest.Sequence([]byte{2, 1, 0})), csr.ErrAsksForCA},
+		"constraints: trailing byte":              {constraints(append(csrtest.Sequence(), 0)), csr.ErrAsksForCA},
+		"constraints: not a sequence":             {constraints(asn1.NullBytes), csr.ErrAsksForCA},
+		"usage: digital signature":                {usage(7, 0x80), nil},
+		"usage: none":                             {usage(0), nil},
+		"usage: certificates":                     {usage(2, 0x04), csr.ErrAsksForCA},
+		"usage: revocation lists":                 {usage(1, 0x02), csr.ErrAsksForCA},
+		"usage: all":                              {usage(0, 0xff, 0x80), csr.ErrAsksForCA},
+		"usage: not a bit string":                 {with(asn1.NullBytes, 2, 5, 29, 15), csr.ErrAsksForCA},
+		"not a request":                           {[]byte("?"), csr.ErrPEM},
+	} {
+		if err := csr.CheckNotCA(test.request); !errors.Is(err, test.want) {
+			t.Errorf("%s: got %v, want %v", name, err, test.want)
+		}
 	}
 }

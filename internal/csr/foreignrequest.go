@@ -18,16 +18,16 @@ import (
 // might take for one.
 var ErrCarriesSPIFFE = errors.New("it carries a SPIFFE ID")
 
-// CheckOther returns nil for a request, PEM encoded, that is anything but one
-// for an SVID: it can be read, and no certificate that is made of it can hold a
-// SPIFFE ID. Otherwise the error wraps [ErrCarriesSPIFFE] or the sentinel error
-// for what cannot be read.
+// CheckForeign checks a request, PEM encoded, to an issuer that does not sign
+// SVIDs. It returns nil if the request can be read and no certificate made from it
+// can hold a SPIFFE ID. Otherwise the error wraps [ErrCarriesSPIFFE] or the sentinel
+// error for what cannot be read.
 //
-// It errs on the side of refusal. What counts is not where a SPIFFE ID stands
-// but that its scheme, in whatever case of letters, is among the bytes at all:
-// an issuer may copy what crypto/x509 passes over. For the same reason names
-// must be encoded so that their text is in one piece.
-func CheckOther(pemBytes []byte) error {
+// It errs on the side of refusal. The scheme of a SPIFFE ID, in upper or lower case,
+// may stand nowhere in the encoded request, for an issuer may copy what crypto/x509
+// passes over. For the same reason names must be encoded so that their text is in
+// one piece.
+func CheckForeign(pemBytes []byte) error {
 	der, err := decodePEM(pemBytes)
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func CheckOther(pemBytes []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := checkOtherAttributes(request.RawTBSCertificateRequest); err != nil {
+	if err := checkForeignAttributes(request.RawTBSCertificateRequest); err != nil {
 		return err
 	}
 	for _, extension := range request.Extensions {
@@ -62,10 +62,10 @@ func parseLoosely(der []byte) (*x509.CertificateRequest, error) {
 	return request, nil
 }
 
-// checkOtherAttributes lets through one extensionRequest with one value, which
+// checkForeignAttributes lets through one extensionRequest with one value, which
 // crypto/x509 reads, and attributes that are text. What others hold, an issuer
 // may read in its own way.
-func checkOtherAttributes(info cryptobyte.String) error {
+func checkForeignAttributes(info cryptobyte.String) error {
 	var inner, list cryptobyte.String
 	if !info.ReadASN1(&inner, asn1.SEQUENCE) || !inner.SkipASN1(asn1.INTEGER) || !inner.SkipASN1(asn1.SEQUENCE) ||
 		!inner.SkipASN1(asn1.SEQUENCE) || !inner.ReadASN1(&list, asn1.Tag(0).ContextSpecific().Constructed()) {
@@ -114,4 +114,54 @@ func checkNameTags(san []byte) error {
 		}
 	}
 	return nil
+}
+
+// ErrAsksForCA is for a request whose extensions ask for a certificate that may
+// sign certificates or revocation lists.
+var ErrAsksForCA = errors.New("it asks for a CA certificate")
+
+// CheckNotCA returns nil for a request, PEM encoded, whose extensions do not ask
+// for a CA certificate. Otherwise the error wraps [ErrAsksForCA], or the sentinel
+// error for what cannot be read. cert-manager's own issuers take what a
+// certificate is for from the CertificateRequest; others copy it from here.
+//
+// It errs on the side of refusal: basic constraints (RFC 5280, section 4.2.1.9)
+// must be there without CA, or not at all, and a key usage (section 4.2.1.3) must
+// be readable and have neither keyCertSign nor cRLSign.
+func CheckNotCA(pemBytes []byte) error {
+	der, err := decodePEM(pemBytes)
+	if err != nil {
+		return err
+	}
+	request, err := parseLoosely(der)
+	if err != nil {
+		return err
+	}
+	for _, extension := range request.Extensions {
+		switch oid := extension.Id.String(); {
+		case oid == basicConstraints && !isEndEntity(extension.Value):
+			return fmt.Errorf("%w: %s is present and is not CA:FALSE", ErrAsksForCA, nameOID(oid))
+		case oid == keyUsage && mayCertify(extension.Value):
+			return fmt.Errorf("%w: %s has keyCertSign or cRLSign, or cannot be read", ErrAsksForCA, nameOID(oid))
+		}
+	}
+	return nil
+}
+
+// isEndEntity reports whether basic constraints say that a certificate is no CA,
+// with or without spelling out the default.
+func isEndEntity(value []byte) bool {
+	return slices.ContainsFunc([][]byte{{0x30, 0}, {0x30, 3, 1, 1, 0}}, func(good []byte) bool { return bytes.Equal(value, good) })
+}
+
+// mayCertify reports whether a key usage has keyCertSign (5) or cRLSign (6), or
+// cannot be read.
+func mayCertify(value cryptobyte.String) bool {
+	var bits cryptobyte.String
+	var unused uint8
+	if !value.ReadASN1(&bits, asn1.BIT_STRING) || !value.Empty() || !bits.ReadUint8(&unused) {
+		return true
+	}
+	var first uint8
+	return bits.ReadUint8(&first) && first&0b0000_0110 != 0
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 )
 
-// across returns the rules between the fields of a section, which package config
+// crossFieldRules returns the rules between the fields of a section, which package config
 // has in its file of the same name. Those that need arithmetic, or to compare
 // two values, are not among them: JSON Schema cannot say these.
-func across(section string) []*schema {
+func crossFieldRules(section string) []*schema {
 	switch section {
 	case "issuerRef", "approver.approveCAs[]", "approver.formerIssuers[]":
 		return issuerKinds()
