@@ -4,6 +4,7 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -95,5 +96,21 @@ func TestFloorStagesAddUp(t *testing.T) {
 	}
 	if got := float64(bar.Total()); math.Abs(got-0.05) > 1e-9 {
 		t.Errorf("all: got %v s, want the mean of 60 and 40 ms", got)
+	}
+}
+
+func TestMachineTimeOfAThread(t *testing.T) {
+	t.Parallel()
+	took, err := threadTime(1, func() error {
+		for began := time.Now(); time.Since(began) < 20*time.Millisecond; {
+			continue // uses the processor
+		}
+		return nil
+	})
+	if err != nil || took <= 0 || took > 1 {
+		t.Errorf("got %v s, %v", took, err)
+	}
+	if _, err := threadTime(1, func() error { return errBroken }); !errors.Is(err, errBroken) {
+		t.Errorf("got %v, want %v", err, errBroken)
 	}
 }
