@@ -5,6 +5,7 @@ package testkit
 
 import (
 	"bufio"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -12,6 +13,11 @@ import (
 	"testing"
 	"time"
 )
+
+// KubeconfigVariable is the environment variable that names the kubeconfig of
+// the cluster for integration tests. It is not KUBECONFIG, so that nobody runs
+// tests against the cluster that the shell happens to point to.
+const KubeconfigVariable = "CSI_DRIVER_SPIFFE_TEST_KUBECONFIG"
 
 // DevclusterVariable is the environment variable that names the devcluster
 // program, for tests that need a cluster of their own: they change what all
@@ -21,6 +27,24 @@ const DevclusterVariable = "CSI_DRIVER_SPIFFE_TEST_DEVCLUSTER"
 // ProgramsVariable is the environment variable that names the folder with the
 // two daemons, for tests that need processes which can be killed.
 const ProgramsVariable = "CSI_DRIVER_SPIFFE_TEST_PROGRAMS"
+
+// Require returns the cluster for integration tests, or skips the test and says
+// how to run it.
+func Require(t testing.TB) *Cluster {
+	t.Helper()
+	kubeconfig := os.Getenv(KubeconfigVariable)
+	if kubeconfig == "" {
+		t.Skipf("needs a cluster with cert-manager: run `make test`, or set %s to the kubeconfig of one", KubeconfigVariable)
+	}
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to mount: run `make test`, which makes a user namespace")
+	}
+	cluster, err := Connect(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cluster
+}
 
 // RequireOwn brings up a cluster for one test, or skips the test and says how
 // to run it.
@@ -92,4 +116,28 @@ func RequirePrograms(t testing.TB) string {
 		t.Skipf("needs the two programs: run `make test`, or set %s to the folder that `make build` put them into", ProgramsVariable)
 	}
 	return folder
+}
+
+// GroupExists reports whether files can be given to a group: as root they can
+// be given to any, in a user namespace only to those that are mapped into it.
+func GroupExists(gid uint64) bool {
+	data, err := os.ReadFile("/proc/self/gid_map")
+	if err != nil {
+		return false
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(data)), "\n") {
+		var inside, outside, count uint64
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err == nil && gid >= inside && gid-inside < count {
+			return true
+		}
+	}
+	return false
+}
+
+// RequireGroup skips the test if files cannot be given to the group.
+func RequireGroup(t testing.TB, gid uint64) {
+	t.Helper()
+	if !GroupExists(gid) {
+		t.Skipf("needs group %d, which this user namespace does not have: run the tests as root", gid)
+	}
 }
