@@ -180,7 +180,7 @@ func (m *bundles) row(ctx context.Context) ([]result.Measurement, error) {
 }
 
 // folderFloor is as many folders in a tmpfs as there are volumes, each with three
-// small files behind a symbolic link, and nothing else: no document is read, no
+// small files behind a symbolic link, and nothing else: no SVID is read, no
 // rights are set, nothing is kept for readers.
 type folderFloor struct {
 	root    string

@@ -3,7 +3,7 @@
 
 // Command bench measures what the product takes, on a real cluster with the real
 // daemons, and puts beside it the floor: the least that any implementation could
-// take on that cluster in the same minute. For a document that is a bare client
+// take on that cluster in the same minute. For an SVID that is a bare client
 // which signs a CertificateRequest for a pod, creates it as the pod, approves it and
 // sees it signed, each on a watch event, with the key made beforehand (see type
 // floor); for a daemon, the process of internal/dev/bench/bare. The ratio of the two holds on any machine; the times do not.

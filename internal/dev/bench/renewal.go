@@ -62,7 +62,7 @@ func measureRenewal(ctx context.Context, b *bench, into *result.Scenario) error 
 	return b.configure(ordinary)
 }
 
-// floorRate is how many documents the bare client gets in a second.
+// floorRate is how many SVIDs the bare client gets in a second.
 func (b *bench) floorRate(ctx context.Context, count, concurrency int) (float64, error) {
 	drafts, err := b.drafts(ctx, count)
 	if err != nil {

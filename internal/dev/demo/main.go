@@ -4,7 +4,7 @@
 // Command demo shows, step by step and in plain words, what csi-driver-spiffe
 // does: on a real cluster it starts the real driver and approver, lets a
 // stand-in for the kubelet publish a volume for a pod, looks at what is in it,
-// waits for a renewal, tries to get a document for somebody else, and takes the
+// waits for a renewal, tries to get an SVID for somebody else, and takes the
 // volume away again. It exits with 0 only if all of it was as it should be.
 //
 // Run it with `make demo`, or `make demo KEEP=1` to have everything left
@@ -75,11 +75,11 @@ func (d *demo) steps(keep bool) []step {
 		{"The approver and the driver start", d.startDaemons},
 		{"The kubelet publishes the volume of pod sandbox/example-app", d.publish},
 		{"What the pod finds in its volume", d.showFiles},
-		{"What the document says", d.showDocument},
+		{"What the SVID says", d.showSVID},
 		{"The kubelet publishes the volume again, as it does every minute or so", d.publishAgain},
 		{"A pod that is not root gets files of its group", d.publishForGroup},
 		{"What an administrator sees of the node", d.listVolumes},
-		{"The document is renewed before it expires", d.waitForRenewal},
+		{"The SVID is renewed before it expires", d.waitForRenewal},
 		{"example-app asks for the identity of somebody else", d.askForAnother},
 		{"One line of the configuration file is changed while everything runs", d.changeTrustDomain},
 	}

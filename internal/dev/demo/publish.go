@@ -112,7 +112,7 @@ func (d *demo) publishAgain(ctx context.Context) error {
 		return err
 	}
 	if before != after {
-		return fmt.Errorf("the document changed from %s to %s", before, after)
+		return fmt.Errorf("the SVID changed from %s to %s", before, after)
 	}
 	say("it returned after %s and changed nothing", time.Since(began).Round(time.Millisecond))
 	return nil
@@ -159,7 +159,7 @@ func mountsUnder(dir string) ([]string, error) {
 	return found, nil
 }
 
-func (d *demo) showDocument(context.Context) error {
+func (d *demo) showSVID(context.Context) error {
 	svid, err := d.svid()
 	if err != nil {
 		return err
@@ -183,12 +183,12 @@ func (d *demo) showDocument(context.Context) error {
 	return nil
 }
 
-// svid reads the document in the pod's volume, as go-spiffe checks it.
+// svid reads the SVID in the pod's volume, as go-spiffe checks it.
 func (d *demo) svid() (*x509svid.SVID, error) {
 	return x509svid.Load(filepath.Join(d.target, "tls.crt"), filepath.Join(d.target, "tls.key"))
 }
 
-// serialAndKey names the present document: a new one differs in both.
+// serialAndKey names the present SVID: a new one differs in both.
 func (d *demo) serialAndKey() (string, error) {
 	svid, err := d.svid()
 	if err != nil {

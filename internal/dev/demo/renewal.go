@@ -65,18 +65,18 @@ func (d *demo) waitForRenewal(ctx context.Context) error {
 		return after != before, err
 	})
 	if err != nil {
-		return fmt.Errorf("no new document came: %w", err)
+		return fmt.Errorf("no new SVID came: %w", err)
 	}
 	left := time.Until(old.Certificates[0].NotAfter)
 	say("later: %s, %s before the old one expires", after, left.Round(100*time.Millisecond))
 	if left <= 0 {
-		return errors.New("the old document had expired by then")
+		return errors.New("the old SVID had expired by then")
 	}
 	renewed, err := d.svid()
 	if err != nil {
 		return err
 	}
-	say("the new document is valid until %s, for the same SPIFFE ID", renewed.Certificates[0].NotAfter.Format(time.RFC3339))
+	say("the new SVID is valid until %s, for the same SPIFFE ID", renewed.Certificates[0].NotAfter.Format(time.RFC3339))
 	return nil
 }
 
@@ -104,7 +104,7 @@ func (d *demo) changeTrustDomain(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the live volume did not follow: %w", err)
 	}
-	say("both daemons followed, and after %s the live volume has a document for", time.Since(began).Round(10*time.Millisecond))
+	say("both daemons followed, and after %s the live volume has an SVID for", time.Since(began).Round(10*time.Millisecond))
 	say("%s", want)
 	return nil
 }

@@ -153,7 +153,7 @@ func (w *world) allowSigners(signers ...string) {
 	w.check(err)
 }
 
-// A change of what documents are reaches the volumes of running pods.
+// A change of what SVIDs are reaches the volumes of running pods.
 func TestChangeIsReissuedIntoLiveVolumes(t *testing.T) {
 	w := newWorld(t, func(*world) string { return "rollout: {reissueWindow: 2s}" })
 	targets := make([]string, 5)
@@ -174,7 +174,7 @@ func TestChangeIsReissuedIntoLiveVolumes(t *testing.T) {
 	w.eventually("nothing is left to re-issue", func() bool { return w.driver.VolumesToReissue() == 0 })
 }
 
-// A wrong new issuer does no harm: documents stay, and changing the file back
+// A wrong new issuer does no harm: SVIDs stay, and changing the file back
 // heals everything.
 func TestWrongIssuerHarmsNobody(t *testing.T) {
 	w := newWorld(t, func(*world) string { return "rollout: {reissueWindow: 0s}" })

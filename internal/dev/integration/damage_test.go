@@ -34,7 +34,7 @@ type damage struct {
 	// log is what the driver says that it found; empty: nothing, for there is
 	// nothing that the pod could notice.
 	log string
-	// renews is whether the volume gets a new document.
+	// renews is whether the volume gets a new SVID.
 	renews bool
 }
 
@@ -168,7 +168,7 @@ func TestDamage(t *testing.T) {
 			}
 			w.readSVID(w.publish(pods[name]))
 			if renewed := w.generation(w.publish(pods[name])) != before[name]; renewed != damage.renews {
-				t.Errorf("it got a new document: %v, want %v", renewed, damage.renews)
+				t.Errorf("it got a new SVID: %v, want %v", renewed, damage.renews)
 			}
 			w.check(w.kubelet.Unpublish(t.Context(), pods[name], testkit.VolumeName))
 			w.requireNothingLeft(pods[name])

@@ -199,7 +199,7 @@ func TestRequestUnderWayIsPickedUpByTheNextProcess(t *testing.T) {
 	w.startApprover()
 	w.publishSoon(pod)
 	if got := w.onlyRequest().Name; got != asked {
-		t.Errorf("the document came from %s, want the request that was under way, %s", got, asked)
+		t.Errorf("the SVID came from %s, want the request that was under way, %s", got, asked)
 	}
 	w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 	w.requireNothingLeft(pod)
@@ -298,7 +298,7 @@ func contains(err error, fragments ...string) bool {
 	return err != nil
 }
 
-// While the API server is away for longer than documents last, volumes keep what
+// While the API server is away for longer than SVIDs last, volumes keep what
 // they have, each is tried again in its own time, and all are renewed when it is
 // back, each by one request.
 func TestAPIServerAwayForLongerThanARenewalInterval(t *testing.T) {

@@ -47,7 +47,7 @@ var helmCommandLine = []string{
 
 // Helm takes a release of the existing chart to this one. Then the daemons run
 // with the ServiceAccounts and the configuration file of the release, and give
-// the pods of the examples their documents.
+// the pods of the examples their SVIDs.
 func TestHelmUpgradeFromTheExistingChart(t *testing.T) {
 	if _, err := os.Stat(helmProgram); err != nil {
 		t.Skip("needs helm: run `make test`, or `make bin/tools/helm`")

@@ -119,7 +119,7 @@ func TestPublishAfterUnpublishOfTheSameID(t *testing.T) {
 		w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 		next := w.readSVID(w.publish(pod))
 		if sameKey(first.PrivateKey.Public(), next.PrivateKey.Public()) || first.Certificates[0].Equal(next.Certificates[0]) {
-			t.Error("a destroyed document has come again")
+			t.Error("a destroyed SVID has come again")
 		}
 		first = next
 	}

@@ -112,7 +112,7 @@ func TestDriverRestart(t *testing.T) {
 	w.startDriver()
 	w.publish(pod)
 	if w.generation(target) != before {
-		t.Error("the restarted driver asked for a document that was not due")
+		t.Error("the restarted driver asked for an SVID that was not due")
 	}
 	w.eventually("the restarted driver renews", func() bool { return w.generation(target) != before })
 	w.readSVID(target)
@@ -170,10 +170,10 @@ func TestDamagedVolumeIsHealed(t *testing.T) {
 	w.startDriver()
 	w.publish(pod) // succeeds, for the pod has what it needs
 	if w.generation(target) != before {
-		t.Error("the files were written without a new document")
+		t.Error("the files were written without a new SVID")
 	}
 	w.check(w.bindRole())
-	w.eventually("the volume has a new document", func() bool {
+	w.eventually("the volume has a new SVID", func() bool {
 		w.publish(pod)
 		return w.generation(target) != before
 	})
@@ -205,7 +205,7 @@ func TestLiveVolumeIsNotFailed(t *testing.T) {
 	w.readSVID(target)
 }
 
-// The document that was asked for with one pod's token goes to no other pod,
+// The SVID that was asked for with one pod's token goes to no other pod,
 // even if that came with the same volume ID.
 func TestRequestUnderWayIsNotForAnotherPod(t *testing.T) {
 	w := prepare(t)
@@ -240,7 +240,7 @@ func TestUnmountedVolumeIsMountedAgain(t *testing.T) {
 	w.check(volume.Unmount(target))
 	w.publish(pod)
 	if w.generation(target) != before {
-		t.Error("a new document was made")
+		t.Error("a new SVID was made")
 	}
 	w.onlyRequest()
 }

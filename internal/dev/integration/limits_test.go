@@ -282,12 +282,12 @@ func TestBrokenIssuerHoldsUpNoOtherNamespace(t *testing.T) {
 	}
 	defer w.watchOpenRequests()()
 	w.check(w.CertManager.CertmanagerV1().Issuers(w.workload.Namespace).Delete(t.Context(), "own-ca", metav1.DeleteOptions{}))
-	// renewed waits until all healthy pods have another document than they have now.
+	// renewed waits until all healthy pods have another SVID than they have now.
 	renewed := func() bool {
 		all := true
 		for target, before := range targets {
 			if left := time.Until(w.readLeaf(target).NotAfter); left <= 0 {
-				t.Fatalf("the document of a healthy pod has expired; %d requests wait for the broken issuer", w.openRequests())
+				t.Fatalf("the SVID of a healthy pod has expired; %d requests wait for the broken issuer", w.openRequests())
 			}
 			all = all && w.generation(target) != before
 		}

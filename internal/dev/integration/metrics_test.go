@@ -119,8 +119,8 @@ func (w *world) checkCounts(of map[string]scrape) {
 	}
 }
 
-// checkStages asserts that the stages of all documents together took as long as
-// the documents.
+// checkStages asserts that the stages of all SVIDs together took as long as
+// the SVIDs.
 func (w *world) checkStages(s scrape) {
 	w.t.Helper()
 	for op, stages := range map[string][]string{
@@ -139,7 +139,7 @@ func (w *world) checkStages(s scrape) {
 		}
 		for _, stage := range stages {
 			if n := s.value("csi_driver_spiffe_issuance_stage_duration_seconds", op, stage); n != 2 {
-				w.t.Errorf("%s: %g documents went through stage %s", op, n, stage)
+				w.t.Errorf("%s: %g SVIDs went through stage %s", op, n, stage)
 			}
 		}
 	}

@@ -64,7 +64,7 @@ func TestFailedPublishLeavesTheVolumeOfAnotherDriver(t *testing.T) {
 	w.requireDamaged(pod, "no ServiceAccount token")
 
 	proxy.Inject(nil)
-	w.eventually("the volume has a document", func() bool { w.publish(pod); return w.mounts(target) == 2 })
+	w.eventually("the volume has an SVID", func() bool { w.publish(pod); return w.mounts(target) == 2 })
 	w.readSVID(target)
 	if v := w.list()["web-0"]; v.State != listing.Published || w.damaged() != 0 {
 		t.Errorf("after that the list has %+v, %d are damaged", v, w.damaged())
@@ -74,7 +74,7 @@ func TestFailedPublishLeavesTheVolumeOfAnotherDriver(t *testing.T) {
 }
 
 // A tmpfs that the driver does not see any more, as after volume.tmpfsPath has
-// changed, is held by the pods that have volumes in it: their documents are whole.
+// changed, is held by the pods that have volumes in it: their SVIDs are whole.
 func TestVolumeInATmpfsThatIsGoneStays(t *testing.T) {
 	w := prepareImpatient(t)
 	proxy := w.behindProxy()
@@ -90,7 +90,7 @@ func TestVolumeInATmpfsThatIsGoneStays(t *testing.T) {
 	for range 2 {
 		w.publish(pod)
 		if after := w.generation(target); after != before {
-			t.Errorf("the document was %s and is %s", before, after)
+			t.Errorf("the SVID was %s and is %s", before, after)
 		}
 		svid := w.readSVID(target)
 		w.requireDamaged(pod, "has not answered")
@@ -99,7 +99,7 @@ func TestVolumeInATmpfsThatIsGoneStays(t *testing.T) {
 		}
 	}
 	proxy.Inject(nil)
-	w.eventually("the volume has a new document", func() bool { w.publish(pod); return w.generation(target) != before })
+	w.eventually("the volume has a new SVID", func() bool { w.publish(pod); return w.generation(target) != before })
 	w.readSVID(target)
 	w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 	w.requireNothingLeft(pod)
@@ -288,7 +288,7 @@ func TestPublishOverADeadMount(t *testing.T) {
 	w.requireNothingLeft(pod)
 }
 
-// Over a volume that is live it goes, and the volume keeps its document, also after a
+// Over a volume that is live it goes, and the volume keeps its SVID, also after a
 // restart of the driver.
 func TestLiveVolumeBeneathADeadMount(t *testing.T) {
 	w := prepare(t)
@@ -306,7 +306,7 @@ func TestLiveVolumeBeneathADeadMount(t *testing.T) {
 		w.publish(pod)
 		w.readSVID(target)
 		if n := w.mounts(target); n != 1 || w.generation(target) != before {
-			t.Errorf("%d mounts, want 1; the document was %s and is %s", n, before, w.generation(target))
+			t.Errorf("%d mounts, want 1; the SVID was %s and is %s", n, before, w.generation(target))
 		}
 	}
 	w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))

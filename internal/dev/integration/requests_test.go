@@ -230,7 +230,7 @@ func TestNameOfARequestThatIsTakenOver(t *testing.T) {
 	}
 }
 
-// withHistory keeps so many requests of documents that live for 9 s.
+// withHistory keeps so many requests of SVIDs that live for 9 s.
 func withHistory(limit int) []setting {
 	return []setting{
 		func(*world) string { return "certificate: {duration: 9s, privateKey: {size: 256}}" },
@@ -266,7 +266,7 @@ func (w *world) takeUp(line string) {
 	w.ofDriver.Set(c)
 }
 
-// noRenewalIsNear reports whether all volumes have documents that last for long.
+// noRenewalIsNear reports whether all volumes have SVIDs that last for long.
 func (w *world) noRenewalIsNear() bool {
 	for _, volume := range w.driver.List().Volumes {
 		if volume.Expires.Sub(volume.Issued).Minutes() < 30 {
@@ -298,7 +298,7 @@ func TestHistoryLimit(t *testing.T) {
 			if w.generation(target) != before || !slices.Equal(w.requestNames(), kept) {
 				t.Errorf("the restart changed what is kept: %v became %v", kept, w.requestNames())
 			}
-			w.takeUp("certificate: {duration: 1h, privateKey: {size: 384}}") // another document, once
+			w.takeUp("certificate: {duration: 1h, privateKey: {size: 384}}") // another SVID, once
 			w.eventually("a re-issue", func() bool { return w.generation(target) != before })
 			w.eventually("one more has come, and the earliest has gone", func() bool {
 				now := w.requestNames()
@@ -337,7 +337,7 @@ func TestHistoryLimitIsFollowed(t *testing.T) {
 	}
 }
 
-// With no history, the request goes when the document is in the volume. A driver
+// With no history, the request goes when the SVID is in the volume. A driver
 // that was killed between the two leaves that to the next one, which asks for
 // nothing.
 func TestHistoryLimitZeroAfterAKill(t *testing.T) {
@@ -355,7 +355,7 @@ func TestHistoryLimitZeroAfterAKill(t *testing.T) {
 	w.publish(pod)
 	w.eventually("the next process deletes it", func() bool { return len(w.requests()) == 0 })
 	if w.generation(target) != before {
-		t.Error("the volume got a document that was not due")
+		t.Error("the volume got an SVID that was not due")
 	}
 	if text := w.log.String(); strings.Count(text, "msg=published") != 1 || strings.Contains(text, "msg=renewed") {
 		t.Errorf("request %s was not the only one", left.Name)

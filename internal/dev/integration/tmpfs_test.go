@@ -114,7 +114,7 @@ func TestRenewalWithoutRoomForItsKeyAsksForNothing(t *testing.T) {
 	w.readSVID(target)
 }
 
-// A renewal that finds no room for its document asks for no other, however often it
+// A renewal that finds no room for its SVID asks for no other, however often it
 // is tried, and has that one when there is room.
 func TestRenewalWithoutRoomAsksOnce(t *testing.T) {
 	w := prepare(t, soonDue)
@@ -151,7 +151,7 @@ func TestRenewalWithoutRoomAsksOnce(t *testing.T) {
 	w.readSVID(target)
 }
 
-// soonDue has a document be due after 5 to 10 s. It lasts for long: one of which less
+// soonDue has an SVID be due after 5 to 10 s. It lasts for long: one of which less
 // than half is left is not used any more.
 func soonDue(*world) string { return "certificate: {duration: 30m, renewBefore: 29m50s}" }
 

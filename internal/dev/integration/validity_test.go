@@ -185,8 +185,8 @@ func TestFirstSVIDThatIsFarAhead(t *testing.T) {
 }
 
 // A request that is approved and signed while nobody waits for it may be found when
-// its document has expired. A pod starts with another, or is renewed by another.
-func TestDocumentThatCameTooLateIsNotUsed(t *testing.T) {
+// its SVID has expired. A pod starts with another, or is renewed by another.
+func TestSVIDThatCameTooLateIsNotUsed(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		live    bool // the volume is published already, and due
@@ -228,10 +228,10 @@ func TestDocumentThatCameTooLateIsNotUsed(t *testing.T) {
 				before = w.generation(target)
 			}
 			target = w.publishSoon(pod)
-			w.eventually("the volume has another document", func() bool { return w.generation(target) != before })
+			w.eventually("the volume has another SVID", func() bool { return w.generation(target) != before })
 			leaf := w.readLeaf(target)
 			if left := time.Until(leaf.NotAfter); left < leaf.NotAfter.Sub(leaf.NotBefore)/2 {
-				t.Errorf("%s are left of the document", left)
+				t.Errorf("%s are left of the SVID", left)
 			}
 			w.eventually("the request that came too late is deleted", func() bool { _, there := w.find(late); return !there })
 		})

@@ -108,7 +108,7 @@ func (o *watches) state() (open []string, all int) {
 }
 
 // The driver watches what it waits for and nothing else, and all that it promises
-// holds: documents come and are renewed, and nothing is left.
+// holds: SVIDs come and are renewed, and nothing is left.
 func TestWatchOnEachRequest(t *testing.T) {
 	w := prepare(t, watchEach, func(*world) string { return "certificate: {duration: 9s, privateKey: {size: 256}}" })
 	proxy, seen := w.behindProxy(), &watches{}
@@ -172,7 +172,7 @@ func TestWatchOnEachRequestGoesOn(t *testing.T) {
 	proxy.Inject(nil)
 	w.publishSoon(pod)
 	if got := w.onlyRequest().Name; got != request {
-		t.Errorf("the document came from request %s, want %s", got, request)
+		t.Errorf("the SVID came from request %s, want %s", got, request)
 	}
 	w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 	w.eventually("no request is left", func() bool { return len(w.requests()) == 0 })

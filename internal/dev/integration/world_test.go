@@ -293,7 +293,7 @@ func (w *world) logger(name string) *slog.Logger {
 
 func (w *world) logWriter() io.Writer { return io.MultiWriter(w.t.Output(), w.log) }
 
-// readSVID reads the document in a volume as go-spiffe does, which checks it. The two
+// readSVID reads the SVID in a volume as go-spiffe does, which checks it. The two
 // files are read one after the other: if there is another pair by then, both are read
 // again.
 func (w *world) readSVID(target string) *x509svid.SVID {

@@ -137,7 +137,7 @@ func (m *simulation) volumes() (count int) {
 	return count
 }
 
-// expired is how many volumes have a document that has expired.
+// expired is how many volumes have an SVID that has expired.
 func (m *simulation) expired() (count int) {
 	now := time.Now()
 	for _, n := range m.nodes {

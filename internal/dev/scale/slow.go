@@ -95,7 +95,7 @@ func (m *simulation) beSlow(ctx context.Context, s sizes, signer *signer, r *rep
 		worst = sample{max(worst.open, now.open), max(worst.mostOfOne, now.mostOfOne), max(worst.expired, now.expired)}
 		if len(opens)*5 < int(s.slowFor.Seconds()-time.Until(end).Seconds()) {
 			opens = append(opens, now.open)
-			progress("%d requests open, at most %d of a volume, %d documents expired", now.open, now.mostOfOne, now.expired)
+			progress("%d requests open, at most %d of a volume, %d SVIDs expired", now.open, now.mostOfOne, now.expired)
 		}
 	}
 	r.add("slow for", s.slowFor.Seconds(), "s")
@@ -103,14 +103,14 @@ func (m *simulation) beSlow(ctx context.Context, s sizes, signer *signer, r *rep
 	r.add("slow: renewals that gave up waiting, and were tried again", float64(m.events.count(failed)-failures), "")
 	r.add("slow: most open requests", float64(worst.open), "")
 	r.add("slow: most open requests of a volume", float64(worst.mostOfOne), "")
-	r.add("slow: most documents expired", float64(worst.expired), "")
+	r.add("slow: most SVIDs expired", float64(worst.expired), "")
 	r.addSeries("slow: open requests", 5*time.Second, opens)
 	progress("slow: the issuer is as fast as it can be again")
 	signer.limiter.SetLimit(rate.Inf)
 	times := pods()
 	r.add("slow: pods started", float64(len(times)), "")
-	r.add("slow: first document of a pod p50", quantile(times, 50), "ms")
-	r.add("slow: first document of a pod, slowest", quantile(times, 100), "ms")
+	r.add("slow: first SVID of a pod p50", quantile(times, 50), "ms")
+	r.add("slow: first SVID of a pod, slowest", quantile(times, 100), "ms")
 	return nil
 }
 
@@ -153,7 +153,7 @@ func (m *simulation) recover(ctx context.Context, signer *signer, r *report) err
 			return err
 		}
 	}
-	r.add("recovered: nothing waits and no document has expired, after", time.Since(began).Seconds(), "s")
+	r.add("recovered: nothing waits and no SVID has expired, after", time.Since(began).Seconds(), "s")
 	r.add("recovered: most open requests of a volume", float64(requests), "")
 	failures := m.events.count(failed)
 	if err := m.watch(ctx, 2*m.cycle()); err != nil {

@@ -221,7 +221,7 @@ func readPair(target string) ([]byte, error) {
 	return slices.Concat(certificate, []byte(boundary), key), nil
 }
 
-var errExpired = errors.New("the document has expired")
+var errExpired = errors.New("the SVID has expired")
 
 // checkPair checks that key and certificate are whole, match, and are valid.
 func checkPair(pair []byte) error {

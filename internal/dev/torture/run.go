@@ -32,7 +32,7 @@ type Options struct {
 	Points []string
 	// Volumes is how many volumes there are at a time.
 	Volumes int
-	// Lifetime is that of documents, which are renewed after 60 to 67 percent of
+	// Lifetime is that of SVIDs, which are renewed after 60 to 67 percent of
 	// it.
 	Lifetime time.Duration
 	// Pause is the longest time between a start and the next random kill.
@@ -52,7 +52,7 @@ type Report struct {
 	// Missed are the named points at which the driver was not killed.
 	Missed []string
 	// Published, Unpublished and Renewed count what the kubelet got done, and
-	// the documents that came after a volume's first.
+	// the SVIDs that came after a volume's first.
 	Published, Unpublished, Renewed int
 	// Reads is how often a pair was read.
 	Reads int
