@@ -24,7 +24,7 @@ import (
 )
 
 // landed is a renewal whose request has brought a document.
-func landed(d *Driver, document *issuance.Document) *flight {
+func landed(d *Driver, document *issuance.SVID) *flight {
 	f := &flight{landed: make(chan struct{}), document: document, attempt: d.issuances.begin(renewing, time.Now())}
 	close(f.landed)
 	f.attempt.landed(nil)

@@ -41,7 +41,7 @@ type flight struct {
 	cleared  bool
 	landed   chan struct{}
 	landedAt time.Time
-	document *issuance.Document
+	document *issuance.SVID
 	err      error
 	// abandoned is set, under the lock of the volume, when nobody will collect it.
 	abandoned bool

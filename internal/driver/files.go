@@ -28,7 +28,7 @@ import (
 func (d *Driver) writeFiles(id string, parts contents.Parts, same bool, meta *volume.Metadata) error {
 	c, live := d.config.Current(), meta.Files != (volume.Files{})
 	asked := delivery{filesFor(c, meta), d.bundleFor(c, id, meta)}
-	err := d.deliver(c, id, parts, same, asked, meta, d.store.WriteSparing)
+	err := d.deliver(c, id, parts, same, asked, meta, d.store.WriteReserving)
 	if !errors.Is(err, volume.ErrFull) || same || !live {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 // driver. It is given a new document; should that fail, what is there stays, and the
 // next call of the kubelet tries again.
 func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
-	before, err := d.store.At(state.id, request.targetPath)
+	before, err := d.store.InspectTarget(state.id, request.targetPath)
 	if err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 // isInPod reports whether a pod may run with what is at a target, so that it has to
 // stay. No pod has anything of a file system that is dead, but for one whose volume is
 // beneath.
-func isInPod(state *volumeState, target string, at volume.Place) bool {
+func isInPod(state *volumeState, target string, at volume.TargetState) bool {
 	live := state.metadata()
 	return at.Mounted && (!at.Dead || live != nil && live.TargetPath == target)
 }
@@ -51,7 +51,7 @@ func isInPod(state *volumeState, target string, at volume.Place) bool {
 // gaveWay reports whether what was mounted at a target is not there any more: a mount
 // whose file system was dead was to be replaced.
 func (d *Driver) gaveWay(id, target string) bool {
-	after, err := d.store.At(id, target)
+	after, err := d.store.InspectTarget(id, target)
 	return err == nil && !after.Mounted
 }
 
@@ -67,7 +67,7 @@ func (d *Driver) staysDamaged(c *config.Config, state *volumeState, request publ
 // kubelets tear a volume down on an error. Whoever has the volume's lock, for which
 // the call has waited in vain, knows more of it.
 func (d *Driver) spare(c *config.Config, state *volumeState, request publishRequest, cause error) error {
-	if at, err := d.store.At(state.id, request.targetPath); err != nil || !isInPod(state, request.targetPath, at) {
+	if at, err := d.store.InspectTarget(state.id, request.targetPath); err != nil || !isInPod(state, request.targetPath, at) {
 		return cause
 	}
 	d.log.Warn("a volume is in its pod, and could not be looked after in time; it stays as it is",
@@ -110,7 +110,7 @@ func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, un
 	if mine {
 		defer state.unlock()
 	}
-	if at, err := d.store.At(id, target); err != nil || !isInPod(state, target, at) || d.occupied.check(target, id) != nil {
+	if at, err := d.store.InspectTarget(id, target); err != nil || !isInPod(state, target, at) || d.occupied.check(target, id) != nil {
 		return false
 	}
 	if mine {
@@ -148,11 +148,11 @@ func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request p
 // after most errors the kubelet does not call unpublish. What was there before stays,
 // as does a volume that was live. So does a request that is under way; should nobody
 // ask for the volume any more, that ends too.
-func (d *Driver) discard(state *volumeState, request publishRequest, before volume.Place) {
+func (d *Driver) discard(state *volumeState, request publishRequest, before volume.TargetState) {
 	if state.metadata() != nil {
 		return
 	}
-	err := d.store.Withdraw(state.id, request.targetPath, before)
+	err := d.store.UndoMount(state.id, request.targetPath, before)
 	// Files must not go from under a mount, here or at an earlier target.
 	if err == nil && (!before.Mounted || before.Dead) && len(d.occupied.of(state.id)) <= 1 {
 		err = d.store.RemoveData(state.id)

@@ -48,7 +48,7 @@ func (d *Driver) mount(state *volumeState, live *volume.Metadata, target string)
 	if err := volume.DropDead(target); err != nil { // which hides a volume from nobody
 		d.log.Warn("a mount at the target whose file system is dead cannot be taken away", "volume", state.id, "error", err)
 	}
-	others, err := d.store.Others(map[string]string{state.id: target})
+	others, err := d.store.ForeignMounts(map[string]string{state.id: target})
 	if err != nil {
 		d.log.Warn("cannot tell whether there is another mount at the target", "volume", state.id, "error", err)
 	}
@@ -68,7 +68,7 @@ func (d *Driver) lookBeneath() {
 			targets[state.id] = live.TargetPath
 		}
 	})
-	others, err := d.store.Others(targets)
+	others, err := d.store.ForeignMounts(targets)
 	if err != nil {
 		d.log.Warn("cannot tell whether there are other mounts beneath volumes", "error", err)
 	}

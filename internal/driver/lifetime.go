@@ -40,7 +40,7 @@ func lifetimeOf(live *volume.Metadata) lifetime {
 }
 
 // lifetimeOfDocument is the lifetime of an SVID that is in no volume yet.
-func lifetimeOfDocument(document *issuance.Document) lifetime {
+func lifetimeOfDocument(document *issuance.SVID) lifetime {
 	return lifetime{document.NotBefore(), document.NotAfter(), document.Obtained.Round(0), document.Policy.Duration}
 }
 
@@ -177,7 +177,7 @@ func (s *volumeState) take(f *flight, now time.Time) error {
 }
 
 // waitUntilValid waits for the validity of a pod's first SVID, if that is not far off.
-func (f *flight) waitUntilValid(ctx context.Context, document *issuance.Document) error {
+func (f *flight) waitUntilValid(ctx context.Context, document *issuance.SVID) error {
 	l := lifetimeOfDocument(document)
 	for {
 		now := time.Now()

@@ -178,11 +178,11 @@ func TestLifetimeIsByTheWallClock(t *testing.T) {
 }
 
 // documentOf returns an SVID that was obtained now.
-func documentOf(from, until time.Duration) *issuance.Document {
+func documentOf(from, until time.Duration) *issuance.SVID {
 	now := time.Now()
 	leaf := &x509.Certificate{NotBefore: now.Add(from), NotAfter: now.Add(until)}
-	return &issuance.Document{
-		SVID: &x509svid.SVID{Certificates: []*x509.Certificate{leaf}}, Policy: policy.Policy{Duration: time.Hour},
+	return &issuance.SVID{
+		X509: &x509svid.SVID{Certificates: []*x509.Certificate{leaf}}, Policy: policy.Policy{Duration: time.Hour},
 		Request: types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}, Obtained: now,
 	}
 }
@@ -217,7 +217,7 @@ func TestTakeOfAnSVIDThatIsNotValidYet(t *testing.T) {
 			if row.live {
 				state.live = &volume.Metadata{NotBefore: now.Add(-time.Hour), NotAfter: now.Add(row.lasts), Obtained: now.Add(-time.Hour)}
 			}
-			f.document.SVID.Certificates[0].NotBefore = now.Add(row.from)
+			f.document.X509.Certificates[0].NotBefore = now.Add(row.from)
 			err := state.take(f, now.Add(row.late))
 			var early *notYetValidError
 			if row.taken {

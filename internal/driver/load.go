@@ -108,7 +108,7 @@ func (d *Driver) loadDamaged(c *config.Config, state *volumeState, count *taken,
 		return
 	}
 	d.noteDamage(c, state, d.damageOfEarlier(state.id, target), err)
-	if at, err := d.store.At(state.id, target); err == nil && at.Own {
+	if at, err := d.store.InspectTarget(state.id, target); err == nil && at.Own {
 		_ = d.occupied.take(target, state.id)
 	}
 }
@@ -155,7 +155,7 @@ func (d *Driver) takeTarget(state *volumeState, live *volume.Metadata) {
 	}
 	about := []any{"volume", state.id, "pod", live.Pod(), "target", live.TargetPath}
 	if !mounted {
-		if at, err := d.store.At(state.id, live.TargetPath); err != nil || !at.Own {
+		if at, err := d.store.InspectTarget(state.id, live.TargetPath); err != nil || !at.Own {
 			d.log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again", about...)
 			return
 		}

@@ -25,7 +25,7 @@ const mostNames = 3
 // obtain brings a document by the request that an earlier attempt, or an earlier
 // process, has left pending, else by a new one. So it does, once, if the document
 // comes too late.
-func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, order issuance.Order) (*issuance.Document, error) {
+func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, order issuance.Order) (*issuance.SVID, error) {
 	if err := context.Cause(ctx); err != nil {
 		return nil, err
 	}
@@ -71,7 +71,7 @@ func (d *Driver) obtain(ctx context.Context, state *volumeState, f *flight, orde
 // volume's directory until the document is in the volume, or it is known that there
 // will be none: whenever the process is killed, the next one goes on with them, and
 // asks for nothing twice.
-func (d *Driver) pursue(ctx context.Context, state *volumeState, f *flight, order issuance.Order, pending *issuance.Pending) (*issuance.Document, error) {
+func (d *Driver) pursue(ctx context.Context, state *volumeState, f *flight, order issuance.Order, pending *issuance.Pending) (*issuance.SVID, error) {
 	state.claim(pending)
 	f.cleared = d.discardOthers(state) > 0 || f.cleared
 	document, err := d.issue(ctx, state, f, order, pending)
@@ -136,7 +136,7 @@ func (d *Driver) readPending(id string) (*issuance.Pending, error) {
 // API server can be reached: the kubelet, which waits longer each time, only
 // collects it. A live volume has time, and its renewal waits for its turn. If a
 // ResourceQuota leaves no room for the request, the volume's earlier ones go first.
-func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order issuance.Order, pending *issuance.Pending) (*issuance.Document, error) {
+func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order issuance.Order, pending *issuance.Pending) (*issuance.SVID, error) {
 	pod := order.Pod.ServiceAccount.Namespace() + "/" + order.Pod.PodName
 	var room quotaRoom
 	for failures := 1; ; failures++ {

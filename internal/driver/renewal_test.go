@@ -39,15 +39,15 @@ func TestFlightBecomesStale(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
 	// What an issuer has signed for an hour, of which so much is left.
-	document := func(left time.Duration) *issuance.Document {
+	document := func(left time.Duration) *issuance.SVID {
 		leaf := &x509.Certificate{NotBefore: now.Add(left - time.Hour), NotAfter: now.Add(left)}
-		return &issuance.Document{
-			SVID: &x509svid.SVID{Certificates: []*x509.Certificate{leaf}}, Policy: policy.Policy{Duration: time.Hour}, Obtained: leaf.NotBefore,
+		return &issuance.SVID{
+			X509: &x509svid.SVID{Certificates: []*x509.Certificate{leaf}}, Policy: policy.Policy{Duration: time.Hour}, Obtained: leaf.NotBefore,
 		}
 	}
 	datedBack, short, ahead, ended := document(59*time.Minute), document(29*time.Minute), document(2*time.Hour), document(-time.Minute)
-	datedBack.SVID.Certificates[0].NotBefore = now.Add(-2 * time.Hour)
-	short.SVID.Certificates[0].NotBefore, short.Obtained = now.Add(-2*time.Hour), now.Add(-time.Minute)
+	datedBack.X509.Certificates[0].NotBefore = now.Add(-2 * time.Hour)
+	short.X509.Certificates[0].NotBefore, short.Obtained = now.Add(-2*time.Hour), now.Add(-time.Minute)
 	ahead.Obtained = now.Add(-time.Minute)
 	landed := make(chan struct{})
 	close(landed)

@@ -57,12 +57,12 @@ func TestAnSVIDIsNotWrittenAsObtainedInTheFuture(t *testing.T) {
 }
 
 // newDocument is one that an issuer might have signed.
-func newDocument(t *testing.T) *issuance.Document {
+func newDocument(t *testing.T) *issuance.SVID {
 	t.Helper()
 	files := svidFiles(t, time.Now(), time.Now().Add(time.Hour))
 	svid, err := x509svid.Parse(files["tls.crt"], files["tls.key"])
 	check(t, err)
-	return &issuance.Document{SVID: svid}
+	return &issuance.SVID{X509: svid}
 }
 
 // Where a larger bundle finds no room, volumes keep the one that they have, their

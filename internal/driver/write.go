@@ -16,12 +16,12 @@ import (
 
 // write puts a document into a volume's files, beside the trust bundle if there
 // is one, and completes meta by what it wrote. The caller holds the lock.
-func (d *Driver) write(id string, document *issuance.Document, meta *volume.Metadata) error {
+func (d *Driver) write(id string, document *issuance.SVID, meta *volume.Metadata) error {
 	chain, key, err := document.Marshal()
 	if err != nil {
 		return fmt.Errorf("encoding the document: %w", err)
 	}
-	meta.SPIFFEID = document.SVID.ID.String()
+	meta.SPIFFEID = document.X509.ID.String()
 	meta.NotBefore, meta.NotAfter, meta.Obtained = document.NotBefore(), document.NotAfter(), document.Obtained
 	meta.IdentityHash = document.Policy.IdentityHash()
 	meta.Duration = document.Policy.Duration

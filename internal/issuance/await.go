@@ -38,7 +38,7 @@ const quickLook = 10 * time.Second
 func (r *Requester) await(ctx context.Context, name types.NamespacedName, uid types.UID, latest event, events <-chan event, to *Progress) (*cmapi.CertificateRequest, error) {
 	defer func() {
 		if ctx.Err() == nil { // it has its answer, whatever the watch has shown
-			r.tracker.unseen.dropUID(name, uid)
+			r.tracker.unobserved.dropUID(name, uid)
 		}
 	}()
 	to.set(name, StageApprove, errNotSeen)
@@ -134,7 +134,7 @@ func (r *Requester) identify(ctx context.Context, ref Ref) (Ref, error) {
 	}
 	if pod, proven := originOf(latest.request); !proven || !pod.Is(ref.Pod) {
 		r.tracker.log.Debug("leaving a CertificateRequest alone that has the name of one of this driver", "request", ref.Name)
-		r.tracker.unseen.drop(ref.Name)
+		r.tracker.unobserved.drop(ref.Name)
 		return ref, nil
 	}
 	ref.UID = latest.uid

@@ -45,16 +45,16 @@ func parseChain(chain []byte) ([]*x509.Certificate, error) {
 	return certificates, nil
 }
 
-// newSVID makes an SVID of a chain of certificates, leaf first, and the key of the
+// verifyChain makes an SVID of a chain of certificates, leaf first, and the key of the
 // leaf, if the leaf is what was requested and each certificate has signed the one
 // before it. Whether a trust bundle verifies the chain is not asked here. A root may
 // be the last of the chain.
 //
 // go-spiffe has a check for those who have the key as bytes, and no other. To read a
 // key back from bytes its public part is computed anew, which with P-521 takes a
-// millisecond. It does not look at signatures, nor at names beside the URI: newSVID is
+// millisecond. It does not look at signatures, nor at names beside the URI: verifyChain is
 // stricter, and a test holds it never to be more lenient.
-func (l *verifiedLinks) newSVID(chain []*x509.Certificate, id spiffeid.ID, key crypto.Signer) (*x509svid.SVID, error) {
+func (l *verifiedLinks) verifyChain(chain []*x509.Certificate, id spiffeid.ID, key crypto.Signer) (*x509svid.SVID, error) {
 	if len(chain) > longestChain {
 		return nil, fmt.Errorf("the chain has %d certificates, at most %d are taken: the issuer must return the leaf and what has signed it", len(chain), longestChain)
 	}

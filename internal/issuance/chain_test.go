@@ -60,7 +60,7 @@ func (i fakeIssuer) authority(t testing.TB, name string, curve elliptic.Curve, c
 func (i fakeIssuer) pem() string { return pemBlock("CERTIFICATE", i.certificate.Raw) }
 
 // issueSigned has a request issued of which the issuer makes what sign returns.
-func issueSigned(t *testing.T, sign func(key crypto.PublicKey) string) (*Document, error) {
+func issueSigned(t *testing.T, sign func(key crypto.PublicKey) string) (*SVID, error) {
 	t.Helper()
 	a := newAPI(t, func(a *api, request *cmapi.CertificateRequest) *metav1.Status {
 		parsed, err := csr.Parse(request.Spec.Request)
@@ -166,7 +166,7 @@ func TestIssueRefusesALeafThatWasNotRequested(t *testing.T) {
 	}
 }
 
-func requireBadCertificate(t *testing.T, document *Document, err error, fragments ...string) {
+func requireBadCertificate(t *testing.T, document *SVID, err error, fragments ...string) {
 	t.Helper()
 	var issue *Error
 	if document != nil || !errors.Is(err, ErrBadCertificate) || !errors.As(err, &issue) || issue.Stage != StageVerify {
@@ -203,8 +203,8 @@ func TestIssueAcceptsWhatIssuersMayAdd(t *testing.T) {
 				return issuer.sign(t, template, key)
 			})
 			check(t, err)
-			if document.SVID.ID.String() != identity {
-				t.Errorf("for %s", document.SVID.ID)
+			if document.X509.ID.String() != identity {
+				t.Errorf("for %s", document.X509.ID)
 			}
 		})
 	}
@@ -278,10 +278,10 @@ func TestVerifiedLinksAreOfTheSameBytes(t *testing.T) {
 	id := spiffeid.RequireFromString(identity)
 	signedLeaf := middle.sign(t, leaf(identity), key.Public())
 	for range 2 {
-		_, err := links.newDocument(id, key, signed(signedLeaf+middle.pem()+root.pem()), testPolicy())
+		_, err := links.newSVID(id, key, signed(signedLeaf+middle.pem()+root.pem()), testPolicy())
 		check(t, err)
 	}
-	if _, err := links.newDocument(id, key, signed(signedLeaf+pemBlock("CERTIFICATE", raw)+root.pem()), testPolicy()); !errors.Is(err, ErrBadCertificate) {
+	if _, err := links.newSVID(id, key, signed(signedLeaf+pemBlock("CERTIFICATE", raw)+root.pem()), testPolicy()); !errors.Is(err, ErrBadCertificate) {
 		t.Errorf("got %v, want ErrBadCertificate", err)
 	}
 	for i := range 2 * mostLinks {
@@ -315,7 +315,7 @@ func BenchmarkNewDocument(b *testing.B) {
 			b.Run(curve.Params().Name+"/"+chain.name, func(b *testing.B) {
 				var links verifiedLinks
 				for b.Loop() {
-					if _, err := links.newDocument(spiffeid.RequireFromString(identity), key, request, testPolicy()); err != nil {
+					if _, err := links.newSVID(spiffeid.RequireFromString(identity), key, request, testPolicy()); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -353,7 +353,7 @@ func FuzzNewSVID(f *testing.F) {
 		if err != nil || len(chain) == 0 {
 			return
 		}
-		_, err = new(verifiedLinks).newSVID(chain, spiffeid.RequireFromString(identity), key)
+		_, err = new(verifiedLinks).verifyChain(chain, spiffeid.RequireFromString(identity), key)
 		if err != nil && len(err.Error()) > 2000 {
 			t.Errorf("a message of %d bytes", len(err.Error()))
 		}

@@ -73,13 +73,13 @@ func TestIssueTakesAWholeChainOrNone(t *testing.T) {
 			document, err := issueSigned(t, func(key crypto.PublicKey) string { return row.chain(lower.sign(t, leaf(identity), key)) })
 			if row.want == nil {
 				check(t, err)
-				if n := len(document.SVID.Certificates); n != 3 {
+				if n := len(document.X509.Certificates); n != 3 {
 					t.Errorf("%d certificates, want 3", n)
 				}
 				return
 			}
 			if document != nil {
-				t.Fatalf("the SVID has %d certificates, want an error", len(document.SVID.Certificates))
+				t.Fatalf("the SVID has %d certificates, want an error", len(document.X509.Certificates))
 			}
 			if !errors.Is(err, ErrBadCertificate) || !errors.Is(err, row.want) || !strings.Contains(err.Error(), row.fragment) {
 				t.Errorf("got %q, want %q with %q", err, row.want, row.fragment)

@@ -7,7 +7,7 @@
 // again.
 //
 // A [Requester] does the first part. [Requester.Issue] blocks until there is a
-// [Document] or a reason why there will be none; the wait is on one watch for
+// [SVID] or a reason why there will be none; the wait is on one watch for
 // all requests of the node, not on polling. Errors name the request, the stage
 // that it had reached and the cause, and wrap one of the sentinels of this
 // package or the API server's own error.

@@ -64,9 +64,9 @@ func (t *tracker) learn(request *cmapi.CertificateRequest) error {
 // whatever has its name, if the UID is empty.
 func (t *tracker) forget(name types.NamespacedName, uid types.UID) error {
 	if uid == "" {
-		t.unseen.drop(name)
+		t.unobserved.drop(name)
 	} else {
-		t.unseen.dropUID(name, uid)
+		t.unobserved.dropUID(name, uid)
 	}
 	if known := t.get(name); t.scope != WatchRequest || known != nil && uid != "" && known.UID != uid {
 		return nil

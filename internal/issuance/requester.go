@@ -121,7 +121,7 @@ func (p *Progress) Report(err error) {
 //
 // The request stays when ctx ends. Whoever does not want to go on with it has to
 // delete it.
-func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, progress *Progress) (*Document, error) {
+func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, progress *Progress) (*SVID, error) {
 	progress.follow(types.NamespacedName{}, StagePrepare, r.Ready)
 	if err := r.tracker.waitForSync(ctx); err != nil {
 		return nil, &Error{Stage: StagePrepare, Err: err}
@@ -138,12 +138,12 @@ func (r *Requester) Issue(ctx context.Context, order Order, pending *Pending, pr
 		return nil, err
 	}
 	progress.set(pending.Request, StageVerify, nil)
-	document, err := r.links.newDocument(pending.ID, pending.key, signed, order.Policy)
+	svid, err := r.links.newSVID(pending.ID, pending.key, signed, order.Policy)
 	if err != nil {
 		return nil, &Error{pending.Request, StageVerify, err}
 	}
-	document.Obtained = signedAt(signed, since, document.Obtained)
-	return document, nil
+	svid.Obtained = signedAt(signed, since, svid.Obtained)
+	return svid, nil
 }
 
 // clear deletes the volume's other requests that are still open, of which there
@@ -179,7 +179,7 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	if err != nil {
 		return nil, since, &Error{name, StageCreate, err}
 	}
-	again := r.tracker.unseen.add(name, order.VolumeID)
+	again := r.tracker.unobserved.add(name, order.VolumeID)
 	var uid types.UID
 	created := time.Now()
 	err = listwatch.Within(ctx, r.callLimit, func(ctx context.Context) (err error) {
@@ -187,7 +187,7 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 		return err
 	})
 	if err != nil && !again && ctx.Err() == nil && !apierrors.IsAlreadyExists(err) && !IsTransient(&Error{name, StageCreate, err}) {
-		r.tracker.unseen.drop(name) // it was not made
+		r.tracker.unobserved.drop(name) // it was not made
 	}
 	if apierrors.IsAlreadyExists(err) { // the answer to its creation was lost
 		var latest event
@@ -202,7 +202,7 @@ func (r *Requester) createAndAwait(ctx context.Context, order Order, pending *Pe
 	if err != nil {
 		return nil, since, &Error{name, StageCreate, because(ctx, err)}
 	}
-	r.tracker.unseen.made(name, uid)
+	r.tracker.unobserved.made(name, uid)
 	signed, err = r.await(ctx, name, uid, event{}, events, progress)
 	return signed, created, err
 }
@@ -229,7 +229,7 @@ func (r *Requester) present(ctx context.Context, name types.NamespacedName) (*cm
 
 func (r *Requester) goOn(ctx context.Context, order Order, pending *Pending, request *cmapi.CertificateRequest, events <-chan event, progress *Progress) (*cmapi.CertificateRequest, error) {
 	if !pending.isIn(request, PodOf(order.Pod)) {
-		r.tracker.unseen.drop(pending.Request)
+		r.tracker.unobserved.drop(pending.Request)
 		return nil, &Error{pending.Request, StageCreate, ErrNotOurs}
 	}
 	return r.await(ctx, pending.Request, request.UID, event{request: request, uid: request.UID}, events, progress)

@@ -55,8 +55,8 @@ func TestIssue(t *testing.T) {
 	requester := a.requester(t)
 	document, err := issue(t.Context(), requester, order, new(Progress))
 	check(t, err)
-	if document.SVID.ID.String() != identity || document.Policy != order.Policy {
-		t.Errorf("a document of %s under %s", document.SVID.ID, document.Policy.Hash())
+	if document.X509.ID.String() != identity || document.Policy != order.Policy {
+		t.Errorf("a document of %s under %s", document.X509.ID, document.Policy.Hash())
 	}
 	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: asked.Name}) {
 		t.Errorf("from request %s, created was %s", document.Request, asked.Name)
@@ -72,7 +72,7 @@ func TestIssue(t *testing.T) {
 }
 
 // issue makes a new request for an order, and waits for it.
-func issue(ctx context.Context, r *Requester, order Order, progress *Progress) (*Document, error) {
+func issue(ctx context.Context, r *Requester, order Order, progress *Progress) (*SVID, error) {
 	pending, err := order.Prepare()
 	if err != nil {
 		return nil, err

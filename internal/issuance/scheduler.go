@@ -21,9 +21,9 @@ const (
 
 // Call is what a [Scheduler] calls for a volume. It has one of the slots of which
 // there are as many as there may be calls at a time, until it returns or calls
-// giveBack, whichever comes first: a call that only waits for somebody else must not
-// keep others from their work. It may call giveBack any number of times.
-type Call func(ctx context.Context, id string, giveBack func())
+// release, whichever comes first: a call that only waits for somebody else must not
+// keep others from their work. It may call release any number of times.
+type Call func(ctx context.Context, id string, release func())
 
 // Scheduler calls a function for each volume at its time. All volumes share one
 // heap and one timer. Make one with [NewScheduler].
@@ -159,9 +159,9 @@ func (s *Scheduler) Run(ctx context.Context) {
 		}
 		if wait == 0 {
 			calls.Go(func() {
-				giveBack := sync.OnceFunc(func() { <-s.slots })
-				defer giveBack()
-				s.run(ctx, id, giveBack)
+				release := sync.OnceFunc(func() { <-s.slots })
+				defer release()
+				s.run(ctx, id, release)
 			})
 			continue
 		}

@@ -156,13 +156,13 @@ func TestSchedulerCallGivesItsSlotBack(t *testing.T) {
 			defer mu.Unlock()
 			told = append(told, fmt.Sprintf("%s %s at %s", id, what, time.Since(began)))
 		}
-		s := issuance.NewScheduler(1, func(ctx context.Context, id string, giveBack func()) {
+		s := issuance.NewScheduler(1, func(ctx context.Context, id string, release func()) {
 			tell("began", id)
 			defer tell("ended", id)
 			time.Sleep(time.Second)
 			if id == "waits" {
-				giveBack()
-				giveBack() // and not that of another
+				release()
+				release() // and not that of another
 				<-ctx.Done()
 			}
 		})

@@ -151,7 +151,7 @@ func (t *tracker) take(obj any, deleted bool) error {
 		return err
 	}
 	if short != nil {
-		t.unseen.dropUID(name, object.GetUID())
+		t.unobserved.dropUID(name, object.GetUID())
 	}
 	t.deliver(name, event{request, object.GetUID(), deleted})
 	if before == nil && !deleted && short != nil && t.onNew != nil {

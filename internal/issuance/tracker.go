@@ -38,8 +38,8 @@ type tracker struct {
 	onNew func(request Known, volumeLabel string)
 	// known are the requests of pods that there are, in their short form.
 	known cache.Indexer
-	// unseen are requests that may be there and are not known.
-	unseen unseen
+	// unobserved are requests that may be there and are not known.
+	unobserved unobserved
 	// synced is closed when the API server has told what is there.
 	synced chan struct{}
 
@@ -210,7 +210,7 @@ func (t *tracker) ofVolume(id string, pod Pod) (requests []*knownRequest) {
 // openOf returns the requests of a volume that are open, or may be: those that its
 // pod has made, for others may say that they are for any volume.
 func (t *tracker) openOf(pod Pod, id string) (open []Ref) {
-	open = t.unseen.ofVolume(pod, id) // first, for one that is seen meanwhile is in what follows
+	open = t.unobserved.ofVolume(pod, id) // first, for one that is seen meanwhile is in what follows
 	for _, request := range t.ofVolume(id, pod) {
 		if name := nameOf(request); request.open && !slices.ContainsFunc(open, func(ref Ref) bool { return ref.Name == name }) {
 			open = append(open, Ref{name, request.UID, request.pod})

@@ -83,14 +83,14 @@ func TestMountReplacesAMountWhoseFileSystemIsDead(t *testing.T) {
 	path := deadTarget(t)
 	mustBeMounted(t, store, path, false)
 	mustHaveOthers(t, store, path, "")
-	before, err := store.At(id, path)
-	if want := (volume.Place{Exists: true, Mounted: true, Dead: true}); err != nil || before != want {
+	before, err := store.InspectTarget(id, path)
+	if want := (volume.TargetState{Exists: true, Mounted: true, Dead: true}); err != nil || before != want {
 		t.Errorf("before there is %+v, %v, want %+v", before, err, want)
 	}
 	if _, err := volume.ReadMounted(path, "tls.crt"); !errors.Is(err, unix.ENOTCONN) {
 		t.Errorf("reading a file of it: %v", err)
 	}
-	check(t, store.Withdraw(id, path, before)) // takes nothing away
+	check(t, store.UndoMount(id, path, before)) // takes nothing away
 	check(t, store.Mount(id, path))
 	mustBeMounted(t, store, path, true)
 	mustBeReadOnlyOnce(t, path)

@@ -15,7 +15,7 @@ import (
 // made if need be. Mounting a volume where it is already does nothing.
 func (s *Store) Mount(id, target string) error {
 	there, readOnly, err := s.seenAt(id, target)
-	if err == nil && !there && s.plain == nil {
+	if err == nil && !there && s.noMounts == nil {
 		if err = dropUnusable(target); err == nil { // the volume may have been beneath
 			there, readOnly, err = s.seenAt(id, target)
 		}
@@ -23,8 +23,8 @@ func (s *Store) Mount(id, target string) error {
 	if err != nil || there && readOnly {
 		return err
 	}
-	if s.plain != nil {
-		return s.plain.mount(id, target)
+	if s.noMounts != nil {
+		return s.noMounts.mount(id, target)
 	}
 	if !there {
 		if err := os.MkdirAll(target, 0o750); err != nil {
@@ -48,8 +48,8 @@ func (s *Store) seenAt(id, target string) (there, readOnly bool, err error) {
 	if err := CheckID(id); err != nil {
 		return false, false, err
 	}
-	if s.plain != nil {
-		there, err = s.plain.seenAt(s.DataPath(id), id, target)
+	if s.noMounts != nil {
+		there, err = s.noMounts.seenAt(s.DataPath(id), id, target)
 		return there, there, err
 	}
 	var here, seen unix.Stat_t

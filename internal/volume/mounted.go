@@ -23,7 +23,7 @@ const removed = "//deleted"
 // Targets tells where volumes were mounted first, by volume ID, as the mount table has it:
 // also that of a volume whose metadata cannot be read, or whose directory was removed.
 func (s *Store) Targets() (map[string]string, error) {
-	if s.plain != nil {
+	if s.noMounts != nil {
 		return nil, nil
 	}
 	device := s.deviceNow()

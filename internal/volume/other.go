@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Others tells what is mounted at target paths (by volume ID) that is not the
+// ForeignMounts tells what is mounted at target paths (by volume ID) that is not the
 // volume, be it beneath it or in its place: for each ID that has such things their
 // file systems and sources, from the top down. A container that was started while
 // such a thing was on top goes on seeing that, for mounts do not reach running
@@ -20,8 +20,8 @@ import (
 // thing, too.
 //
 // The mount table is read once, and only if something is mounted there.
-func (s *Store) Others(targets map[string]string) (map[string]string, error) {
-	if s.plain != nil {
+func (s *Store) ForeignMounts(targets map[string]string) (map[string]string, error) {
+	if s.noMounts != nil {
 		return nil, nil
 	}
 	ids := map[string]string{} // by the path as the mount table has it

@@ -18,9 +18,9 @@ import (
 // these words; empty: nothing.
 func mustHaveOthers(t *testing.T, store *volume.Store, path, want string) {
 	t.Helper()
-	got, err := store.Others(map[string]string{id: path})
+	got, err := store.ForeignMounts(map[string]string{id: path})
 	if err != nil || want == "" && len(got) != 0 || !strings.Contains(got[id], want) {
-		t.Errorf("Others(%s) = %q, %v, want %q", path, got, err, want)
+		t.Errorf("ForeignMounts(%s) = %q, %v, want %q", path, got, err, want)
 	}
 }
 
@@ -66,7 +66,7 @@ func TestOthersKnowsThatTheVolumeWasReplaced(t *testing.T) {
 	check(t, store.Remove(id))
 	check(t, store.Write(id, generation(2), volume.Metadata{}))
 	mustHaveOthers(t, store, path, "csi-driver-spiffe")
-	got, err := store.Others(map[string]string{id: path, "other": second})
+	got, err := store.ForeignMounts(map[string]string{id: path, "other": second})
 	if err != nil || len(got) != 1 || got["other"] != "" {
 		t.Errorf("got %q, %v, want one", got, err)
 	}

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Place is what there is at a target path.
-type Place struct {
+// TargetState is what there is at a target path.
+type TargetState struct {
 	// Exists is whether there is anything, most often a folder.
 	Exists bool
 	// Mounted is whether something is mounted there, whatever that is.
@@ -23,17 +23,17 @@ type Place struct {
 	Own bool
 }
 
-// At tells what there is at a target path that a volume is to be mounted at.
-func (s *Store) At(id, target string) (Place, error) {
+// InspectTarget tells what there is at a target path that a volume is to be mounted at.
+func (s *Store) InspectTarget(id, target string) (TargetState, error) {
 	if err := CheckID(id); err != nil {
-		return Place{}, err
+		return TargetState{}, err
 	}
-	var place Place
+	var place TargetState
 	place.Own, _, _ = s.seenAt(id, target)
-	if place.Mounted = place.Own; s.plain == nil {
+	if place.Mounted = place.Own; s.noMounts == nil {
 		var err error
 		if _, place.Mounted, err = mountAt(target); err != nil {
-			return Place{}, err
+			return TargetState{}, err
 		}
 	}
 	// Of a mount whose file system is dead nothing can be said but that it is there.
@@ -44,10 +44,10 @@ func (s *Store) At(id, target string) (Place, error) {
 	return place, nil
 }
 
-// Withdraw takes a volume away from a target path where there was something else
+// UndoMount takes a volume away from a target path where there was something else
 // before, or nothing, and leaves that as it was: it unmounts nothing but the volume,
 // and removes no folder but one that was made since.
-func (s *Store) Withdraw(id, target string, before Place) error {
+func (s *Store) UndoMount(id, target string, before TargetState) error {
 	for !before.Own {
 		there, _, err := s.seenAt(id, target)
 		if err != nil {
@@ -56,8 +56,8 @@ func (s *Store) Withdraw(id, target string, before Place) error {
 		if !there {
 			break
 		}
-		if s.plain != nil {
-			s.plain.unmount(target)
+		if s.noMounts != nil {
+			s.noMounts.unmount(target)
 		} else if err := unmountTop(target); err != nil {
 			return err
 		}

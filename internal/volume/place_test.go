@@ -26,29 +26,29 @@ func TestWithdraw(t *testing.T) {
 	for _, row := range []struct {
 		name    string
 		prepare func(target string)
-		before  volume.Place
+		before  volume.TargetState
 		// mount is how the volume is mounted after that.
 		mount func(target string) error
 	}{
-		{"nothing", func(string) {}, volume.Place{}, func(target string) error { return store.Mount(id, target) }},
-		{"an empty folder", func(target string) { check(t, os.MkdirAll(target, 0o750)) }, volume.Place{Exists: true}, func(target string) error { return store.Mount(id, target) }},
-		{"something else that is mounted", foreign, volume.Place{Exists: true, Mounted: true}, func(target string) error { return store.Mount(id, target) }},
-		{"the volume is not read-only yet", foreign, volume.Place{Exists: true, Mounted: true}, func(target string) error {
+		{"nothing", func(string) {}, volume.TargetState{}, func(target string) error { return store.Mount(id, target) }},
+		{"an empty folder", func(target string) { check(t, os.MkdirAll(target, 0o750)) }, volume.TargetState{Exists: true}, func(target string) error { return store.Mount(id, target) }},
+		{"something else that is mounted", foreign, volume.TargetState{Exists: true, Mounted: true}, func(target string) error { return store.Mount(id, target) }},
+		{"the volume is not read-only yet", foreign, volume.TargetState{Exists: true, Mounted: true}, func(target string) error {
 			return unix.Mount(store.DataPath(id), target, "", unix.MS_BIND, "")
 		}},
-		{"it was not mounted", foreign, volume.Place{Exists: true, Mounted: true}, func(string) error { return nil }},
-		{"the volume itself", func(target string) { check(t, store.Mount(id, target)) }, volume.Place{Exists: true, Mounted: true, Own: true}, func(string) error { return nil }},
+		{"it was not mounted", foreign, volume.TargetState{Exists: true, Mounted: true}, func(string) error { return nil }},
+		{"the volume itself", func(target string) { check(t, store.Mount(id, target)) }, volume.TargetState{Exists: true, Mounted: true, Own: true}, func(string) error { return nil }},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			target := target(t, "mount")
 			row.prepare(target)
-			before, err := store.At(id, target)
+			before, err := store.InspectTarget(id, target)
 			if err != nil || before != row.before {
 				t.Errorf("before there is %+v, %v, want %+v", before, err, row.before)
 			}
 			check(t, row.mount(target))
-			check(t, store.Withdraw(id, target, before))
-			if after, err := store.At(id, target); err != nil || after != before {
+			check(t, store.UndoMount(id, target, before))
+			if after, err := store.InspectTarget(id, target); err != nil || after != before {
 				t.Errorf("after there is %+v, %v, want %+v", after, err, before)
 			}
 			if _, err := os.Lstat(filepath.Join(target, "precious")); (err == nil) != (row.before.Mounted && !row.before.Own) {
@@ -56,7 +56,7 @@ func TestWithdraw(t *testing.T) {
 			}
 		})
 	}
-	if _, err := store.At("../x", "/"); err == nil {
+	if _, err := store.InspectTarget("../x", "/"); err == nil {
 		t.Error("takes a hostile volume ID")
 	}
 }
@@ -69,11 +69,11 @@ func TestWithdrawWithoutMounts(t *testing.T) {
 	check(t, store.Write(id, generation(1), volume.Metadata{}))
 	target := filepath.Join(t.TempDir(), "mount")
 	check(t, store.Mount(id, target))
-	if at, err := store.At(id, target); err != nil || at != (volume.Place{Exists: true, Mounted: true, Own: true}) {
+	if at, err := store.InspectTarget(id, target); err != nil || at != (volume.TargetState{Exists: true, Mounted: true, Own: true}) {
 		t.Errorf("there is %+v, %v", at, err)
 	}
-	check(t, store.Withdraw(id, target, volume.Place{}))
-	if at, err := store.At(id, target); err != nil || at != (volume.Place{}) {
+	check(t, store.UndoMount(id, target, volume.TargetState{}))
+	if at, err := store.InspectTarget(id, target); err != nil || at != (volume.TargetState{}) {
 		t.Errorf("after that there is %+v, %v", at, err)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"path/filepath"
 )
 
-// WriteSparing is [Store.Write] for what is new, or may grow: it leaves free what
+// WriteReserving is [Store.Write] for what is new, or may grow: it leaves free what
 // the renewals of all volumes need, and fails with [ErrFull] and changes nothing
 // where that cannot be. Files that take no more than those that the volume has are
 // written as Write does, so that what has become smaller makes room.
 //
 // Several writes at a time do not take the same space.
-func (s *Store) WriteSparing(id string, files map[string][]byte, meta Metadata) error {
+func (s *Store) WriteReserving(id string, files map[string][]byte, meta Metadata) error {
 	if err := CheckID(id); err != nil {
 		return err
 	}

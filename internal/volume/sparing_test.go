@@ -48,7 +48,7 @@ func TestGrowingVolumesLeaveRoomForRenewals(t *testing.T) {
 	store := openSized(t, 8<<20)
 	name := func(n int) string { return fmt.Sprintf("csi-%d", n) }
 	for n := range volumes {
-		check(t, store.WriteSparing(name(n), pairAnd(2<<10), volume.Metadata{}))
+		check(t, store.WriteReserving(name(n), pairAnd(2<<10), volume.Metadata{}))
 	}
 	var group sync.WaitGroup
 	var mu sync.Mutex
@@ -56,7 +56,7 @@ func TestGrowingVolumesLeaveRoomForRenewals(t *testing.T) {
 	for worker := range 4 {
 		group.Go(func() {
 			for n := worker; n < volumes; n += 4 {
-				err := store.WriteSparing(name(n), pairAnd(220<<10), volume.Metadata{})
+				err := store.WriteReserving(name(n), pairAnd(220<<10), volume.Metadata{})
 				if err != nil && !errors.Is(err, volume.ErrFull) {
 					t.Errorf("got %v, want ErrFull", err)
 				}
@@ -93,7 +93,7 @@ func TestGrowingVolumesLeaveRoomForRenewals(t *testing.T) {
 		t.Fatalf("%d KiB are free, want less than the reserve", free>>10)
 	}
 	for n := range volumes {
-		if err := store.WriteSparing(name(n), pairAnd(1<<10), volume.Metadata{}); err != nil {
+		if err := store.WriteReserving(name(n), pairAnd(1<<10), volume.Metadata{}); err != nil {
 			t.Errorf("smaller bundle %d: %v", n, err)
 		}
 	}
@@ -103,11 +103,11 @@ func TestGrowingVolumesLeaveRoomForRenewals(t *testing.T) {
 func TestVolumesLargerThanTheReserve(t *testing.T) {
 	t.Parallel()
 	store := openSized(t, 4<<20)
-	check(t, store.WriteSparing(id, pairAnd(1200<<10), volume.Metadata{}))
-	if err := store.WriteSparing("other", pairAnd(1200<<10), volume.Metadata{}); err != nil {
+	check(t, store.WriteReserving(id, pairAnd(1200<<10), volume.Metadata{}))
+	if err := store.WriteReserving("other", pairAnd(1200<<10), volume.Metadata{}); err != nil {
 		t.Errorf("there is room for it and one renewal: %v", err)
 	}
-	if err := store.WriteSparing("third", pairAnd(1200<<10), volume.Metadata{}); !errors.Is(err, volume.ErrFull) {
+	if err := store.WriteReserving("third", pairAnd(1200<<10), volume.Metadata{}); !errors.Is(err, volume.ErrFull) {
 		t.Errorf("got %v, want ErrFull", err)
 	}
 	check(t, store.Write(id, pairAnd(1200<<10), volume.Metadata{}))
@@ -118,12 +118,12 @@ func TestVolumesLargerThanTheReserve(t *testing.T) {
 func TestWriteSparingChecksItsInput(t *testing.T) {
 	t.Parallel()
 	store := open(t)
-	if err := store.WriteSparing("../x", nil, volume.Metadata{}); !errors.Is(err, volume.ErrInvalidID) {
+	if err := store.WriteReserving("../x", nil, volume.Metadata{}); !errors.Is(err, volume.ErrInvalidID) {
 		t.Errorf("got %v, want ErrInvalidID", err)
 	}
-	check(t, store.WriteSparing(id, generation(1), volume.Metadata{}))
+	check(t, store.WriteReserving(id, generation(1), volume.Metadata{}))
 	check(t, unix.Mount("", store.Root(), "", unix.MS_REMOUNT|unix.MS_RDONLY|tmpfsFlags, ""))
-	if err := store.WriteSparing("other", generation(1), volume.Metadata{}); !errors.Is(err, volume.ErrReadOnly) {
+	if err := store.WriteReserving("other", generation(1), volume.Metadata{}); !errors.Is(err, volume.ErrReadOnly) {
 		t.Errorf("got %v, want ErrReadOnly", err)
 	}
 }

@@ -67,8 +67,8 @@ type Store struct {
 	// failure is why it could not be mounted when that was last tried.
 	failure   error
 	swappable bool
-	// plain stands in for mounts, or is nil.
-	plain *plain
+	// noMounts stands in for mounts, or is nil.
+	noMounts *noMounts
 
 	// claiming is held while claimed is looked at or changed: the space that writes
 	// which are under way have been promised.

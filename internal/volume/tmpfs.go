@@ -72,7 +72,7 @@ func Open(root string, settings ...Setting) (*Store, error) {
 func (s *Store) Ensure() error {
 	s.mounting.Lock()
 	defer s.mounting.Unlock()
-	if s.plain != nil {
+	if s.noMounts != nil {
 		return os.MkdirAll(s.root, privateDirMode)
 	}
 	var seen unix.Stat_t
@@ -183,7 +183,7 @@ func mountTmpfs(root, options string) (swappable bool, err error) {
 // namespaces. Where the driver runs in a container and they do not, the tmpfs
 // ends with the container, and running pods are left with what they have.
 func (s *Store) IsShared() (bool, error) {
-	if s.plain != nil {
+	if s.noMounts != nil {
 		return true, nil
 	}
 	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
@@ -198,7 +198,7 @@ func (s *Store) IsShared() (bool, error) {
 // Resize gives a tmpfs of an earlier process the size that is wanted now. It
 // fails, and changes nothing, if more than that is in it.
 func (s *Store) Resize() error {
-	if s.plain != nil {
+	if s.noMounts != nil {
 		return nil
 	}
 	const flags = unix.MS_REMOUNT | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC

@@ -97,9 +97,9 @@ func TestNewDocument(t *testing.T) {
 	issuer, key := newFakeIssuer(t), newKey(t)
 	template := leaf(identity)
 	chain := issuer.sign(t, template, key.Public()) + pemBlock("CERTIFICATE", issuer.certificate.Raw)
-	document, err := new(verifiedLinks).newDocument(spiffeid.RequireFromString(identity), key, signed(chain), testPolicy())
+	document, err := new(verifiedLinks).newSVID(spiffeid.RequireFromString(identity), key, signed(chain), testPolicy())
 	check(t, err)
-	if got := document.SVID.ID.String(); got != identity {
+	if got := document.X509.ID.String(); got != identity {
 		t.Errorf("for %s", got)
 	}
 	if document.Request != (types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}) || document.Policy != testPolicy() {
@@ -141,7 +141,7 @@ func requireNotMoreLenient(t *testing.T, chainPEM string, key crypto.Signer) {
 	check(t, err)
 	_, theirs := x509svid.ParseRaw(der, keyDER)
 	id, _ := x509svid.IDFromCert(chain[0])
-	if _, ours := new(verifiedLinks).newSVID(chain, id, key); ours == nil && theirs != nil {
+	if _, ours := new(verifiedLinks).verifyChain(chain, id, key); ours == nil && theirs != nil {
 		t.Errorf("newSVID accepts what go-spiffe refuses: %v", theirs)
 	}
 }
@@ -184,7 +184,7 @@ func TestNewDocumentRefusesWhatWasNotAskedFor(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			document, err := new(verifiedLinks).newDocument(spiffeid.RequireFromString(identity), key, signed(row.chain), testPolicy())
+			document, err := new(verifiedLinks).newSVID(spiffeid.RequireFromString(identity), key, signed(row.chain), testPolicy())
 			requireNotMoreLenient(t, row.chain, key)
 			if document != nil || !errors.Is(err, ErrBadCertificate) {
 				t.Fatalf("got %v, %v, want ErrBadCertificate", document, err)

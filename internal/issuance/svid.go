@@ -16,11 +16,11 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
-// Document is a pod's identity document, an X.509-SVID, with where it came
+// SVID is a pod's identity document, an X.509-SVID, with where it came
 // from. How it is delivered, as which files, is not its concern.
-type Document struct {
-	// SVID is the SPIFFE ID, the certificate chain, leaf first, and the key.
-	SVID *x509svid.SVID
+type SVID struct {
+	// X509 is the SPIFFE ID, the certificate chain, leaf first, and the key.
+	X509 *x509svid.SVID
 	// Request is the CertificateRequest that was signed.
 	Request types.NamespacedName
 	// Policy is the policy under which the document was requested.
@@ -34,34 +34,34 @@ type Document struct {
 // NotBefore is the beginning of the certificate's validity. Intermediates do not count:
 // whether an expired one matters depends on the trust bundles of the peers, which may have
 // another certificate for its key.
-func (d *Document) NotBefore() time.Time { return d.SVID.Certificates[0].NotBefore }
+func (d *SVID) NotBefore() time.Time { return d.X509.Certificates[0].NotBefore }
 
 // NotAfter is the end of the certificate's validity.
-func (d *Document) NotAfter() time.Time { return d.SVID.Certificates[0].NotAfter }
+func (d *SVID) NotAfter() time.Time { return d.X509.Certificates[0].NotAfter }
 
 // Marshal returns the certificate chain and the PKCS #8 private key in PEM.
-func (d *Document) Marshal() (certificates, key []byte, err error) {
-	return d.SVID.Marshal()
+func (d *SVID) Marshal() (certificates, key []byte, err error) {
+	return d.X509.Marshal()
 }
 
-// newDocument checks what the issuer signed against what was requested: the
+// newSVID checks what the issuer signed against what was requested: the
 // X.509-SVID rules (SPIFFE X.509-SVID section 5.2, leaf validation), the SPIFFE
 // ID, that the certificate is for our key, has no other names and usages, and that
 // the chain is one. The error wraps [ErrBadCertificate].
 //
 // A life longer than requested is none of its faults, nor that the certificate is not
 // valid now: whoever gets the document decides what to do about those.
-func (l *verifiedLinks) newDocument(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRequest, under policy.Policy) (*Document, error) {
+func (l *verifiedLinks) newSVID(id spiffeid.ID, key crypto.Signer, request *cmapi.CertificateRequest, under policy.Policy) (*SVID, error) {
 	chain, err := parseChain(request.Status.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadCertificate, err)
 	}
-	svid, err := l.newSVID(chain, id, key)
+	svid, err := l.verifyChain(chain, id, key)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadCertificate, err)
 	}
-	return &Document{
-		SVID:     svid,
+	return &SVID{
+		X509:     svid,
 		Request:  types.NamespacedName{Namespace: request.Namespace, Name: request.Name},
 		Policy:   under,
 		Obtained: time.Now(),

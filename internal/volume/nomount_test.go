@@ -49,7 +49,7 @@ func TestWithoutMounts(t *testing.T) {
 	if got, err := store.ReadFile(id, "tls.key"); err != nil || string(got) != "two" {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if others, err := store.Others(map[string]string{id: target}); err != nil || len(others) > 0 {
+	if others, err := store.ForeignMounts(map[string]string{id: target}); err != nil || len(others) > 0 {
 		t.Errorf("others %v, %v", others, err)
 	}
 	if err := volume.Unmount(target); err != nil {
