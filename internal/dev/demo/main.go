@@ -63,32 +63,6 @@ func keepWanted(value string) bool {
 	return keep || (err != nil && value != "")
 }
 
-type step struct {
-	title string
-	do    func(context.Context) error
-}
-
-func (d *demo) steps(keep bool) []step {
-	steps := []step{
-		{"A cluster with cert-manager, and a ClusterIssuer with a CA", d.prepareCluster},
-		{"One configuration file for both daemons", d.writeConfig},
-		{"The approver and the driver start", d.startDaemons},
-		{"The kubelet publishes the volume of pod sandbox/example-app", d.publish},
-		{"What the pod finds in its volume", d.showFiles},
-		{"What the SVID says", d.showSVID},
-		{"The kubelet publishes the volume again, as it does every minute or so", d.publishAgain},
-		{"A pod that is not root gets files of its group", d.publishForGroup},
-		{"What an administrator sees of the node", d.listVolumes},
-		{"The SVID is renewed before it expires", d.waitForRenewal},
-		{"example-app asks for the identity of somebody else", d.askForAnother},
-		{"One line of the configuration file is changed while everything runs", d.changeTrustDomain},
-	}
-	if keep {
-		steps = append(steps, step{"Everything stays up", d.keep})
-	}
-	return append(steps, step{"The kubelet unpublishes the volumes, as it does when pods are deleted", d.unpublish})
-}
-
 // demo is the state of the demonstration, as the steps build it up.
 type demo struct {
 	dir          string
@@ -117,6 +91,32 @@ func newDemo() (*demo, error) {
 	}
 	dir, err := os.MkdirTemp("", "csi-driver-spiffe-demo-")
 	return &demo{dir: dir, cluster: cluster}, err
+}
+
+type step struct {
+	title string
+	do    func(context.Context) error
+}
+
+func (d *demo) steps(keep bool) []step {
+	steps := []step{
+		{"A cluster with cert-manager, and a ClusterIssuer with a CA", d.prepareCluster},
+		{"One configuration file for both daemons", d.writeConfig},
+		{"The approver and the driver start", d.startDaemons},
+		{"The kubelet publishes the volume of pod sandbox/example-app", d.publish},
+		{"What the pod finds in its volume", d.showFiles},
+		{"What the SVID says", d.showSVID},
+		{"The kubelet publishes the volume again, as it does every minute or so", d.publishAgain},
+		{"A pod that is not root gets files of its group", d.publishForGroup},
+		{"What an administrator sees of the node", d.listVolumes},
+		{"The SVID is renewed before it expires", d.waitForRenewal},
+		{"example-app asks for the identity of somebody else", d.askForAnother},
+		{"One line of the configuration file is changed while everything runs", d.changeTrustDomain},
+	}
+	if keep {
+		steps = append(steps, step{"Everything stays up", d.keep})
+	}
+	return append(steps, step{"The kubelet unpublishes the volumes, as it does when pods are deleted", d.unpublish})
 }
 
 // path is of a file of the demonstration's own.

@@ -238,18 +238,6 @@ func TestMountOptions(t *testing.T) {
 	})
 }
 
-// get asks the driver's HTTP address.
-func (d *verboseDriver) get(path string) string {
-	client := http.Client{Timeout: 10 * time.Second}
-	response, err := client.Get("http://" + d.address + path)
-	d.w.check(err)
-	defer response.Body.Close()
-	var body bytes.Buffer
-	_, err = body.ReadFrom(response.Body)
-	d.w.check(err)
-	return body.String()
-}
-
 // verboseVariable has TestVerboseDriver be the driver.
 const verboseVariable = "CSI_DRIVER_SPIFFE_TEST_VERBOSE"
 
@@ -261,6 +249,18 @@ type verboseDriver struct {
 	address string
 	file    string
 	stop    func()
+}
+
+// get asks the driver's HTTP address.
+func (d *verboseDriver) get(path string) string {
+	client := http.Client{Timeout: 10 * time.Second}
+	response, err := client.Get("http://" + d.address + path)
+	d.w.check(err)
+	defer response.Body.Close()
+	var body bytes.Buffer
+	_, err = body.ReadFrom(response.Body)
+	d.w.check(err)
+	return body.String()
 }
 
 // TestVerboseDriver is that process. It does what cmd/csi-driver-spiffe does.
