@@ -16,6 +16,7 @@ BENCHFLAGS  ?=
 BASELINE    ?=
 SCALEFLAGS  ?=
 TORTUREFLAGS ?=
+SEARCHFLAGS ?= -search.depth=deep
 TESTFLAGS   ?=
 E2EFLAGS    ?=
 PLATFORMS   ?= linux/amd64 linux/arm64
@@ -151,8 +152,13 @@ e2e: devnode bin/tools/kustomize bin/tools/jsonnet bin/tools/helm ## The product
 fuzz: ## Each fuzz target for FUZZTIME (30s)
 	@internal/dev/tools/fuzz.sh $(FUZZTIME)
 
+# -v shows how far it is.
+.PHONY: search
+search: ## Search the orders of events in a volume's life for broken promises, deeper than make test does (up to 30 minutes)
+	@CGO_ENABLED=0 go test -count=1 -v -timeout 30m ./internal/driver/lifecycle -run TestSearch $(SEARCHFLAGS)
+
 .PHONY: torture
-torture: $(DEVCLUSTER) build ## Kill the driver hundreds of times, and watch the pods (about 20 minutes)
+torture: search $(DEVCLUSTER) build ## The search; then kill the driver hundreds of times, and watch the pods (20 minutes more)
 	@CSI_DRIVER_SPIFFE_TEST_SET_CLOCK=1 CGO_ENABLED=0 go test -count=1 -run TestFollowClock ./internal/issuance
 	@$(PROGRESS) 'bin/torture' $(STATIC) -v -o $(BIN)/ ./internal/dev/torture/cmd/...
 	@$(CLUSTER) $(AS_ROOT) $(BIN)/torture $(TORTUREFLAGS)

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto"
 	"fmt"
 	"sync"
 	"time"
@@ -13,11 +14,18 @@ import (
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	cmmeta "github.com/cert-manager/cert-manager/pkg/apis/meta/v1"
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
+	cminformers "github.com/cert-manager/cert-manager/pkg/client/informers/externalversions"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
@@ -165,4 +173,87 @@ func (f *floor) expect(name string) *ticket {
 	defer f.mu.Unlock()
 	f.tickets[name] = t
 	return t
+}
+
+// draft is what can be ready before a pod needs a certificate.
+type draft struct {
+	meta   metav1.ObjectMeta
+	id     spiffeid.ID
+	key    crypto.Signer
+	policy policy.Policy
+	// requester creates the request.
+	requester cmclient.Interface
+}
+
+// draft makes one for a pod, with access as the pod: the API server has to check
+// each token that it has not seen.
+func (f *floor) draft(pod *corev1.Pod, access *rest.Config) (draft, error) {
+	d, err := f.bareDraft()
+	if err != nil {
+		return draft{}, err
+	}
+	d.meta.Labels = map[string]string{
+		issuance.LabelNode:   f.node,
+		issuance.LabelVolume: issuance.VolumeLabel(testkit.VolumeID(pod, testkit.VolumeName)),
+	}
+	f.own(&d, pod)
+	d.requester, err = cmclient.NewForConfig(access)
+	return d, err
+}
+
+// own puts around a draft what the approver demands of a pod's request.
+func (f *floor) own(d *draft, pod *corev1.Pod) {
+	around := testkit.RequestOf(pod, d.policy, cmapi.CertificateRequestSpec{})
+	d.meta.Annotations, d.meta.OwnerReferences = around.Annotations, around.OwnerReferences
+}
+
+func (f *floor) bareDraft() (draft, error) {
+	f.mu.Lock()
+	d := draft{meta: metav1.ObjectMeta{Namespace: f.namespace, Name: "floor-" + utilrand.String(10)}, policy: f.policy}
+	f.mu.Unlock()
+	var err error
+	if d.id, err = d.policy.SPIFFEID(f.account); err == nil {
+		d.key, err = d.policy.Key.Generate()
+	}
+	return d, err
+}
+
+// sign makes the request, which only has to be created then.
+func (d draft) sign() (*cmapi.CertificateRequest, error) {
+	csrPEM, err := csr.Build(d.id, d.key)
+	if err != nil {
+		return nil, err
+	}
+	return &cmapi.CertificateRequest{ObjectMeta: d.meta, Spec: d.policy.CertificateRequestSpec(d.id, csrPEM)}, nil
+}
+
+// request makes one of the floor's own pod, for what is not about its creation.
+func (f *floor) request() (*cmapi.CertificateRequest, error) {
+	d, err := f.bareDraft()
+	if err != nil {
+		return nil, err
+	}
+	f.own(&d, f.pod)
+	return d.sign()
+}
+
+// watchRequests calls see, until ctx ends, for each state of the requests of a
+// namespace that a field selector lets through. It returns when those that are
+// there have been seen.
+func watchRequests(ctx context.Context, client cmclient.Interface, namespace, selector string, see func(*cmapi.CertificateRequest)) error {
+	factory := cminformers.NewSharedInformerFactoryWithOptions(client, 0, cminformers.WithNamespace(namespace),
+		cminformers.WithTweakListOptions(func(options *metav1.ListOptions) { options.FieldSelector = selector }))
+	informer := factory.Certmanager().V1().CertificateRequests().Informer()
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { see(obj.(*cmapi.CertificateRequest)) },
+		UpdateFunc: func(_, obj any) { see(obj.(*cmapi.CertificateRequest)) },
+	})
+	if err != nil {
+		return err
+	}
+	factory.Start(ctx.Done())
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		return context.Cause(ctx)
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/csr/csrtest"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
 const (
@@ -104,5 +105,124 @@ func extensionList(extensions ...[]byte) csrtest.Mutation {
 func sanExtension(value []byte) csrtest.Mutation {
 	return func(t *csrtest.Template) {
 		t.Extensions = []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Critical: true, Value: value}}
+	}
+}
+
+func serverAuth() []byte { return csrtest.OID(1, 3, 6, 1, 5, 5, 7, 3, 1) }
+func clientAuth() []byte { return csrtest.OID(1, 3, 6, 1, 5, 5, 7, 3, 2) }
+
+// keyUsages encodes a BIT STRING.
+func keyUsages(unused byte, bits ...byte) []byte { return csrtest.Element(0x03, []byte{unused}, bits) }
+
+const (
+	keyUsage    = "X.509-SVID standard, section 4.3; RFC 5280, section 4.2.1.3"
+	extKeyUsage = "X.509-SVID standard, section 4.4; RFC 5280, section 4.2.1.12"
+)
+
+// bothUsages and bothPurposes add the extensions of a good request.
+func bothUsages() csrtest.Mutation { return csrtest.Extend(true, keyUsages(5, 0xa0), 2, 5, 29, 15) }
+
+func bothPurposes() csrtest.Mutation {
+	return csrtest.Extend(false, csrtest.Sequence(serverAuth(), clientAuth()), 2, 5, 29, 37)
+}
+
+// usageExtensions has key usages and extended key usages that an SVID must not
+// have, or not alone.
+func (in maker) usageExtensions() []Case {
+	usage := func(name, why string, value []byte) Case {
+		return in.csr("key-usage-"+name, is(csr.ErrKeyUsage), why, keyUsage, csrtest.Extend(true, value, 2, 5, 29, 15), bothPurposes())
+	}
+	extended := func(name, why string, value ...[]byte) Case {
+		return in.csr("ext-key-usage-"+name, is(csr.ErrExtKeyUsage), why, extKeyUsage, bothUsages(), csrtest.Extend(false, concatAll(value), 2, 5, 29, 37))
+	}
+	purpose := func(last int) []byte { return csrtest.OID(1, 3, 6, 1, 5, 5, 7, 3, last) }
+	anyPurpose := csrtest.OID(2, 5, 29, 37, 0)
+	const both = "cert-manager v1.20, pkg/util/pki, CertificateTemplateValidateAndOverrideKeyUsages"
+	return []Case{
+		in.csr("key-usage-without-ext-key-usage", is(csr.ErrExtKeyUsage), "Half of what spec.usages says: cert-manager refuses a request that says some of it and not all.", both, bothUsages()),
+		in.csr("ext-key-usage-without-key-usage", is(csr.ErrKeyUsage), "The other half of what spec.usages says.", both, bothPurposes()),
+		usage("cert-sign", "keyCertSign beside the two: a key that signs certificates. Leaf SVIDs must not have it.", keyUsages(2, 0xa4)),
+		usage("cert-sign-alone", "keyCertSign alone.", keyUsages(2, 0x04)),
+		usage("crl-sign", "cRLSign beside the two. Leaf SVIDs must not have it.", keyUsages(1, 0xa2)),
+		usage("cert-sign-and-crl-sign", "keyCertSign and cRLSign: a CA.", keyUsages(1, 0x06)),
+		usage("all", "All nine bits.", keyUsages(7, 0xff, 0x80)),
+		usage("none", "No bit is set, though one at least must be.", keyUsages(0)),
+		usage("digital-signature-alone", "Not all that spec.usages says.", keyUsages(7, 0x80)),
+		usage("key-encipherment-alone", "Without digitalSignature, which leaf SVIDs must have.", keyUsages(5, 0x20)),
+		usage("content-commitment", "contentCommitment (nonRepudiation) beside the two.", keyUsages(5, 0xe0)),
+		usage("data-encipherment", "dataEncipherment beside the two.", keyUsages(4, 0xb0)),
+		usage("key-agreement", "keyAgreement beside the two, which spec.usages does not have.", keyUsages(3, 0xa8)),
+		usage("not-minimal", "The two bits, and five zeros that DER leaves out.", keyUsages(0, 0xa0)),
+		usage("trailing-element", "An element behind the bits.", concat(keyUsages(5, 0xa0), asn1.NullBytes)),
+		usage("not-bits", "A number.", []byte{2, 1, 0xa0 >> 1}),
+		usage("empty", "Nothing.", nil),
+		extended("any", "anyExtendedKeyUsage beside the two.", csrtest.Sequence(serverAuth(), clientAuth(), anyPurpose)),
+		extended("any-alone", "anyExtendedKeyUsage alone.", csrtest.Sequence(anyPurpose)),
+		extended("code-signing", "Code signing beside the two.", csrtest.Sequence(serverAuth(), clientAuth(), purpose(3))),
+		extended("email-protection", "E-mail beside the two.", csrtest.Sequence(serverAuth(), clientAuth(), purpose(4))),
+		extended("time-stamping", "Time stamping beside the two.", csrtest.Sequence(serverAuth(), clientAuth(), purpose(8))),
+		extended("ocsp-signing", "A key that says which certificates are revoked.", csrtest.Sequence(serverAuth(), clientAuth(), purpose(9))),
+		extended("smart-card-logon", "Log-on to a Windows domain.", csrtest.Sequence(serverAuth(), clientAuth(), csrtest.OID(1, 3, 6, 1, 4, 1, 311, 20, 2, 2))),
+		extended("unknown", "A purpose that nobody knows, beside the two.", csrtest.Sequence(serverAuth(), clientAuth(), csrtest.OID(1, 3, 6, 1, 4, 1, 99999))),
+		extended("client-alone", "One of the two; when there are any, both must be.", csrtest.Sequence(clientAuth())),
+		extended("server-alone", "One of the two; when there are any, both must be.", csrtest.Sequence(serverAuth())),
+		extended("client-twice", "One of the two, twice.", csrtest.Sequence(clientAuth(), clientAuth())),
+		extended("both-and-client-again", "The two, and one of them again.", csrtest.Sequence(serverAuth(), clientAuth(), clientAuth())),
+		extended("none", "An empty list, though there must be one purpose at least.", csrtest.Sequence()),
+		extended("trailing-element", "An element behind the list.", csrtest.Sequence(serverAuth(), clientAuth()), asn1.NullBytes),
+		extended("not-a-list", "A purpose without list.", serverAuth()),
+	}
+}
+
+func concatAll(parts [][]byte) []byte {
+	var joined []byte
+	for _, part := range parts {
+		joined = append(joined, part...)
+	}
+	return joined
+}
+
+func (in maker) attributes() []Case {
+	good := []pkix.Extension{csrtest.SAN(csrtest.URI(csrtest.ID))}
+	forAnother := []pkix.Extension{csrtest.SAN(csrtest.URI(admin))}
+	text := csrtest.Element(0x0c, []byte("secret"))
+	usagesOnly := csrtest.Good(in.keys.Main).With(bothUsages(), bothPurposes())
+	also := func(name, why, source string, value []byte, oid ...int) Case {
+		return in.csr("attribute-"+name, is(csr.ErrAttribute), why, source, csrtest.AlsoAttribute(value, oid...))
+	}
+	list := func(name string, want []error, why, source string, attributes ...[]byte) Case {
+		return in.csr("attribute-"+name, want, why, source, csrtest.Attributes(append([][]byte{}, attributes...)...))
+	}
+	extensionRequest := csrtest.OID(1, 2, 840, 113549, 1, 9, 14)
+	return []Case{
+		also("challenge-password", "A challenge password, for revoking the certificate later: a secret in an object that many may read.", "RFC 2985, section 5.4.1", text, 1, 2, 840, 113549, 1, 9, 7),
+		also("unstructured-name", "A name by another door.", "RFC 2985, section 5.4.3", text, 1, 2, 840, 113549, 1, 9, 2),
+		also("unstructured-address", "An address.", "RFC 2985, section 5.2.2", text, 1, 2, 840, 113549, 1, 9, 8),
+		also("signing-time", "When it was signed.", "RFC 2985, section 5.3.3", csrtest.Element(0x17, []byte("260101000000Z")), 1, 2, 840, 113549, 1, 9, 5),
+		also("common-name", "A common name as an attribute of the request.", extensionsAsked, text, 2, 5, 4, 3),
+		also("microsoft-extensions", "A list of extensions under Microsoft's identifier, with somebody else's ID: some readers take it for an extensionRequest.", extensionsAsked,
+			must(asn1.Marshal(forAnother)), 1, 3, 6, 1, 4, 1, 311, 2, 1, 14),
+		also("microsoft-os-version", "The requester's system.", extensionsAsked, csrtest.Element(0x16, []byte("10.0")), 1, 3, 6, 1, 4, 1, 311, 13, 2, 3),
+		also("unknown", "An attribute that nobody knows.", pkcs10Info, text, 1, 3, 6, 1, 4, 1, 99999),
+		list("before-extension-request", is(csr.ErrAttribute), "An attribute that nobody knows, before the one that is wanted.", pkcs10Info,
+			csrtest.Attribute(asn1.ObjectIdentifier{1, 3, 6, 1, 4, 1, 99999}, text), csrtest.ExtensionRequest(good)),
+		list("extension-request-twice", is(csr.ErrRepeatedAttribute, csr.ErrRepeatedExtension), "Two extensionRequest attributes with the same contents.", extensionsAsked,
+			csrtest.ExtensionRequest(good), csrtest.ExtensionRequest(good)),
+		list("extension-request-twice-second-for-another", is(csr.ErrRepeatedAttribute, csr.ErrRepeatedExtension),
+			"Two extensionRequest attributes, the second with somebody else's ID: readers differ in which they take.", extensionsAsked, csrtest.ExtensionRequest(good), csrtest.ExtensionRequest(forAnother)),
+		list("extension-request-twice-first-for-another", is(csr.ErrRepeatedAttribute, csr.ErrRepeatedExtension, policy.ErrIdentity),
+			"Two extensionRequest attributes, the first with somebody else's ID.", extensionsAsked, csrtest.ExtensionRequest(forAnother), csrtest.ExtensionRequest(good)),
+		list("extension-request-twice-second-usages", is(csr.ErrRepeatedAttribute), "Two extensionRequest attributes without an extension in common.", extensionsAsked, csrtest.ExtensionRequest(good),
+			csrtest.ExtensionRequest(usagesOnly.Extensions[1:])),
+		list("extension-request-two-values", is(csr.ErrExtensionRequest, csr.ErrNoSAN), "Two lists of extensions in one attribute, which has one value.", extensionsAsked, csrtest.ExtensionRequest(good, good)),
+		list("extension-request-no-value", is(csr.ErrExtensionRequest, csr.ErrNoSAN), "An extensionRequest attribute without value.", extensionsAsked, csrtest.ExtensionRequest()),
+		list("extension-request-not-a-list", is(csr.ErrExtensionRequest, csr.ErrNoSAN), "Text in the place of the list of extensions.", extensionsAsked,
+			csrtest.Attribute(asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 14}, text)),
+		list("extension-request-empty", is(csr.ErrNoSAN), "An empty list of extensions.", spiffeID, csrtest.ExtensionRequest([]pkix.Extension{})),
+		list("none", is(csr.ErrNoSAN), "No attributes: nothing is asked for.", spiffeID),
+		list("trailing-element", is(csr.ErrDER), "An element behind the values.", pkcs10Info, csrtest.Sequence(extensionRequest, csrtest.Set(must(asn1.Marshal(good))), csrtest.Set())),
+		list("values-sequence", is(csr.ErrDER), "The values are a sequence and not a set.", pkcs10Info, csrtest.Sequence(extensionRequest, csrtest.Sequence(must(asn1.Marshal(good))))),
+		list("without-values", is(csr.ErrDER), "An identifier only.", pkcs10Info, csrtest.Sequence(extensionRequest)),
+		list("not-an-attribute", is(csr.ErrDER), "NULL behind the attribute.", pkcs10Info, csrtest.ExtensionRequest(good), asn1.NullBytes),
 	}
 }

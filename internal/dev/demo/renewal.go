@@ -4,6 +4,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -64,17 +65,46 @@ func (d *demo) waitForRenewal(ctx context.Context) error {
 		return after != before, err
 	})
 	if err != nil {
-		return fmt.Errorf("no new document came: %w", err)
+		return fmt.Errorf("no new SVID came: %w", err)
 	}
 	left := time.Until(old.Certificates[0].NotAfter)
 	say("later: %s, %s before the old one expires", after, left.Round(100*time.Millisecond))
 	if left <= 0 {
-		return errors.New("the old document had expired by then")
+		return errors.New("the old SVID had expired by then")
 	}
 	renewed, err := d.svid()
 	if err != nil {
 		return err
 	}
-	say("the new document is valid until %s, for the same SPIFFE ID", renewed.Certificates[0].NotAfter.Format(time.RFC3339))
+	say("the new SVID is valid until %s, for the same SPIFFE ID", renewed.Certificates[0].NotAfter.Format(time.RFC3339))
+	return nil
+}
+
+// changeTrustDomain edits the one file while everything runs.
+func (d *demo) changeTrustDomain(ctx context.Context) error {
+	path := d.path("config.yaml")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, after := []byte("trustDomain: my.trust.domain"), []byte("trustDomain: your.trust.domain")
+	if !bytes.Contains(data, before) {
+		return errors.New("the configuration file has another trust domain than expected")
+	}
+	say("trustDomain: my.trust.domain → your.trust.domain, in %s", path)
+	if err := os.WriteFile(path, bytes.Replace(data, before, after, 1), 0o600); err != nil {
+		return err
+	}
+	began := time.Now()
+	const want = "spiffe://your.trust.domain/ns/sandbox/sa/example-app"
+	err = wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, 20*time.Second, true, func(context.Context) (bool, error) {
+		svid, err := d.svid()
+		return err == nil && svid.ID.String() == want, err
+	})
+	if err != nil {
+		return fmt.Errorf("the live volume did not follow: %w", err)
+	}
+	say("both daemons followed, and after %s the live volume has an SVID for", time.Since(began).Round(10*time.Millisecond))
+	say("%s", want)
 	return nil
 }

@@ -8,7 +8,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit"
@@ -77,4 +81,66 @@ func (d *demo) writeConfig(ctx context.Context) error {
 		say("%s --validate-config: %s", program, strings.TrimSpace(string(output)))
 	}
 	return nil
+}
+
+func (d *demo) startDaemons(ctx context.Context) error {
+	err := d.start("csi-driver-spiffe-approver", d.installation.Approver, "--identity", "demo", "--namespace", testkit.InstallNamespace)
+	if err != nil {
+		return err
+	}
+	say("csi-driver-spiffe-approver runs, as ServiceAccount cert-manager/csi-driver-spiffe-approver")
+	err = d.start("csi-driver-spiffe", d.installation.Driver, "--node-name", nodeName, "--csi-socket", d.path("csi.sock"))
+	if err != nil {
+		return err
+	}
+	return d.connectKubelet(ctx)
+}
+
+// start runs a program of ./bin with the configuration of the demonstration.
+func (d *demo) start(name string, access *rest.Config, args ...string) error {
+	program, err := testkit.StartProgram("bin", d.dir, name, access, args...)
+	if err != nil {
+		return err
+	}
+	d.daemons = append(d.daemons, program)
+	return nil
+}
+
+// republishEvery is how often the kubelet comes by a running pod, about.
+const republishEvery = time.Minute
+
+// keep leaves everything running until Ctrl-C, and says how to go on by hand.
+func (d *demo) keep(ctx context.Context) error {
+	kubectl, err := exec.LookPath("kubectl")
+	if err != nil {
+		if kubectl, err = filepath.Abs("bin/kubectl"); err != nil {
+			return err
+		}
+	}
+	say("In another terminal:")
+	say("    export KUBECONFIG=%s", os.Getenv("KUBECONFIG"))
+	say("    %s get certificaterequests -n sandbox", kubectl)
+	say("    %s get certificaterequests -n sandbox -o yaml", kubectl)
+	if os.Getenv("CSI_DRIVER_SPIFFE_USERNS") != "" {
+		say("    nsenter --target %d --user --mount --preserve-credentials   # the mounts are in a namespace of their own", os.Getpid())
+	}
+	say("    openssl x509 -in %s/tls.crt -noout -text", d.target)
+	say("    openssl verify -CAfile %s/ca.crt %s/tls.crt", d.target, d.target)
+	say("    watch -n1 openssl x509 -in %s/tls.crt -noout -serial -enddate   # see it being renewed", d.target)
+	say("    bin/csi-driver-spiffe volumes --csi-socket %s", d.path("csi.sock"))
+	say("    tail -f %s %s", d.path("csi-driver-spiffe.log"), d.path("csi-driver-spiffe-approver.log"))
+	say("    $EDITOR %s   # both daemons follow, or say what is wrong", d.path("config.yaml"))
+	say("Press Ctrl-C here to have everything taken down.")
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(republishEvery):
+			for _, pod := range d.pods() {
+				if _, err := d.kubelet.Publish(ctx, pod, testkit.VolumeName); err != nil && ctx.Err() == nil {
+					return err
+				}
+			}
+		}
+	}
 }

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// documentLife is how long documents last in most of the test: long enough for a
+// svidLifetime is how long SVIDs last in most of the test: long enough for a
 // driver that is away for a while, short enough to see renewals.
-const documentLife = time.Minute
+const svidLifetime = time.Minute
 
 // TestEndToEnd is everything, in its order.
 func TestEndToEnd(t *testing.T) {

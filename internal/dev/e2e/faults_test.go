@@ -97,7 +97,7 @@ func upgradeDriver(t *testing.T, w *world) {
 
 // crashLoopDriver kills the driver, and again when it is there, after which the
 // kubelet lets it wait for ten seconds. Another time it would be twenty, which is
-// more than documents as short as here have left when they are due.
+// more than SVIDs as short as here have left when they are due.
 func crashLoopDriver(t *testing.T, w *world) {
 	before := w.driverPod(t).Status.ContainerStatuses[0].RestartCount
 	for n := range int32(2) {

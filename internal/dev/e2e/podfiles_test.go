@@ -19,41 +19,41 @@ import (
 // mountPath is where the example's pods have their volume.
 const mountPath = "/var/run/secrets/spiffe.io"
 
-// A document is what a pod finds in its volume.
-type document struct {
+// A podSVID is what a pod finds in its volume.
+type podSVID struct {
 	leaf   *x509.Certificate
 	id     string
 	bundle []byte // nil if there is none
 }
 
-// readDocument reads the volume of a pod as the pod sees it.
-func readDocument(pod corev1.Pod) (document, error) {
+// readSVID reads the volume of a pod as the pod sees it.
+func readSVID(pod corev1.Pod) (podSVID, error) {
 	pid, err := processOf(pod)
 	if err != nil {
-		return document{}, err
+		return podSVID{}, err
 	}
 	return readVolume(fmt.Sprintf("/proc/%d/root%s", pid, mountPath))
 }
 
 // readVolume reads a volume from the directory behind ..data, in which
 // certificate and key belong together, and checks that they do.
-func readVolume(dir string) (document, error) {
+func readVolume(dir string) (podSVID, error) {
 	target, err := os.Readlink(filepath.Join(dir, "..data"))
 	if err != nil {
-		return document{}, err
+		return podSVID{}, err
 	}
 	dir = filepath.Join(dir, target)
 	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
 	if err != nil {
-		return document{}, err
+		return podSVID{}, err
 	}
-	d := document{leaf: pair.Leaf}
+	d := podSVID{leaf: pair.Leaf}
 	if len(d.leaf.URIs) != 1 {
-		return document{}, fmt.Errorf("%d URIs in the certificate", len(d.leaf.URIs))
+		return podSVID{}, fmt.Errorf("%d URIs in the certificate", len(d.leaf.URIs))
 	}
 	d.id = d.leaf.URIs[0].String()
 	if now := time.Now(); now.After(d.leaf.NotAfter) {
-		return document{}, fmt.Errorf("expired %v ago", now.Sub(d.leaf.NotAfter).Round(time.Second))
+		return podSVID{}, fmt.Errorf("expired %v ago", now.Sub(d.leaf.NotAfter).Round(time.Second))
 	}
 	d.bundle, err = os.ReadFile(filepath.Join(dir, "ca.crt"))
 	if errors.Is(err, os.ErrNotExist) {

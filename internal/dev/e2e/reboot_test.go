@@ -18,12 +18,12 @@ import (
 )
 
 // reboot cuts the node's power: every process, mount and tmpfs is gone, and it is
-// started again. The same pods get their volumes again, with new documents.
+// started again. The same pods get their volumes again, with new SVIDs.
 func reboot(t *testing.T, w *world) {
 	pods := w.waitPodsReady(t, sandbox, bystanders, 3)
 	old := map[string]string{}
 	for _, pod := range pods {
-		d, err := readDocument(pod)
+		d, err := readSVID(pod)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func reboot(t *testing.T, w *world) {
 		}
 		return nil
 	})
-	eventually(t, 2*patience, "pods with new documents after the reboot", func(ctx context.Context) error {
+	eventually(t, 2*patience, "pods with new SVIDs after the reboot", func(ctx context.Context) error {
 		for _, pod := range pods {
 			now, err := w.Kubernetes.CoreV1().Pods(sandbox).Get(ctx, pod.Name, metav1.GetOptions{})
 			if err != nil {
@@ -46,12 +46,12 @@ func reboot(t *testing.T, w *world) {
 			if now.UID != pod.UID {
 				t.Fatalf("%s is another pod", pod.Name)
 			}
-			d, err := readDocument(*now)
+			d, err := readSVID(*now)
 			if err == nil && !isReady(*now) {
 				err = errors.New("not ready")
 			}
 			if err == nil && d.leaf.SerialNumber.String() == old[pod.Name] {
-				err = errors.New("the document is from before")
+				err = errors.New("the SVID is from before")
 			}
 			if err != nil {
 				return fmt.Errorf("%s: %w: %s", pod.Name, err, w.lastEvent(ctx, *now))
@@ -62,7 +62,7 @@ func reboot(t *testing.T, w *world) {
 	back := time.Since(start)
 	watcher := watch(t, pods)
 	watcher.waitRenewals(t)
-	w.report.add("node without power, and on again", back, "the same pods, containers started again with new documents; then "+watcher.end(t))
+	w.report.add("node without power, and on again", back, "the same pods, containers started again with new SVIDs; then "+watcher.end(t))
 }
 
 // drain evicts pods from the cordoned node, as `kubectl drain` does, and lets them
@@ -99,8 +99,8 @@ func drain(t *testing.T, w *world) {
 	drained := time.Since(start)
 	w.cordon(t, false)
 	w.waitPodsReady(t, sandbox, bystanders, 3)
-	w.everyDocument(t, bystanders, "documents after the drain", func(document) error { return nil })
-	w.report.timed("node drained and brought back", start, "3 pods evicted and nothing left of them after %v; new ones have documents", drained.Round(100*time.Millisecond))
+	w.everySVID(t, bystanders, "SVIDs after the drain", func(podSVID) error { return nil })
+	w.report.timed("node drained and brought back", start, "3 pods evicted and nothing left of them after %v; new ones have SVIDs", drained.Round(100*time.Millisecond))
 }
 
 func (w *world) cordon(t *testing.T, unschedulable bool) {

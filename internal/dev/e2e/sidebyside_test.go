@@ -135,8 +135,8 @@ func (w *world) apply(t *testing.T, rendered []byte, change func(config map[stri
 	}
 }
 
-func shortDocuments(config map[string]any) {
-	section(config, "certificate")["duration"] = documentLife.String()
+func shortSVIDs(config map[string]any) {
+	section(config, "certificate")["duration"] = svidLifetime.String()
 }
 
 func installWithKustomize(t *testing.T, w *world, n neighbour) {
@@ -148,7 +148,7 @@ patches:
     patch: |-
       - {op: replace, path: /spec/variables/0/expression, value: '[{"group":"cert-manager.io","kind":"ClusterIssuer","name":"ISSUER"}]'}
 `, "ISSUER", n.issuer()))
-	w.apply(t, rendered, shortDocuments)
+	w.apply(t, rendered, shortSVIDs)
 }
 
 func installWithHelm(t *testing.T, _ *world, n neighbour) {
@@ -156,7 +156,7 @@ func installWithHelm(t *testing.T, _ *world, n neighbour) {
 	runTool(t, []string{"HOME=" + home, "XDG_CONFIG_HOME=" + home, "XDG_CACHE_HOME=" + home, "XDG_DATA_HOME=" + home},
 		"helm", "upgrade", "--install", "csi-driver-spiffe-"+n.letter, filepath.Join(repository, "manifests/helm/csi-driver-spiffe"), "--namespace", n.namespace(),
 		"--set", "app.name="+n.driver(), "--set", "app.trustDomain="+n.trustDomain(), "--set", "app.issuer.name="+n.issuer(), "--set", "config.volume.tmpfsPath="+n.tmpfs(),
-		"--set", "app.certificateRequestDuration="+documentLife.String(), "--set", "image.tag=e2e", "--set", "admission.enabled=true")
+		"--set", "app.certificateRequestDuration="+svidLifetime.String(), "--set", "image.tag=e2e", "--set", "admission.enabled=true")
 }
 
 func installWithJsonnet(t *testing.T, w *world, n neighbour) {
@@ -169,7 +169,7 @@ func installWithJsonnet(t *testing.T, w *world, n neighbour) {
 		namespace: %q, admission: true, images: { driver: %q, approver: %q },
 		config: { driver: { name: %q }, trustDomain: %q, issuerRef: { name: %q }, volume: { tmpfsPath: %q } },
 	}).list`, library, n.namespace(), registry+"csi-driver-spiffe:e2e", registry+"csi-driver-spiffe-approver:e2e", n.driver(), n.trustDomain(), n.issuer(), n.tmpfs()))
-	w.apply(t, rendered, shortDocuments)
+	w.apply(t, rendered, shortSVIDs)
 }
 
 // volumesOfAll makes a pod with a volume of each driver, and waits until all of them
@@ -193,7 +193,7 @@ func volumesOfAll(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	for at, signer := range mounts {
-		read := func() (document, error) { return readVolume(fmt.Sprintf("/proc/%d/root%s", pid, at)) }
+		read := func() (podSVID, error) { return readVolume(fmt.Sprintf("/proc/%d/root%s", pid, at)) }
 		first, err := read()
 		if err != nil {
 			t.Fatal(err)
@@ -206,7 +206,7 @@ func volumesOfAll(t *testing.T, w *world) {
 		if first.id != id || !strings.HasPrefix(first.leaf.Issuer.CommonName, signer) {
 			t.Errorf("%s: SVID of %s, signed by %s; want %s, signed by %s", at, first.id, first.leaf.Issuer.CommonName, id, signer)
 		}
-		eventually(t, 2*documentLife, "a renewal in "+at, func(context.Context) error {
+		eventually(t, 2*svidLifetime, "a renewal in "+at, func(context.Context) error {
 			now, err := read()
 			if err == nil && now.leaf.SerialNumber.Cmp(first.leaf.SerialNumber) == 0 {
 				err = errors.New("it has the first one")

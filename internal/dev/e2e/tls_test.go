@@ -19,7 +19,7 @@ import (
 )
 
 // startTLS starts a server and a client that speak mutual TLS with their
-// documents, a new connection every 50 ms.
+// SVIDs, a new connection every 50 ms.
 func startTLS(t *testing.T, w *world) {
 	w.createPod(t, newPod(t, "tls-server", func(pod *corev1.Pod) {
 		pod.Spec.Containers[0].Command = []string{"/app", "serve", mountPath, ":8443"}
@@ -107,7 +107,7 @@ func rotateRoot(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	for _, selector := range []string{bystanders, "app=tls-server", "app=tls-client"} {
-		w.everyDocument(t, selector, "documents signed with the new root", func(d document) error {
+		w.everySVID(t, selector, "SVIDs signed with the new root", func(d podSVID) error {
 			if d.leaf.Issuer.CommonName != next {
 				return errors.New("signed by " + d.leaf.Issuer.CommonName)
 			}
@@ -142,7 +142,7 @@ func (w *world) rootOf(t *testing.T, secret string) []byte {
 func (w *world) everyBundle(t *testing.T, roots ...[]byte) {
 	t.Helper()
 	for _, selector := range []string{bystanders, "app=tls-server", "app=tls-client"} {
-		w.everyDocument(t, selector, fmt.Sprintf("%d certificates in ca.crt", len(roots)), func(d document) error {
+		w.everySVID(t, selector, fmt.Sprintf("%d certificates in ca.crt", len(roots)), func(d podSVID) error {
 			got := splitPEM(d.bundle)
 			if len(got) != len(roots) {
 				return fmt.Errorf("there are %d", len(got))
@@ -159,7 +159,7 @@ func (w *world) everyBundle(t *testing.T, roots ...[]byte) {
 
 // endTLS reads what the client has seen of all that went before.
 func endTLS(t *testing.T, w *world, start time.Time) {
-	// With the old root out of the bundle, for longer than documents last.
+	// With the old root out of the bundle, for longer than SVIDs last.
 	w.moreCalls(t, 1000)
 	for _, selector := range []string{"app=tls-client", "app=tls-server"} {
 		for _, pod := range w.waitPodsReady(t, sandbox, selector, 1) {

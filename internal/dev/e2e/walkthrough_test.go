@@ -45,9 +45,9 @@ func exampleApp(t *testing.T, w *world) {
 	w.createDeployment(t, pod, 5)
 	serials := map[string]bool{}
 	for _, pod := range w.waitPodsReady(t, sandbox, "app=example-app", 5) {
-		d, err := readDocument(pod)
+		d, err := readSVID(pod)
 		if err != nil || d.id != exampleID {
-			t.Fatalf("%s: document of %q, %v", pod.Name, d.id, err)
+			t.Fatalf("%s: SVID of %q, %v", pod.Name, d.id, err)
 		}
 		if d.bundle != nil {
 			t.Errorf("%s has a ca.crt, which is not switched on", pod.Name)
@@ -55,9 +55,9 @@ func exampleApp(t *testing.T, w *world) {
 		serials[d.leaf.SerialNumber.String()] = true
 	}
 	if len(serials) != 5 {
-		t.Errorf("%d different documents, want 5", len(serials))
+		t.Errorf("%d different SVIDs, want 5", len(serials))
 	}
-	w.report.timed("example app, 5 replicas", start, "5 different documents of `%s`", exampleID)
+	w.report.timed("example app, 5 replicas", start, "5 different SVIDs of `%s`", exampleID)
 }
 
 // openssl is `kubectl exec … cat tls.crt | openssl x509 -noout -text`.
@@ -119,8 +119,8 @@ func fsGroup(t *testing.T, w *world) {
 	unreadable(t, w, byAttribute.DeepCopy())
 }
 
-// everyDocument waits until the documents of all pods with a label are as wanted.
-func (w *world) everyDocument(t *testing.T, selector, what string, check func(document) error) {
+// everySVID waits until the SVIDs of all pods with a label are as wanted.
+func (w *world) everySVID(t *testing.T, selector, what string, check func(podSVID) error) {
 	t.Helper()
 	eventually(t, 2*time.Minute, what, func(ctx context.Context) error {
 		pods, err := w.pods(ctx, sandbox, selector)
@@ -128,7 +128,7 @@ func (w *world) everyDocument(t *testing.T, selector, what string, check func(do
 			return err
 		}
 		for _, pod := range pods {
-			d, err := readDocument(pod)
+			d, err := readSVID(pod)
 			if err == nil {
 				err = check(d)
 			}
@@ -155,7 +155,7 @@ func bundleSwitchedOn(t *testing.T, w *world) {
 	pods := w.waitPodsReady(t, sandbox, "app=example-app", 5)
 	serials := func() (all []string) {
 		for _, pod := range pods {
-			d, err := readDocument(pod)
+			d, err := readSVID(pod)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -168,7 +168,7 @@ func bundleSwitchedOn(t *testing.T, w *world) {
 		section(config, "trustBundle")["path"] = "/trust-bundle/ca.crt"
 	})
 	followed := time.Since(start)
-	w.everyDocument(t, "app=example-app", "ca.crt in running pods", func(d document) error {
+	w.everySVID(t, "app=example-app", "ca.crt in running pods", func(d podSVID) error {
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(d.bundle) {
 			return errors.New("no ca.crt")
@@ -177,15 +177,15 @@ func bundleSwitchedOn(t *testing.T, w *world) {
 		return err
 	})
 	if after := serials(); !slices.Equal(after, before) {
-		t.Errorf("other documents: %v, before %v", after, before)
+		t.Errorf("other SVIDs: %v, before %v", after, before)
 	}
 	w.noRestarts(t, pods)
 	w.report.timed("CA bundle switched on in the ConfigMap", start,
-		"`ca.crt` beside the same document in all 5 running pods; driver and approvers had the file after %v; %s",
+		"`ca.crt` beside the same SVID in all 5 running pods; driver and approvers had the file after %v; %s",
 		followed.Round(100*time.Millisecond), watcher.end(t))
 	// Short, for what follows.
 	w.editConfig(t, func(config map[string]any) {
-		section(config, "certificate")["duration"] = documentLife.String()
+		section(config, "certificate")["duration"] = svidLifetime.String()
 		section(config, "rollout")["reissueWindow"] = "2s"
 	})
 }
@@ -195,14 +195,14 @@ func trustDomainChanged(t *testing.T, w *world) {
 	watcher := watch(t, pods)
 	start := time.Now()
 	w.editConfig(t, func(config map[string]any) { config["trustDomain"] = "other.trust.domain" })
-	w.everyDocument(t, "app=example-app", "documents of the new trust domain", func(d document) error {
+	w.everySVID(t, "app=example-app", "SVIDs of the new trust domain", func(d podSVID) error {
 		if want := strings.Replace(exampleID, "my.", "other.", 1); d.id != want {
-			return fmt.Errorf("document of %s", d.id)
+			return fmt.Errorf("SVID of %s", d.id)
 		}
 		return nil
 	})
 	w.noRestarts(t, pods)
-	w.report.timed("trust domain changed in the ConfigMap", start, "documents of the new one; %s", watcher.end(t))
+	w.report.timed("trust domain changed in the ConfigMap", start, "SVIDs of the new one; %s", watcher.end(t))
 }
 
 // podDeleted looks for what is left of a pod on the node.

@@ -99,7 +99,7 @@ func (w *watcher) renewals() map[string]int {
 func (w *watcher) waitRenewals(t *testing.T) {
 	t.Helper()
 	before := w.renewals()
-	eventually(t, 2*documentLife, "a renewal in every pod", func(context.Context) error {
+	eventually(t, 2*svidLifetime, "a renewal in every pod", func(context.Context) error {
 		for name, n := range w.renewals() {
 			if n <= before[name] {
 				return errors.New("none in " + name)

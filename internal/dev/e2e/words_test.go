@@ -23,7 +23,7 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit/troubleshooting"
 )
 
-// words makes pods that cannot get a document, and reads in their events why.
+// words makes pods that cannot get an SVID, and reads in their events why.
 func words(t *testing.T, w *world) {
 	step(t, "without the right to ask", func(t *testing.T) {
 		_, err := w.Kubernetes.CoreV1().ServiceAccounts(sandbox).Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "powerless"}}, metav1.CreateOptions{})
@@ -155,7 +155,7 @@ func staticPod(t *testing.T, w *world) {
 	}
 }
 
-// initContainer uses the document before the pod's own container runs.
+// initContainer uses the SVID before the pod's own container runs.
 func initContainer(t *testing.T, w *world) {
 	start := time.Now()
 	w.createPod(t, newPod(t, "init-container", func(pod *corev1.Pod) {
@@ -172,6 +172,6 @@ func initContainer(t *testing.T, w *world) {
 	if err != nil || !strings.HasPrefix(string(log), "-----BEGIN CERTIFICATE") || certificate != string(log) {
 		t.Errorf("the init container saw %q, the pod has %q, %v", log, certificate, err)
 	}
-	w.report.timed("init container", start, "has the document that the pod's own container has")
+	w.report.timed("init container", start, "has the SVID that the pod's own container has")
 	w.deletePods(t, sandbox, "app=init-container")
 }

@@ -43,7 +43,7 @@ func (w *world) fileNames(target string) []string {
 	return names
 }
 
-// Forms come and go in live volumes with the configuration, without a new document.
+// Forms come and go in live volumes with the configuration, without a new SVID.
 func TestFormsAreSwitchedInLiveVolumes(t *testing.T) {
 	w := newWorld(t, withBundle)
 	target := w.publish(w.pod("web-0"))
@@ -90,7 +90,7 @@ func hasForms(target, password string) bool {
 	return err == nil
 }
 
-// A volume's own password stays when the document and the bundle are others, and is
+// A volume's own password stays when the SVID and the bundle are others, and is
 // not that of another volume; a configured one is that of all.
 func TestPasswordOfStores(t *testing.T) {
 	w := prepare(t, withBundle, func(*world) string { return "certificate: {duration: 9s}" })

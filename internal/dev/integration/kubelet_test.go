@@ -4,8 +4,12 @@
 package integration_test
 
 import (
+	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,10 +17,13 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // mounts counts what is mounted at a path.
@@ -112,7 +119,7 @@ func TestPublishAfterUnpublishOfTheSameID(t *testing.T) {
 		w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 		next := w.readSVID(w.publish(pod))
 		if sameKey(first.PrivateKey.Public(), next.PrivateKey.Public()) || first.Certificates[0].Equal(next.Certificates[0]) {
-			t.Error("a destroyed document has come again")
+			t.Error("a destroyed SVID has come again")
 		}
 		first = next
 	}
@@ -188,4 +195,202 @@ func TestTargetPathWithADanglingMount(t *testing.T) {
 	w.readSVID(target)
 	w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 	w.requireNothingLeft(pod)
+}
+
+// confused are calls of a kubelet that takes one volume for another, and the code
+// that they are refused with. All of them are about the volume of a live pod.
+func (w *world) confused(live *corev1.Pod, target string) map[string]struct {
+	call func() error
+	code codes.Code
+} {
+	publish := func(pod *corev1.Pod, id, at string) func() error {
+		request, err := w.kubelet.PublishRequest(w.t.Context(), pod, testkit.VolumeName)
+		w.check(err)
+		request.VolumeId, request.TargetPath = id, at
+		return func() error {
+			_, err := w.kubelet.Node.NodePublishVolume(w.t.Context(), request)
+			return err
+		}
+	}
+	unpublish := func(id, at string) func() error {
+		return func() error {
+			_, err := w.kubelet.Node.NodeUnpublishVolume(w.t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: at})
+			return err
+		}
+	}
+	idOf := func(pod *corev1.Pod) string { return testkit.VolumeID(pod, testkit.VolumeName) }
+	folder := filepath.Join(w.kubeletRoot(), "pods", string(live.UID))
+	secret := filepath.Join(folder, "volumes", "kubernetes.io~secret", "x")
+	other, waiting := w.pod("other"), w.pod("waiting")
+	w.publish(other)
+	return map[string]struct {
+		call func() error
+		code codes.Code
+	}{
+		"publish for another pod":                              {publish(waiting, idOf(waiting), target), codes.InvalidArgument},
+		"publish for another pod that is live":                 {publish(other, idOf(other), target), codes.InvalidArgument},
+		"publish for another pod, over the folder of this one": {publish(waiting, idOf(waiting), folder), codes.InvalidArgument},
+		"publish for another pod, over a Secret of this one":   {publish(waiting, idOf(waiting), secret), codes.InvalidArgument},
+		"publish of another volume of the pod":                 {publish(live, "csi-second", target), codes.FailedPrecondition},
+		"publish over a Secret of the pod":                     {publish(live, idOf(live), secret), codes.InvalidArgument},
+		"unpublish of a volume that never was":                 {unpublish("never-published", target), codes.FailedPrecondition},
+		"unpublish of another volume":                          {unpublish(idOf(other), target), codes.FailedPrecondition},
+		"unpublish of a Secret":                                {unpublish("never-published", secret), codes.InvalidArgument},
+		"unpublish of the volume at a Secret":                  {unpublish(idOf(live), secret), codes.InvalidArgument},
+	}
+}
+
+// A kubelet that is confused does not reach what is of other pods, or of others than
+// the driver; nor does it after the driver was started anew.
+func TestConfusedKubelet(t *testing.T) {
+	w := prepare(t)
+	w.startApprover()
+	stop := w.startDriver()
+	live := w.pod("live")
+	target := w.publish(live)
+	key := w.readSVID(target)
+	secret := filepath.Join(w.kubeletRoot(), "pods", string(live.UID), "volumes", "kubernetes.io~secret", "x")
+	w.t.Cleanup(func() { _ = volume.Unmount(secret) })
+	w.check(os.MkdirAll(secret, 0o750))
+	w.check(unix.Mount("secret", secret, "tmpfs", 0, ""))
+	calls := w.confused(live, target)
+	for range 2 {
+		for name, test := range calls {
+			before := w.tree()
+			w.requireShortRefusal(name, test.call(), test.code)
+			if after := w.tree(); after != before {
+				t.Errorf("%s: before\n%s\nafter\n%s", name, before, after)
+			}
+			if !sameKey(w.readSVID(target).PrivateKey.Public(), key.PrivateKey.Public()) || w.mounts(target) != 1 || w.mounts(secret) != 1 {
+				t.Errorf("%s: the volume of the pod is another, or gone", name)
+			}
+		}
+		stop()
+		stop = w.startDriver()
+	}
+	w.check(w.kubelet.Unpublish(t.Context(), live, testkit.VolumeName))
+	if _, err := os.Lstat(target); !os.IsNotExist(err) {
+		t.Errorf("the volume is left: %v", err)
+	}
+	w.publish(live) // it is nobody's now
+}
+
+// Pods of an earlier driver must be able to end: what that has mounted goes with an
+// ID that this driver has never heard of.
+func TestUnpublishOfAVolumeOfAnotherDriver(t *testing.T) {
+	w := newWorld(t)
+	pod := w.pod("web-0")
+	w.mountForeign(pod)
+	w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
+	w.requireNothingLeft(pod)
+}
+
+// csiSanity is the program of the Kubernetes CSI project, pinned in
+// internal/dev/tools/csi-sanity.
+const csiSanity = repository + "/bin/tools/csi-sanity"
+
+// notApplicable are the specs of csi-sanity that are not for a driver of
+// ephemeral volumes on one node, by words of their names, with the reasons.
+var notApplicable = map[string]string{
+	"[Controller Server]": "the driver has no controller service: its volumes are inline, and nobody creates, attaches or lists them",
+	"[GroupController":    "the driver has no group controller service: there are no snapshots of identities",
+
+	"Node Service should work":                                     inline,
+	"Node Service should be idempotent":                            inline,
+	"Node Service NodeUnpublishVolume should remove target path":   inline,
+	"Node Service NodePublishVolume with single node multi writer": "the driver has no SINGLE_NODE_MULTI_WRITER: nobody writes to its volumes",
+	"Node Service NodeStageVolume":                                 "the driver has no STAGE_UNSTAGE_VOLUME: there is no device to prepare",
+	"Node Service NodeUnstageVolume":                               "the driver has no STAGE_UNSTAGE_VOLUME: there is no device to prepare",
+	"Node Service NodeGetVolumeStats":                              "the driver has no GET_VOLUME_STATS: a volume is a few small files",
+	"Node Service NodeExpandVolume":                                "the driver has no EXPAND_VOLUME: a volume has no size",
+	"Node Service NodeGetVolumeHealth":                             "the driver does not tell of a volume's health: it mends volumes when the kubelet calls again",
+	"Node Service NodeGetStorageHealth":                            "the driver has no storage behind it",
+}
+
+// inline is of specs that publish what the controller of a driver has created,
+// and to be written to. The other tests here publish volumes as they are.
+const inline = "needs a volume of a controller; TestUnpublishDestroysEverything, TestPublishAgainChangesNothing and others do the same with inline ones"
+
+// leastPassed is how many specs are for this driver: those of the identity
+// service, and of the node service that need no volume.
+const leastPassed = 10
+
+// spec is what csi-sanity reports of one.
+type spec struct {
+	ContainerHierarchyTexts []string
+	LeafNodeText            string
+	State                   string
+	Failure                 struct{ Message string }
+}
+
+func (s spec) name() string {
+	return strings.Join(append(slices.Clone(s.ContainerHierarchyTexts), s.LeafNodeText), " ")
+}
+
+// TestCSISanity has csi-sanity call the driver on its socket.
+func TestCSISanity(t *testing.T) {
+	if _, err := os.Stat(csiSanity); err != nil {
+		t.Skip("needs csi-sanity: run `make test`, or `make bin/tools/csi-sanity`")
+	}
+	w := newWorld(t)
+	used := map[string]bool{}
+	passed := 0
+	for _, spec := range w.runCSISanity() {
+		switch reason := whySkipped(spec.name(), used); {
+		case spec.State == "passed":
+			passed++
+		case spec.State != "skipped" && spec.State != "pending": // pending is what csi-sanity itself does not run yet
+			t.Errorf("%s: %s: %s", spec.State, spec.name(), spec.Failure.Message)
+		case reason == "":
+			t.Errorf("%s for no reason that is known: %s: %s", spec.State, spec.name(), spec.Failure.Message)
+		}
+	}
+	for words := range notApplicable {
+		if !used[words] {
+			t.Errorf("no spec has %q in its name: take it off the list", words)
+		}
+	}
+	if passed < leastPassed {
+		t.Errorf("%d specs passed, want %d at least", passed, leastPassed)
+	}
+	t.Logf("%d specs passed", passed)
+}
+
+func whySkipped(name string, used map[string]bool) (reason string) {
+	for words, why := range notApplicable {
+		if strings.Contains(name, words) {
+			used[words] = true
+			reason = why
+		}
+	}
+	return reason
+}
+
+// runCSISanity runs the specs that are applicable, and returns all that there
+// are.
+func (w *world) runCSISanity() []spec {
+	w.t.Helper()
+	// It makes the folder in which its target path is.
+	volumes := filepath.Join(w.kubeletRoot(), "pods", "csi-sanity", "volumes", "kubernetes.io~csi")
+	w.check(os.MkdirAll(volumes, 0o750))
+	report := filepath.Join(w.dir, "csi-sanity.json")
+	args := []string{
+		"--csi.endpoint", w.socket, "--csi.mountdir", filepath.Join(volumes, testkit.VolumeName), "--csi.stagingdir", filepath.Join(w.dir, "staging"),
+		"--ginkgo.json-report", report, "--ginkgo.no-color",
+	}
+	for words := range notApplicable {
+		args = append(args, "--ginkgo.skip", regexp.QuoteMeta(words))
+	}
+	output, err := exec.CommandContext(w.t.Context(), csiSanity, args...).CombinedOutput()
+	if err != nil {
+		w.t.Errorf("csi-sanity: %v\n%s", err, output)
+	}
+	data, err := os.ReadFile(report)
+	w.check(err)
+	var suites []struct{ SpecReports []spec }
+	w.check(json.Unmarshal(data, &suites))
+	if len(suites) != 1 {
+		w.t.Fatalf("%d suites in the report of csi-sanity", len(suites))
+	}
+	return slices.DeleteFunc(suites[0].SpecReports, func(s spec) bool { return s.LeafNodeText == "" })
 }

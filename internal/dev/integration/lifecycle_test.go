@@ -4,14 +4,25 @@
 package integration_test
 
 import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/fsnotify/fsnotify"
+	"google.golang.org/grpc/codes"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // The kubelet publishes a volume of a running pod every minute or so.
@@ -101,7 +112,7 @@ func TestDriverRestart(t *testing.T) {
 	w.startDriver()
 	w.publish(pod)
 	if w.generation(target) != before {
-		t.Error("the restarted driver asked for a document that was not due")
+		t.Error("the restarted driver asked for an SVID that was not due")
 	}
 	w.eventually("the restarted driver renews", func() bool { return w.generation(target) != before })
 	w.readSVID(target)
@@ -159,12 +170,308 @@ func TestDamagedVolumeIsHealed(t *testing.T) {
 	w.startDriver()
 	w.publish(pod) // succeeds, for the pod has what it needs
 	if w.generation(target) != before {
-		t.Error("the files were written without a new document")
+		t.Error("the files were written without a new SVID")
 	}
 	w.check(w.bindRole())
-	w.eventually("the volume has a new document", func() bool {
+	w.eventually("the volume has a new SVID", func() bool {
 		w.publish(pod)
 		return w.generation(target) != before
 	})
 	w.readSVID(target)
+}
+
+// Older kubelets tear a volume down on an error: whatever is wrong with a
+// request, a volume that has been published is not failed because of it.
+func TestLiveVolumeIsNotFailed(t *testing.T) {
+	w := newWorld(t)
+	pod := w.pod("web-0")
+	target := w.publish(pod)
+	before := w.generation(target)
+	for name, test := range refusals() {
+		request, err := w.kubelet.PublishRequest(t.Context(), pod, testkit.VolumeName)
+		w.check(err)
+		test.change(request)
+		if request.GetVolumeId() != testkit.VolumeID(pod, testkit.VolumeName) || request.GetTargetPath() != target {
+			continue // it is about another volume
+		}
+		if _, err := w.kubelet.Node.NodePublishVolume(t.Context(), request); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if w.generation(target) != before {
+		t.Error("the files were written anew")
+	}
+	w.publish(pod)
+	w.readSVID(target)
+}
+
+// The SVID that was asked for with one pod's token goes to no other pod,
+// even if that came with the same volume ID.
+func TestRequestUnderWayIsNotForAnotherPod(t *testing.T) {
+	w := prepare(t)
+	impatient := *w.config
+	impatient.Driver.PublishTimeout /= 20
+	w.config = &impatient
+	w.startDriver()
+	first, second := w.pod("first"), w.pod("second")
+	_, err := w.kubelet.Publish(t.Context(), first, testkit.VolumeName)
+	w.requireRefusal(err, codes.DeadlineExceeded, "waiting for approval")
+
+	w.startApprover()
+	request, err := w.kubelet.PublishRequest(t.Context(), second, testkit.VolumeName)
+	w.check(err)
+	request.VolumeId = testkit.VolumeID(first, testkit.VolumeName)
+	w.eventually("the second pod is published", func() bool {
+		_, err := w.kubelet.Node.NodePublishVolume(t.Context(), request)
+		return err == nil
+	})
+	w.eventually("only the request of the second pod is left", func() bool {
+		requests := w.requests()
+		return len(requests) == 1 && requests[0].OwnerReferences[0].UID == second.UID
+	})
+}
+
+// A volume that is whole and not mounted is mounted, without a new request.
+func TestUnmountedVolumeIsMountedAgain(t *testing.T) {
+	w := newWorld(t)
+	pod := w.pod("web-0")
+	target := w.publish(pod)
+	before := w.generation(target)
+	w.check(volume.Unmount(target))
+	w.publish(pod)
+	if w.generation(target) != before {
+		t.Error("a new SVID was made")
+	}
+	w.onlyRequest()
+}
+
+// A pod knows its files by their names: a change of the names is for new pods.
+func TestNamesOfFilesStayForTheLifeOfAVolume(t *testing.T) {
+	w := prepare(t, func(*world) string { return "certificate: {duration: 9s}" })
+	w.startApprover()
+	stop := w.startDriver()
+	pod := w.pod("web-0")
+	target := w.publish(pod)
+	before := w.generation(target)
+	stop()
+	renamed := *w.config
+	renamed.Volume.Files.Certificate = "svid.pem"
+	w.ofDriver.Set(&renamed)
+	w.startDriver()
+	w.publish(pod)
+	w.eventually("a renewal", func() bool { return w.generation(target) != before })
+	w.readSVID(target)
+	if _, err := os.Stat(filepath.Join(w.publish(w.pod("web-1")), "svid.pem")); err != nil {
+		t.Errorf("a new volume has not the new name: %v", err)
+	}
+}
+
+func TestBundleThatTurnsBadStaysInVolumes(t *testing.T) {
+	var bundle string
+	w := newWorld(t, func(w *world) string {
+		bundle = filepath.Join(w.dir, "bundle.pem")
+		w.check(os.WriteFile(bundle, w.ca.CertificatePEM, 0o600))
+		return "trustBundle: {path: " + bundle + "}"
+	}, func(*world) string { return "certificate: {duration: 9s}" })
+	target := w.publish(w.pod("web-0"))
+	before := w.generation(target)
+	w.check(os.WriteFile(bundle, w.ca.CertificatePEM[:100], 0o600))
+	w.eventually("a renewal", func() bool { return w.generation(target) != before })
+	got, err := os.ReadFile(filepath.Join(target, "ca.crt"))
+	w.check(err)
+	if !bytes.Equal(got, w.ca.CertificatePEM) {
+		t.Errorf("ca.crt is %q, want the last good bundle", got)
+	}
+}
+
+// The chain of an intermediate CA is delivered whole, leaf first, without the
+// root.
+func TestIntermediateIsInTheChain(t *testing.T) {
+	w := prepare(t)
+	intermediate, err := w.ca.NewIntermediate("intermediate")
+	w.check(err)
+	w.check(w.CreateClusterIssuer(t.Context(), w.issuer+"-sub", intermediate))
+	w.installation, err = w.Install(t.Context(), repository, "-"+w.issuer, "clusterissuers.cert-manager.io/"+w.issuer+"-sub")
+	w.check(err)
+	w.config = w.changedConfig("issuerRef: {name: " + w.issuer + "-sub}")
+	w.startApprover()
+	w.startDriver()
+	svid := w.readSVID(w.publish(w.pod("web-0")))
+	if len(svid.Certificates) != 2 || svid.Certificates[1].Subject.CommonName != "intermediate" {
+		t.Fatalf("%d certificates in the chain", len(svid.Certificates))
+	}
+	w.verify(svid)
+}
+
+// Tokens must not be logged, at any level, whether a publish succeeds, is
+// refused here, or by the API server.
+func TestTokensAreNotLogged(t *testing.T) {
+	w := newWorld(t)
+	request, err := w.kubelet.PublishRequest(t.Context(), w.pod("web-0"), testkit.VolumeName)
+	w.check(err)
+	// A JWT begins with ey, and its first 60 bytes tell.
+	_, token, found := strings.Cut(request.GetVolumeContext()[tokensKey], `"ey`)
+	if !found {
+		t.Fatal("the kubelet sent no token")
+	}
+	token = token[:60]
+	publish := func(change func(*csi.NodePublishVolumeRequest)) string {
+		change(request)
+		_, err := w.kubelet.Node.NodePublishVolume(t.Context(), request)
+		if err != nil {
+			return err.Error()
+		}
+		return ""
+	}
+	publish(func(r *csi.NodePublishVolumeRequest) { r.Readonly = false })
+	w.check(w.unbindRole())
+	refused := publish(func(r *csi.NodePublishVolumeRequest) { r.Readonly = true })
+	w.check(w.bindRole())
+	w.eventually("a publish", func() bool { return publish(func(*csi.NodePublishVolumeRequest) {}) == "" })
+	logged := w.log.String()
+	if !strings.Contains(logged, "published") || !strings.Contains(refused, "cannot create") {
+		t.Fatalf("the test did not provoke what it should: %s\n%s", refused, logged)
+	}
+	if strings.Contains(logged, token) || strings.Contains(refused, token) {
+		t.Error("the token is in the log or in an error")
+	}
+}
+
+// fullVariable has tests that come in a shorter form take their whole time.
+const fullVariable = "CSI_DRIVER_SPIFFE_TEST_FULL"
+
+// republishing is how hard TestRepublishingDoesNothing tries.
+func republishing() (volumes int, lasting time.Duration) {
+	if os.Getenv(fullVariable) != "" {
+		return 250, time.Minute
+	}
+	return 60, 10 * time.Second
+}
+
+// The kubelet publishes a volume again for as long as its pod runs. However often
+// it does, nothing is asked of the API server and nothing is written.
+func TestRepublishingDoesNothing(t *testing.T) {
+	count, lasting := republishing()
+	w := prepare(t)
+	calls := w.countCalls()
+	w.startApprover()
+	w.startDriver()
+	requests := w.publishMany(count)
+	// What is done beside a publish must have ended.
+	w.eventually("one request is left for each volume", func() bool { return len(w.requests()) == count })
+	generations := w.generations(requests)
+	writes := w.watchWrites(requests)
+	before := calls.Load()
+
+	published := w.republish(requests, 100*time.Millisecond, lasting)
+	t.Logf("%d publishes of %d volumes in %s", published, count, lasting)
+	if n := calls.Load() - before; n != 0 {
+		t.Errorf("%d calls to the API server, want none", n)
+	}
+	if n := writes.Load(); n != 0 {
+		t.Errorf("%d changes in the driver's files, want none", n)
+	}
+	for target, generation := range w.generations(requests) {
+		if generations[target] != generation {
+			t.Errorf("%s was written anew", target)
+		}
+	}
+	if least := int64(count) * int64(lasting/time.Second); published < least {
+		t.Errorf("only %d publishes, less than one a second for each volume", published)
+	}
+}
+
+// countCalls counts the driver's calls to the API server, its pods' included.
+func (w *world) countCalls() *atomic.Int64 {
+	w.t.Helper()
+	var calls atomic.Int64
+	w.behindProxy().Inject(func(response http.ResponseWriter, request *http.Request, forward http.HandlerFunc) {
+		calls.Add(1)
+		forward(response, request)
+	})
+	return &calls
+}
+
+// publishMany publishes a volume for each of many pods, and returns the
+// requests.
+func (w *world) publishMany(count int) []*csi.NodePublishVolumeRequest {
+	w.t.Helper()
+	requests := make([]*csi.NodePublishVolumeRequest, count)
+	var publishing sync.WaitGroup
+	for i := range requests {
+		request, err := w.kubelet.PublishRequest(w.t.Context(), w.pod(fmt.Sprintf("web-%d", i)), testkit.VolumeName)
+		w.check(err)
+		requests[i] = request
+		publishing.Go(func() {
+			if _, err := w.kubelet.Node.NodePublishVolume(w.t.Context(), request); err != nil {
+				w.t.Errorf("pod %d: %v", i, err)
+			}
+		})
+	}
+	publishing.Wait()
+	if w.t.Failed() {
+		w.t.FailNow()
+	}
+	return requests
+}
+
+// republish sends each request again and again, and returns how often.
+func (w *world) republish(requests []*csi.NodePublishVolumeRequest, every, lasting time.Duration) int64 {
+	ctx, cancel := context.WithTimeout(w.t.Context(), lasting)
+	defer cancel()
+	var published atomic.Int64
+	var kubelet sync.WaitGroup
+	for _, request := range requests {
+		kubelet.Go(func() {
+			ticker := time.NewTicker(every)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-ticker.C:
+				}
+				if _, err := w.kubelet.Node.NodePublishVolume(w.t.Context(), request); err != nil {
+					w.t.Error(err)
+					return
+				}
+				published.Add(1)
+			}
+		})
+	}
+	kubelet.Wait()
+	return published.Load()
+}
+
+func (w *world) generations(requests []*csi.NodePublishVolumeRequest) map[string]string {
+	w.t.Helper()
+	generations := map[string]string{}
+	for _, request := range requests {
+		generations[request.GetTargetPath()] = w.generation(request.GetTargetPath())
+	}
+	return generations
+}
+
+// watchWrites counts what happens in the folders of volumes, and around their
+// target paths.
+func (w *world) watchWrites(requests []*csi.NodePublishVolumeRequest) *atomic.Int64 {
+	w.t.Helper()
+	watcher, err := fsnotify.NewWatcher()
+	w.check(err)
+	w.t.Cleanup(func() { w.check(watcher.Close()) })
+	w.check(watcher.Add(w.config.Volume.TmpfsPath))
+	for _, request := range requests {
+		volume := filepath.Join(w.config.Volume.TmpfsPath, request.GetVolumeId())
+		for _, folder := range []string{volume, filepath.Join(volume, "data"), filepath.Join(volume, "data", "..data"), filepath.Dir(request.GetTargetPath())} {
+			w.check(watcher.Add(folder))
+		}
+	}
+	var writes atomic.Int64
+	go func() {
+		for event := range watcher.Events {
+			writes.Add(1)
+			w.t.Logf("%s", event)
+		}
+	}()
+	return &writes
 }

@@ -29,7 +29,7 @@ import (
 type podFiles struct{ target string }
 
 // GetX509SVID implements x509svid.Source by one file, of which key and chain cannot
-// be of different documents.
+// be of different SVIDs.
 func (f podFiles) GetX509SVID() (*x509svid.SVID, error) {
 	data, err := os.ReadFile(filepath.Join(f.target, "both.pem"))
 	if err != nil {
@@ -83,7 +83,7 @@ func (f podFiles) call(ctx context.Context, address string) error {
 	return err
 }
 
-// The root is replaced as it should be: both in the bundle, then new documents,
+// The root is replaced as it should be: both in the bundle, then new SVIDs,
 // then the old root out of the bundle. Two pods that talk all the while notice
 // nothing.
 func TestRootIsRotatedWithoutOneFailedHandshake(t *testing.T) {
@@ -126,7 +126,7 @@ func TestRootIsRotatedWithoutOneFailedHandshake(t *testing.T) {
 	c := w.changedConfig("issuerRef: {name: " + w.issuer + "-next}")
 	w.ofApprover.Set(c)
 	w.ofDriver.Set(c)
-	both("documents under the new root", func(f podFiles) bool {
+	both("SVIDs under the new root", func(f podFiles) bool {
 		svid, err := f.GetX509SVID()
 		w.check(err)
 		return svid.Certificates[len(svid.Certificates)-1].Issuer.CommonName == "next root"

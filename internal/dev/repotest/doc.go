@@ -7,11 +7,11 @@
 // What it asks of the code, in every module of the repository:
 //
 //   - each package has one package comment, of the form that go doc expects;
-//   - each file begins with the licence header and is short enough to be read
-//     in one sitting;
+//   - each file begins with the licence header;
 //   - there is no func init, and only main ends the process;
 //   - each package imports only what its layer may import. The layers, and why
-//     they are as they are, stand in layers_test.go as a table.
+//     they are as they are, stand in layers_test.go as a table;
+//   - nothing outside internal/dev imports internal/dev, but tests.
 //
 // And of the repository: the top level holds nothing that a reader does not
 // look for there, and the versions that are written down twice agree.

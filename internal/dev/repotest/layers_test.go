@@ -45,7 +45,7 @@ func layers() []layer {
 		}},
 		{dir: "cmd", uses: []string{"config", "internal/approver", "internal/daemon", "internal/driver"}},
 
-		// Not part of a daemon; free to use whatever helps.
+		// Around the product, and not shipped; free to use whatever helps.
 		{dir: "internal/dev/corpus", uses: []string{"config", "internal/csr", "internal/policy", "internal/spiffe"}},
 		{dir: "internal/dev/testkit", uses: []string{""}},
 		{dir: "internal/dev/bench/result"},
@@ -92,6 +92,22 @@ func TestEachPackageImportsOnlyWhatItsLayerMay(t *testing.T) {
 		for _, imported := range f.imports() {
 			if why := l.refuses(imported); why != "" {
 				t.Errorf("%s imports %s: %s", f.path, imported, why)
+			}
+		}
+	}
+}
+
+// What is shipped is cmd, config and internal, without internal/dev. Its tests may
+// use internal/dev; internal/dev/corpus is made for those of the pure packages.
+func TestProductImportsNothingOfInternalDev(t *testing.T) {
+	t.Parallel()
+	for _, f := range goFiles(t) {
+		if f.isTest() || within(f.dir(), "internal/dev") {
+			continue
+		}
+		for _, imported := range f.imports() {
+			if within(imported, module+"/internal/dev") {
+				t.Errorf("%s imports %s: internal/dev tests, measures and generates, and no part of it is shipped", f.path, imported)
 			}
 		}
 	}

@@ -80,7 +80,7 @@ func (m *simulation) watch(ctx context.Context, period time.Duration) error {
 		if err := testkit.Sleep(ctx, min(15*time.Second, time.Until(end))); err != nil {
 			return err
 		}
-		progress("%d renewed, %d failures, %d documents expired, %s left",
+		progress("%d renewed, %d failures, %d SVIDs expired, %s left",
 			m.events.count(renewed), m.events.count(failed), m.expired(), time.Until(end).Round(time.Second))
 	}
 	return nil

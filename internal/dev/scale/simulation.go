@@ -4,14 +4,19 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/dev/testkit"
@@ -132,7 +137,7 @@ func (m *simulation) volumes() (count int) {
 	return count
 }
 
-// expired is how many volumes have a document that has expired.
+// expired is how many volumes have an SVID that has expired.
 func (m *simulation) expired() (count int) {
 	now := time.Now()
 	for _, n := range m.nodes {
@@ -164,4 +169,157 @@ func (m *simulation) close() error {
 		errs = append(errs, m.approver.stop())
 	}
 	return errors.Join(append(errs, os.RemoveAll(m.dir))...)
+}
+
+// install makes an issuer, unless there is one, installs the product for it and starts
+// the approver.
+func (m *simulation) install(ctx context.Context, s sizes) (err error) {
+	if m.approverAddress, err = testkit.FreeAddress(); err != nil {
+		return err
+	}
+	if m.signer == "" {
+		m.issuerKind, m.issuerGroup, m.signer = "ClusterIssuer", "cert-manager.io", "clusterissuers.cert-manager.io/"
+		ca, err := testkit.NewCA(m.name)
+		if err == nil {
+			err = m.cluster.CreateClusterIssuer(ctx, m.name, ca)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := m.writeConfig(); err != nil {
+		return err
+	}
+	if m.access, err = m.cluster.Install(ctx, s.repository, "-"+m.name, m.signer+m.name); err != nil {
+		return err
+	}
+	// What a driver's clients share is told from that by what they trust; see newNode.
+	if err := rest.LoadTLSFiles(m.access.Driver); err != nil {
+		return err
+	}
+	if s.flowSchema {
+		if err := m.applyFlowSchema(ctx, s); err != nil {
+			return err
+		}
+	}
+	m.approver, err = startSupervised(func() (*testkit.Program, error) {
+		return testkit.StartProgram(s.bin, m.dir, "csi-driver-spiffe-approver", m.access.Approver, "--identity", "scale", "--namespace", testkit.InstallNamespace)
+	})
+	return err
+}
+
+// applyFlowSchema is what README.md advises large clusters to do.
+func (m *simulation) applyFlowSchema(ctx context.Context, s sizes) error {
+	objects, err := testkit.ReadManifests(filepath.Join(s.repository, "manifests", "examples", "flowschema.yaml"))
+	if err != nil {
+		return err
+	}
+	for _, object := range objects {
+		object.SetName(object.GetName() + "-" + m.name)
+		data, err := json.Marshal(object)
+		if err != nil {
+			return err
+		}
+		data = bytes.ReplaceAll(data, []byte(`"csi-driver-spiffe-approver"`), fmt.Appendf(nil, "%q", "csi-driver-spiffe-approver-"+m.name))
+		if err := json.Unmarshal(data, object); err != nil {
+			return err
+		}
+	}
+	return m.cluster.Apply(ctx, "", objects)
+}
+
+func (m *simulation) writeConfig() (err error) {
+	path := filepath.Join(m.dir, "config.yaml")
+	err = os.WriteFile(path, fmt.Appendf(nil, `apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1
+kind: SPIFFEConfiguration
+trustDomain: scale.example.org
+issuerRef: {name: %s, kind: %s, group: %s}
+certificate: {duration: %s, privateKey: {algorithm: ECDSA, size: 256}}
+certificateRequests: {historyLimit: %d, watch: %s}
+volume: {tmpfsPath: %s}
+driver: {httpAddress: "", kubeletRootDir: %s, publishTimeout: 2m}
+approver: {httpAddress: "%s", leaderElection: {leaseName: csi-driver-spiffe-approver-%s}}
+observability: {logging: {level: warn}}
+`, m.name, m.issuerKind, m.issuerGroup, m.duration, m.historyLimit, m.watchScope,
+		filepath.Join(m.dir, "tmpfs"), filepath.Join(m.dir, "kubelet"), m.approverAddress, m.name), 0o600)
+	if err != nil {
+		return err
+	}
+	m.config, err = config.Load(path)
+	return err
+}
+
+// setHistoryLimit changes the configuration of all drivers.
+func (m *simulation) setHistoryLimit(limit int) error {
+	m.historyLimit = limit
+	if err := m.writeConfig(); err != nil {
+		return err
+	}
+	for _, n := range m.nodes {
+		n.config.Set(n.own(m.config))
+	}
+	return nil
+}
+
+// supervised is a program that is started again when it ends, as Kubernetes does
+// with a container. The approver ends when it cannot renew its Lease.
+type supervised struct {
+	start    func() (*testkit.Program, error)
+	ending   chan struct{}
+	watching sync.WaitGroup
+
+	mu       sync.Mutex
+	program  *testkit.Program
+	restarts int
+}
+
+// startSupervised starts a program.
+func startSupervised(start func() (*testkit.Program, error)) (*supervised, error) {
+	program, err := start()
+	if err != nil {
+		return nil, err
+	}
+	s := &supervised{start: start, ending: make(chan struct{}), program: program}
+	s.watching.Go(s.watch)
+	return s, nil
+}
+
+func (s *supervised) watch() {
+	for {
+		select {
+		case <-s.ending:
+			return
+		default:
+		}
+		if !s.program.WaitForEnd(time.Second) {
+			continue
+		}
+		progress("%s has ended, and is started again", s.program.Name)
+		if program, err := s.start(); err == nil {
+			s.mu.Lock()
+			s.program = program
+			s.restarts++
+			s.mu.Unlock()
+		}
+	}
+}
+
+// pid is that of the present process.
+func (s *supervised) pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.program.PID()
+}
+
+// restarted is how often the program ended.
+func (s *supervised) restarted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.restarts
+}
+
+func (s *supervised) stop() error {
+	close(s.ending)
+	s.watching.Wait()
+	return s.program.Stop()
 }

@@ -6,23 +6,15 @@ package testkit
 import (
 	"context"
 	"fmt"
-	"os"
-	"testing"
 
 	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
 	corev1 "k8s.io/api/core/v1"
+	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-
-	utilrand "k8s.io/apimachinery/pkg/util/rand"
 )
-
-// KubeconfigVariable is the environment variable that names the kubeconfig of
-// the cluster for integration tests. It is not KUBECONFIG, so that nobody runs
-// tests against the cluster that the shell happens to point to.
-const KubeconfigVariable = "CSI_DRIVER_SPIFFE_TEST_KUBECONFIG"
 
 // InstallNamespace is where driver and approver are installed. It must exist.
 const InstallNamespace = "cert-manager"
@@ -61,24 +53,6 @@ func NewCluster(config *rest.Config) (*Cluster, error) {
 		return nil, err
 	}
 	return c, nil
-}
-
-// Require returns the cluster for integration tests, or skips the test and says
-// how to run it.
-func Require(t testing.TB) *Cluster {
-	t.Helper()
-	kubeconfig := os.Getenv(KubeconfigVariable)
-	if kubeconfig == "" {
-		t.Skipf("needs a cluster with cert-manager: run `make test`, or set %s to the kubeconfig of one", KubeconfigVariable)
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to mount: run `make test`, which makes a user namespace")
-	}
-	cluster, err := Connect(kubeconfig)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cluster
 }
 
 // UniqueName returns prefix with a random end, for an object of a test's own.

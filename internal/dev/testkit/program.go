@@ -4,14 +4,22 @@
 package testkit
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -114,4 +122,107 @@ func WriteKubeconfig(path string, access *rest.Config) error {
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
 		CurrentContext: name,
 	}, path)
+}
+
+// FreeAddress returns a TCP address of this machine, HOST:PORT, that nobody listens
+// on at the moment: another process may take it, and whoever wants to listen on it
+// then says so.
+func FreeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("looking for a free TCP port: %w", err)
+	}
+	defer listener.Close()
+	return listener.Addr().String(), nil
+}
+
+// Usage is what a process has used so far (proc(5)).
+type Usage struct {
+	// CPU is the time for which its threads ran, those that have ended left out.
+	CPU time.Duration
+	// Reads are calls of read(2) and its like, on whatever is open.
+	Reads int64
+	// Resident is the memory that it has, and Peak the most that it ever had, in
+	// bytes.
+	Resident, Peak int64
+}
+
+// ReadUsage returns the usage of a process. The error is [os.ErrNotExist] if there
+// is none.
+func ReadUsage(pid int) (Usage, error) {
+	var u Usage
+	dir := fmt.Sprintf("/proc/%d", pid)
+	// To the nanosecond, where stat counts hundredths of a second.
+	tasks, err := filepath.Glob(dir + "/task/*/schedstat")
+	if err != nil {
+		return Usage{}, err
+	}
+	for _, task := range tasks {
+		var running int64
+		data, err := os.ReadFile(task)
+		if err != nil {
+			continue // the thread has ended
+		}
+		if _, err := fmt.Sscan(string(data), &running); err != nil {
+			return Usage{}, err
+		}
+		u.CPU += time.Duration(running)
+	}
+	if u.Reads, err = ProcNumber(dir+"/io", "syscr:"); err != nil {
+		return Usage{}, err
+	}
+	if u.Resident, err = ProcNumber(dir+"/status", "VmRSS:"); err != nil {
+		return Usage{}, err
+	}
+	if u.Peak, err = ProcNumber(dir+"/status", "VmHWM:"); err != nil {
+		return Usage{}, err
+	}
+	u.Resident, u.Peak = u.Resident<<10, u.Peak<<10
+	return u, nil
+}
+
+// ProcNumber reads one number of a file of lines that begin with a name.
+func ProcNumber(path, name string) (int64, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(data)) {
+		if rest, ok := strings.CutPrefix(line, name); ok {
+			var value int64
+			_, err := fmt.Sscan(rest, &value)
+			return value, err
+		}
+	}
+	return 0, fmt.Errorf("%s: no line %s", path, name)
+}
+
+// Scrape returns the metrics that a daemon serves on an address, by name.
+func Scrape(ctx context.Context, address string) (map[string]*dto.MetricFamily, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/metrics", http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, fmt.Errorf("metrics on %s: %w", address, err)
+	}
+	defer response.Body.Close()
+	return ParseMetrics(response.Body)
+}
+
+// ParseMetrics reads metrics in the text format of Prometheus.
+func ParseMetrics(text io.Reader) (map[string]*dto.MetricFamily, error) {
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(text)
+}
+
+// Sleep returns after a time, or earlier with the cause if ctx ends.
+func Sleep(ctx context.Context, duration time.Duration) error {
+	select {
+	case <-time.After(duration):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

@@ -7,11 +7,14 @@ import (
 	"context"
 	"fmt"
 
+	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	authv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 )
 
 // Workload is what a pod with a volume of the driver needs around it.
@@ -85,4 +88,21 @@ func (c *Cluster) token(ctx context.Context, namespace, serviceAccount, audience
 		return nil, fmt.Errorf("getting a token of ServiceAccount %s/%s: %w", namespace, serviceAccount, err)
 	}
 	return &response.Status, nil
+}
+
+// RequestOf returns a CertificateRequest with a spec and, around it, what the
+// driver puts around a request of the pod under a policy. It is to be created
+// with the access of [Cluster.PodConfig].
+func RequestOf(pod *corev1.Pod, p policy.Policy, spec cmapi.CertificateRequestSpec) *cmapi.CertificateRequest {
+	annotations := p.Annotations.Map()
+	annotations[policy.AnnotationHash] = p.Hash()
+	return &cmapi.CertificateRequest{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: pod.Namespace, GenerateName: pod.Name + "-", Annotations: annotations,
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: corev1.SchemeGroupVersion.String(), Kind: "Pod", Name: pod.Name, UID: pod.UID,
+			}},
+		},
+		Spec: spec,
+	}
 }

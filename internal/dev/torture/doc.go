@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package torture kills the driver, with SIGKILL, hundreds of times, while pods
-// come and go and documents that last for seconds are renewed, and asserts that
+// come and go and SVIDs that last for seconds are renewed, and asserts that
 // no pod ever notices:
 //
 //   - A reader that loops over the files of every published volume never finds

@@ -24,7 +24,7 @@ func main() {
 	flag.IntVar(&options.Kills, "kills", 500, "kills at random moments")
 	flag.IntVar(&options.Rounds, "rounds", 2, "kills at each named point")
 	flag.IntVar(&options.Volumes, "volumes", 24, "volumes at a time")
-	flag.DurationVar(&options.Lifetime, "lifetime", 40*time.Second, "lifetime of documents")
+	flag.DurationVar(&options.Lifetime, "lifetime", 40*time.Second, "lifetime of SVIDs")
 	flag.DurationVar(&options.Pause, "pause", 1500*time.Millisecond, "the longest time between a start and the next random kill")
 	flag.IntVar(&options.StartVolumes, "start-volumes", 250, "volumes with which a start is timed")
 	flag.Uint64Var(&options.Seed, "seed", uint64(time.Now().UnixNano()), "makes the random moments")
