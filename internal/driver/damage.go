@@ -11,6 +11,8 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -44,7 +46,7 @@ func damageOf(c *config.Config, request publishRequest) damage {
 func damageOfUnusable(req *csi.NodePublishVolumeRequest) damage {
 	context := req.GetVolumeContext()
 	return damage{
-		podNamespace: shorten(context[keyPodNamespace]), podName: shorten(context[keyPodName]), podUID: shorten(context[keyPodUID]),
+		podNamespace: observe.Truncate(context[keyPodNamespace]), podName: observe.Truncate(context[keyPodName]), podUID: observe.Truncate(context[keyPodUID]),
 		target: req.GetTargetPath(),
 	}
 }
@@ -52,7 +54,7 @@ func damageOfUnusable(req *csi.NodePublishVolumeRequest) damage {
 // damageOfEarlier is for what an earlier process has left, and what is mounted at a
 // target.
 func (d *Driver) damageOfEarlier(id, target string) damage {
-	_, uid, _ := splitTarget(target)
+	_, uid, _ := mounts.SplitTarget(target)
 	if meta, err := d.store.ReadMetadata(id); err == nil {
 		return damage{podNamespace: meta.PodNamespace, podName: meta.PodName, podUID: uid, target: target, spiffeID: meta.SPIFFEID}
 	}

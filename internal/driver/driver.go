@@ -18,6 +18,7 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
@@ -86,10 +87,9 @@ type Driver struct {
 	behind      *behind
 	rewrites    *issuance.Scheduler
 	event       func(warning bool, reason, note string)
-	hiddenTold  eventLimit
-	subPathTold eventLimit
+	warnings    *mounts.Warnings
 	volumes     volumes
-	occupied    occupied
+	targets     mounts.TargetRegistry
 	reissue     reissue
 	discards    discards
 	chains      chainChecks
@@ -179,6 +179,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 		store: volume.New(snapshot.Volume.TmpfsPath,
 			append([]volume.Setting{volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)}, options.Volume...)...),
 	}
+	d.warnings = &mounts.Warnings{Log: options.Log, Event: d.tell, Node: owner.Node}
 	if d.step == nil {
 		d.step = func(string) {}
 	}

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -61,7 +62,7 @@ func kubeletOf(t *testing.T, d *Driver) string {
 	c := *d.config.Current()
 	c.Driver.KubeletRootDir = t.TempDir()
 	d.config.Set(&c)
-	check(t, os.Mkdir(podsFolder(c.Driver.KubeletRootDir), 0o700))
+	check(t, os.Mkdir(mounts.PodsFolder(c.Driver.KubeletRootDir), 0o700))
 	return c.Driver.KubeletRootDir
 }
 

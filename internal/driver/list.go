@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 )
 
@@ -63,10 +64,10 @@ func (s *volumeState) describeLive(v *listing.Volume) {
 	v.CertificateRequest, v.TargetPath = live.Request, live.TargetPath
 	v.RenewalFailures = s.failures
 	if s.subPath != "" {
-		v.LastError = subPathNote(s.subPath)
+		v.LastError = mounts.SubPathNote(s.subPath)
 	}
 	if s.hiddenBy != "" {
-		v.LastError = hiddenNote(s.hiddenBy)
+		v.LastError = mounts.ShadowedNote(s.hiddenBy)
 	}
 	if s.lastErr != nil {
 		v.LastError, v.LastErrorTime = s.lastErr.Error(), s.lastErrAt

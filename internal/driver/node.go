@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 )
 
 // nodeServer is the CSI node service (CSI spec, "Node Service RPC").
@@ -21,10 +24,10 @@ type nodeServer struct {
 func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
 	began := time.Now()
 	snapshot := s.driver.config.Current()
-	about := entry{volume: shorten(req.GetVolumeId()), pod: podOf(req)}
+	about := entry{volume: observe.Truncate(req.GetVolumeId()), pod: podOf(req)}
 	request, err := parsePublish(req, snapshot)
 	if err == nil {
-		err = checkPlace(snapshot.Driver.KubeletRootDir, request.targetPath)
+		err = mounts.CheckPlace(snapshot.Driver.KubeletRootDir, request.targetPath)
 	}
 	switch {
 	case err == nil:
@@ -45,7 +48,7 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 // NodeUnpublishVolume destroys a volume. It succeeds for one that is not there
 // (CSI spec: "This operation MUST be idempotent").
 func (s *nodeServer) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
-	began, about := time.Now(), entry{volume: shorten(req.GetVolumeId())}
+	began, about := time.Now(), entry{volume: observe.Truncate(req.GetVolumeId())}
 	err := s.driver.checkUnpublish(req)
 	if err == nil {
 		about = s.driver.entryFor(req.GetVolumeId())

@@ -33,7 +33,7 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 		state.healthy()
 		return nil
 	}
-	if err := d.occupied.check(request.targetPath, state.id); err != nil {
+	if err := d.targets.Check(request.targetPath, state.id); err != nil {
 		return err
 	}
 	ctx, cancel := d.publishContext(ctx, c)
