@@ -28,7 +28,8 @@
 //	unpublish.go  everything of the volume is destroyed
 //	volumes.go    what is known of each volume between those
 //	load.go       what an earlier process left behind
-//	list.go       what the node has, for people
+//	snapshot.go   what there is to tell of each volume, which package observe tells
+//	list.go       and answers the command volumes with
 //	probe.go      whether the driver answers
 //	status.go     errors as the kubelet, and the people who read events, need them
 //

@@ -11,6 +11,7 @@ import (
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -62,7 +63,7 @@ func (d *Driver) gaveWay(id, target string) bool {
 func (d *Driver) staysDamaged(c *config.Config, state *volumeState, request publishRequest, err error) {
 	d.noteDamage(c, state, damageOf(c, request), err)
 	d.log.Warn("a damaged volume, or one of another driver, could not be given a new document; it stays as it is",
-		append(entryOfPublish(c, request).failed(err).fields(time.Since(request.received)), "error", err)...)
+		append(logFieldsOfPublish(c, request).Failed(err).KeysAndValues(time.Since(request.received)), "error", err)...)
 }
 
 // spare keeps an error from the kubelet if something is mounted at the target: older
@@ -73,7 +74,7 @@ func (d *Driver) spare(c *config.Config, state *volumeState, request publishRequ
 		return cause
 	}
 	d.log.Warn("a volume is in its pod, and could not be looked after in time; it stays as it is",
-		append(entryOfPublish(c, request).failed(cause).fields(time.Since(request.received)), "error", cause)...)
+		append(logFieldsOfPublish(c, request).Failed(cause).KeysAndValues(time.Since(request.received)), "error", cause)...)
 	return nil
 }
 
@@ -142,7 +143,7 @@ func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request p
 	moved.TargetPath = request.targetPath
 	state.setMetadata(&moved)
 	state.healthy()
-	d.log.Info("mounted again", entryOf(state.id, &moved).fields(time.Since(request.received))...)
+	d.log.Info("mounted again", observe.LogFieldsOf(state.id, &moved).KeysAndValues(time.Since(request.received))...)
 	return nil
 }
 

@@ -9,25 +9,25 @@ import (
 	"strings"
 )
 
-// maxText is how much of a text from outside is repeated, in bytes: more than good
+// MaxText is how much of a text from outside is repeated, in bytes: more than good
 // values have, less than would drown a log or an event.
-const maxText = 300
+const MaxText = 300
 
 // Truncate returns a text from outside for the log or an error, cut if it is longer
-// than 300 bytes.
+// than [MaxText].
 func Truncate(text string) string {
-	if len(text) <= maxText {
+	if len(text) <= MaxText {
 		return text
 	}
-	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:maxText], ""), len(text))
+	return fmt.Sprintf("%s… (%d bytes)", strings.ToValidUTF8(text[:MaxText], ""), len(text))
 }
 
 // Quote is [Truncate] in quotation marks, and printable.
 func Quote(text string) string {
-	quoted := strconv.Quote(text[:min(len(text), maxText)])
-	if len(quoted) > maxText+len(`""`) { // what is not printable becomes four times as long
-		quoted = strconv.Quote(text[:maxText/4])
-	} else if len(text) <= maxText {
+	quoted := strconv.Quote(text[:min(len(text), MaxText)])
+	if len(quoted) > MaxText+len(`""`) { // what is not printable becomes four times as long
+		quoted = strconv.Quote(text[:MaxText/4])
+	} else if len(text) <= MaxText {
 		return quoted
 	}
 	return fmt.Sprintf("%s… (%d bytes)", quoted, len(text))
