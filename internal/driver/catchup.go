@@ -18,7 +18,7 @@ import (
 
 // VolumesBehind returns how many live volumes do not have the trust bundle that is
 // in force, or not the files that the configuration asks for.
-func (d *Driver) VolumesBehind() int { return d.behind.count() }
+func (d *Driver) VolumesBehind() int { return d.fanOut.Count() }
 
 // newRewrites returns what brings volumes that are behind up to date. It is work
 // for the processor, and a pod that is being published should not wait for it.
@@ -33,28 +33,16 @@ func (d *Driver) catchUp() { d.volumes.each(d.compare) }
 // whenever what is asked for has changed, and whenever a volume has: one of the
 // two comes last, and sees both.
 func (d *Driver) compare(state *volumeState) {
-	d.behind.comparing.Lock()
-	defer d.behind.comparing.Unlock()
+	d.comparing.Lock()
+	defer d.comparing.Unlock()
 	live := state.metadata()
 	if live != nil && d.isBehind(d.config.Current(), live) {
-		d.behind.add(state.id)
+		d.fanOut.Outdated(state.id)
 		d.rewrites.ScheduleAfter(state.id, 0)
 		return
 	}
 	d.rewrites.Cancel(state.id)
-	d.fannedOut(d.behind.remove(state.id))
-}
-
-// fannedOut tells of a change that has reached all the volumes that it can reach.
-func (d *Driver) fannedOut(change *fanOut) {
-	switch {
-	case change == nil:
-	case change.left == 0:
-		d.log.Info("all live volumes have the present trust bundle and files", "written", change.done, "duration", change.took)
-	default:
-		d.log.Warn("all live volumes have the present trust bundle and files but for some that cannot be written, which are tried again",
-			"written", change.done, "duration", change.took, "left", change.left)
-	}
+	d.fanOut.CaughtUp(state.id).Log(d.log)
 }
 
 // rewriteLock is how long a rewrite waits for a volume that somebody else changes.
@@ -80,11 +68,11 @@ func (d *Driver) rewrite(ctx context.Context, id string, _ func()) {
 	}
 	written := *live
 	if err := d.rewriteFiles(id, &written); err != nil {
-		failures, change := d.behind.failed(id)
+		failures, change := d.fanOut.Failed(id)
 		if failures == 0 { // what is asked for has changed meanwhile, and it has that
 			return
 		}
-		d.fannedOut(change)
+		change.Log(d.log)
 		wait := issuance.Backoff(failures)
 		d.log.Error("a live volume could not be written anew; it keeps what it has", "volume", id, "pod", live.Pod(),
 			"failures", failures, "retryIn", wait, "error", err)

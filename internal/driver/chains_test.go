@@ -12,8 +12,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
-
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // checkQueuedChains checks what is to be checked by now.
@@ -72,16 +70,4 @@ func TestChainThatTheBundleDoesNotVerify(t *testing.T) {
 	d.bundleSeen(d.bundles.Open("")) // none is asked for any more
 	checkQueuedChains(d)
 	requireUnverified(t, d, "0")
-}
-
-func TestVolumesThatLastLongerThanRequested(t *testing.T) {
-	t.Parallel()
-	d := newTestDriver(t, nil)
-	now := time.Now()
-	for id, lasts := range map[string]time.Duration{"a": time.Hour, "b": 2 * time.Hour, "c": 87600 * time.Hour} {
-		d.volumes.acquire(id).setMetadata(&volume.Metadata{NotBefore: now, NotAfter: now.Add(lasts), Obtained: now, Duration: time.Hour})
-	}
-	if got := d.tally(now).overlong; got != 2 {
-		t.Errorf("%d volumes, want 2", got)
-	}
 }

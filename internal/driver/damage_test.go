@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -33,7 +34,7 @@ func TestNewDocumentHealsWhatIsMounted(t *testing.T) {
 		"something is mounted in its place": {elsewhere, true},
 	} {
 		state := d.volumes.acquire(id)
-		state.damage = &damage{target: test.target, err: errors.New("damaged")}
+		state.damage = &observe.Damage{Target: test.target, Err: errors.New("damaged")}
 		now := time.Now()
 		d.setLive(state, &volume.Metadata{TargetPath: mounted, NotBefore: now, NotAfter: now.Add(time.Hour)})
 		d.noteHealed(state)

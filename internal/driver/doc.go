@@ -9,7 +9,7 @@
 //
 //	node.go       the CSI node service, which only translates
 //	request.go    NodePublishVolume checked, and turned into a publishRequest
-//	target.go     where the volume may be mounted
+//	target.go     whether a volume may be unpublished where the kubelet says
 //	token.go      who the pod is: the ServiceAccount token that the kubelet sends
 //	publish.go    the volume gets its document and appears in the pod
 //	heal.go       or gets back what it has lost, and keeps what it has
@@ -20,7 +20,7 @@
 //	renew.go      the same again, before the document expires
 //	lifetime.go   how long that is, if the issuer has signed for more than requested
 //	early.go      sometimes long before, so that crowds part
-//	subpath.go    which containers may not see
+//	hidden.go     which containers may not see
 //	reissue.go    or because the configuration asks for another document
 //	bundle.go     the trust bundle's file is followed
 //	catchup.go    and what has changed reaches live volumes, documents or not
@@ -28,9 +28,12 @@
 //	unpublish.go  everything of the volume is destroyed
 //	volumes.go    what is known of each volume between those
 //	load.go       what an earlier process left behind
-//	list.go       what the node has, for people
+//	snapshot.go   what there is to tell of each volume, which package observe tells
+//	list.go       and answers the command volumes with
 //	probe.go      whether the driver answers
 //	status.go     errors as the kubelet, and the people who read events, need them
+//
+// Package mounts knows where a volume may be mounted, and what is there.
 //
 // Make a [Driver] with [New] and call [Driver.Run].
 package driver

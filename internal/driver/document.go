@@ -5,23 +5,16 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
-
-// errUnpublished is why a request ends when its volume is unpublished.
-var errUnpublished = errors.New("the volume was unpublished")
-
-// errReplaced is why a request ends when it was made for something else than
-// what is wanted now.
-var errReplaced = errors.New("another request has taken its place")
 
 // flight is one request to cert-manager. It outlives the call of the kubelet
 // that began it: the kubelet gives up after two minutes and asks again, and
@@ -32,7 +25,7 @@ type flight struct {
 	pod      spiffe.PodToken
 	cancel   context.CancelCauseFunc
 	progress issuance.Progress
-	attempt  *attempt
+	attempt  *observe.Attempt
 	// asking is reached when the API server is asked for something, and created
 	// when the request is known to be there, or a quota has no room for it.
 	asking, created milestone
@@ -58,7 +51,7 @@ func (f *flight) isFor(order issuance.Order) bool {
 func (f *flight) abandon(why error) {
 	f.abandoned = true
 	f.cancel(why)
-	f.attempt.drop()
+	f.attempt.Abandon()
 }
 
 // order is the request for a pod under the present configuration.
@@ -83,11 +76,11 @@ const (
 	ofLive whose = true
 )
 
-func (w whose) operation() operation {
+func (w whose) operation() observe.Operation {
 	if w == ofLive {
-		return renewing
+		return observe.Renewing
 	}
-	return publishing
+	return observe.Publishing
 }
 
 // collect returns a request that has brought a document for a volume that is about
@@ -106,7 +99,7 @@ func (d *Driver) collect(ctx context.Context, state *volumeState, order issuance
 func (d *Driver) flight(state *volumeState, order issuance.Order, whose whose, began time.Time) *flight {
 	ctx, cancel := context.WithCancelCause(d.life)
 	f := &flight{
-		began: time.Now(), policy: order.Policy, pod: order.Pod, cancel: cancel, attempt: d.issuances.begin(whose.operation(), began),
+		began: time.Now(), policy: order.Policy, pod: order.Pod, cancel: cancel, attempt: d.issuances.Begin(whose.operation(), began),
 		asking: newMilestone(), created: newMilestone(), landed: make(chan struct{}),
 	}
 	f.progress.Step = func(stage issuance.Stage) { f.reach(stage); d.step(string(stage)) }
@@ -123,10 +116,10 @@ func (d *Driver) flight(state *volumeState, order issuance.Order, whose whose, b
 		if before != nil {
 			<-before
 		}
-		f.attempt.enter(issuance.StagePrepare)
+		f.attempt.Enter(issuance.StagePrepare)
 		f.document, f.err = d.obtain(ctx, state, f, order)
 		f.landedAt = time.Now()
-		f.attempt.landed(f.err)
+		f.attempt.RequestEnded(f.err)
 	})
 	return f
 }

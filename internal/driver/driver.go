@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,7 +17,9 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -82,20 +83,21 @@ type Driver struct {
 	// bundlePath is the file that bundles follows, and watched the watch of it.
 	bundlePath string
 	watched    watching
-	// behind and rewrites bring live volumes what has changed beside documents.
-	behind      *behind
+	// comparing is held while a volume is compared with what is asked for, so that what
+	// comes of it is that of the last to do so. fanOut and rewrites bring live volumes what has changed beside documents.
+	comparing   sync.Mutex
+	fanOut      *observe.FanOut
 	rewrites    *issuance.Scheduler
 	event       func(warning bool, reason, note string)
-	hiddenTold  eventLimit
-	subPathTold eventLimit
+	warnings    *mounts.Warnings
 	volumes     volumes
-	occupied    occupied
+	targets     mounts.TargetRegistry
 	reissue     reissue
 	discards    discards
 	chains      chainChecks
 	step        func(name string)
 	firstMounts precedence
-	issuances   *issuances
+	issuances   *observe.Issuances
 	calls       calls
 	// registrar is nil if somebody else registers the driver.
 	registrar *registration.Registrar
@@ -107,8 +109,6 @@ type Driver struct {
 	claimed  bool
 	// planned is the configuration that renewals are planned by.
 	planned *config.Config
-	// renewalFailures counts renewals that failed.
-	renewalFailures atomic.Int64
 
 	// life ends when the driver stops; requests to cert-manager hang on it,
 	// not on the kubelet's call that began them.
@@ -117,9 +117,6 @@ type Driver struct {
 	// background counts what goes on beside the calls of the kubelet.
 	background sync.WaitGroup
 }
-
-// errStopping is why calls end when the driver stops.
-var errStopping = errors.New("the driver is stopping")
 
 // New returns a driver that holds the tmpfs at volume.tmpfsPath and knows the
 // volumes that are there. It fails if the process may not mount, if another
@@ -175,10 +172,11 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 		owner: owner, socket: options.Socket, process: nodelock.Owner{Namespace: options.Pod.Namespace, Driver: snapshot.Driver.Name, Pod: options.Pod.Name},
 		config: options.Config, log: options.Log,
 		requester: requester, discards: newDiscards(), chains: newChainChecks(), step: options.Step,
-		behind: newBehind(), event: options.Event, issuances: newIssuances(), calls: newCalls(),
+		fanOut: observe.NewFanOut(), event: options.Event, issuances: observe.NewIssuances(), calls: newCalls(),
 		store: volume.New(snapshot.Volume.TmpfsPath,
 			append([]volume.Setting{volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)}, options.Volume...)...),
 	}
+	d.warnings = &mounts.Warnings{Log: options.Log, Event: d.tell, Node: owner.Node}
 	if d.step == nil {
 		d.step = func(string) {}
 	}

@@ -19,8 +19,14 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
+
+// maxWords is how much of a text from outside is repeated, in bytes.
+const maxWords = observe.MaxText
 
 // nowhere is an API server that does not answer: what is tested here works
 // without one.
@@ -61,7 +67,7 @@ func kubeletOf(t *testing.T, d *Driver) string {
 	c := *d.config.Current()
 	c.Driver.KubeletRootDir = t.TempDir()
 	d.config.Set(&c)
-	check(t, os.Mkdir(podsFolder(c.Driver.KubeletRootDir), 0o700))
+	check(t, os.Mkdir(mounts.PodsFolder(c.Driver.KubeletRootDir), 0o700))
 	return c.Driver.KubeletRootDir
 }
 
@@ -169,4 +175,12 @@ func (d *Driver) hasFlight(id string) bool {
 	state.mu.Lock()
 	defer state.mu.Unlock()
 	return state.flight != nil
+}
+
+// landed is a renewal whose request has brought a document.
+func landed(d *Driver, document *issuance.SVID) *flight {
+	f := &flight{landed: make(chan struct{}), document: document, attempt: d.issuances.Begin(observe.Renewing, time.Now())}
+	close(f.landed)
+	f.attempt.RequestEnded(nil)
+	return f
 }

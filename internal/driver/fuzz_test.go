@@ -17,6 +17,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
+// maxText is how much of a text from outside is repeated at most, in bytes.
+const maxText = 300
+
 // isTarget is what the kubelet's target paths look like.
 var isTarget = regexp.MustCompile(`^/var/lib/kubelet/pods/[^/]+/volumes/kubernetes\.io~csi/[^/]+/[^/]+$`)
 
@@ -41,14 +44,14 @@ func FuzzParsePublish(f *testing.F) {
 			return
 		}
 		got, err := parsePublish(req, c)
-		if pod := podOf(req); len(pod) > 3*maxWords {
+		if pod := podOf(req); len(pod) > 3*maxText {
 			t.Errorf("the pod's name is %d bytes long in the log", len(pod))
 		}
 		if err != nil {
 			if got != (publishRequest{}) {
 				t.Errorf("a request and an error: %+v, %v", got, err)
 			}
-			if words := toStatus(err).Error(); len(words) > 4*maxWords || strings.ContainsFunc(words, unicode.IsControl) {
+			if words := toStatus(err).Error(); len(words) > 4*maxText || strings.ContainsFunc(words, unicode.IsControl) {
 				t.Errorf("an error that cannot be logged: %q", words)
 			}
 			if code := status.Code(toStatus(err)); code != codes.InvalidArgument && code != codes.FailedPrecondition {

@@ -10,6 +10,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -23,7 +25,7 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 	if err != nil {
 		return err
 	}
-	if err := d.occupied.take(request.targetPath, state.id); err != nil {
+	if err := d.targets.Claim(request.targetPath, state.id); err != nil {
 		return err
 	}
 	if err = d.heal(ctx, c, state, request); err == nil {
@@ -35,17 +37,18 @@ func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *vol
 		return nil
 	}
 	if live := state.metadata(); live == nil || live.TargetPath != request.targetPath {
-		d.occupied.leave(request.targetPath, state.id)
+		d.targets.Release(request.targetPath, state.id)
 	}
 	return err
 }
 
-// isInPod reports whether a pod may run with what is at a target, so that it has to
-// stay. No pod has anything of a file system that is dead, but for one whose volume is
-// beneath.
+// isInPod reports whether a pod may run with what is at a target.
 func isInPod(state *volumeState, target string, at volume.TargetState) bool {
-	live := state.metadata()
-	return at.Mounted && (!at.Dead || live != nil && live.TargetPath == target)
+	published := ""
+	if live := state.metadata(); live != nil {
+		published = live.TargetPath
+	}
+	return mounts.IsInPod(at, target, published)
 }
 
 // gaveWay reports whether what was mounted at a target is not there any more: a mount
@@ -60,7 +63,7 @@ func (d *Driver) gaveWay(id, target string) bool {
 func (d *Driver) staysDamaged(c *config.Config, state *volumeState, request publishRequest, err error) {
 	d.noteDamage(c, state, damageOf(c, request), err)
 	d.log.Warn("a damaged volume, or one of another driver, could not be given a new document; it stays as it is",
-		append(entryOfPublish(c, request).failed(err).fields(time.Since(request.received)), "error", err)...)
+		append(logFieldsOfPublish(c, request).Failed(err).KeysAndValues(time.Since(request.received)), "error", err)...)
 }
 
 // spare keeps an error from the kubelet if something is mounted at the target: older
@@ -71,7 +74,7 @@ func (d *Driver) spare(c *config.Config, state *volumeState, request publishRequ
 		return cause
 	}
 	d.log.Warn("a volume is in its pod, and could not be looked after in time; it stays as it is",
-		append(entryOfPublish(c, request).failed(cause).fields(time.Since(request.received)), "error", cause)...)
+		append(logFieldsOfPublish(c, request).Failed(cause).KeysAndValues(time.Since(request.received)), "error", cause)...)
 	return nil
 }
 
@@ -102,19 +105,19 @@ func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, un
 		return true
 	}
 	root := c.Driver.KubeletRootDir
-	uid, err := checkTarget(root, target)
-	if err != nil || uid != req.GetVolumeContext()[keyPodUID] || checkPlace(root, target) != nil {
+	uid, err := mounts.CheckTarget(root, target)
+	if err != nil || uid != req.GetVolumeContext()[keyPodUID] || mounts.CheckPlace(root, target) != nil {
 		return false
 	}
 	mine := state.tryLock() // else whoever has the lock knows more of the volume
 	if mine {
 		defer state.unlock()
 	}
-	if at, err := d.store.InspectTarget(id, target); err != nil || !isInPod(state, target, at) || d.occupied.check(target, id) != nil {
+	if at, err := d.store.InspectTarget(id, target); err != nil || !isInPod(state, target, at) || d.targets.Check(target, id) != nil {
 		return false
 	}
 	if mine {
-		_ = d.occupied.take(target, id) // if another has taken it just now, the next call is refused
+		_ = d.targets.Claim(target, id) // if another has taken it just now, the next call is refused
 		d.noteDamage(c, state, damageOfUnusable(req), unusable)
 	}
 	return true
@@ -140,7 +143,7 @@ func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request p
 	moved.TargetPath = request.targetPath
 	state.setMetadata(&moved)
 	state.healthy()
-	d.log.Info("mounted again", entryOf(state.id, &moved).fields(time.Since(request.received))...)
+	d.log.Info("mounted again", observe.LogFieldsOf(state.id, &moved).KeysAndValues(time.Since(request.received))...)
 	return nil
 }
 
@@ -154,7 +157,7 @@ func (d *Driver) discard(state *volumeState, request publishRequest, before volu
 	}
 	err := d.store.UndoMount(state.id, request.targetPath, before)
 	// Files must not go from under a mount, here or at an earlier target.
-	if err == nil && (!before.Mounted || before.Dead) && len(d.occupied.of(state.id)) <= 1 {
+	if err == nil && (!before.Mounted || before.Dead) && len(d.targets.Targets(state.id)) <= 1 {
 		err = d.store.RemoveData(state.id)
 	}
 	if err != nil {

@@ -58,18 +58,3 @@ func TestVolumeOverThatOfAnotherDriver(t *testing.T) {
 		t.Errorf("left behind: %v, %d hidden", err, next.VolumesHidden())
 	}
 }
-
-// A node with a hundred such pods does not make a hundred Events.
-func TestHiddenVolumesAreToldOfNowAndThen(t *testing.T) {
-	t.Parallel()
-	var told eventLimit
-	now := time.Now()
-	for _, row := range []struct {
-		after time.Duration
-		want  bool
-	}{{0, true}, {time.Second, false}, {eventEvery, true}, {eventEvery + time.Second, false}} {
-		if got := told.due(now.Add(row.after)); got != row.want {
-			t.Errorf("after %s: %v, want %v", row.after, got, row.want)
-		}
-	}
-}

@@ -11,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -182,7 +183,7 @@ func (f *flight) waitUntilValid(ctx context.Context, document *issuance.SVID) er
 	for {
 		now := time.Now()
 		early := l.notYetValid(document.Request, now)
-		if early == nil || l.ahead(now) > longestAhead || f.attempt.operation != publishing {
+		if early == nil || l.ahead(now) > longestAhead || f.attempt.Operation() != observe.Publishing {
 			return nil
 		}
 		f.progress.Report(early)
@@ -221,7 +222,7 @@ func (d *Driver) correctObtainedOf(state *volumeState) {
 	corrected := *live
 	corrected.Obtained = now
 	if err := d.store.WriteMetadata(state.id, corrected); err != nil {
-		d.log.Warn("could not note that the clock of the node was set back", append(entryOf(state.id, live).fields(0), "error", err)...)
+		d.log.Warn("could not note that the clock of the node was set back", append(observe.LogFieldsOf(state.id, live).KeysAndValues(0), "error", err)...)
 	}
 	d.setLiveMetadata(state, live, &corrected)
 }
@@ -262,7 +263,7 @@ func (d *Driver) deliverLater(state *volumeState, early *notYetValidError, cause
 		state.noteError(cause)
 		state.mu.Unlock()
 	}
-	d.log.Log(d.life, level, "the renewed SVID is not valid yet; it is delivered when it is", append(entryOf(state.id, live).fields(0), "validFrom", early.from, "ahead", early.ahead, "delivery", at)...)
+	d.log.Log(d.life, level, "the renewed SVID is not valid yet; it is delivered when it is", append(observe.LogFieldsOf(state.id, live).KeysAndValues(0), "validFrom", early.from, "ahead", early.ahead, "delivery", at)...)
 	d.schedule.Schedule(state.id, at)
 }
 

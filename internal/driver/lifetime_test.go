@@ -17,6 +17,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -274,18 +275,18 @@ func TestFirstSVIDThatIsNotValidYetIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name      string
-		operation operation
+		operation observe.Operation
 		ahead     time.Duration
 		cancel    time.Duration
 		waits     time.Duration
 		want      error
 	}{
-		{"valid", publishing, -time.Minute, 0, 0, nil},
-		{"a second", publishing, time.Second, 0, time.Second, nil},
-		{"a minute", publishing, time.Minute, 0, time.Minute, nil},
-		{"more than a minute", publishing, time.Minute + 1, 0, 0, nil}, // who collects it is told
-		{"a renewal", renewing, time.Second, 0, 0, nil},
-		{"unpublished meanwhile", publishing, time.Minute, 10500 * time.Millisecond, 10500 * time.Millisecond, errUnpublished},
+		{"valid", observe.Publishing, -time.Minute, 0, 0, nil},
+		{"a second", observe.Publishing, time.Second, 0, time.Second, nil},
+		{"a minute", observe.Publishing, time.Minute, 0, time.Minute, nil},
+		{"more than a minute", observe.Publishing, time.Minute + 1, 0, 0, nil}, // who collects it is told
+		{"a renewal", observe.Renewing, time.Second, 0, 0, nil},
+		{"unpublished meanwhile", observe.Publishing, time.Minute, 10500 * time.Millisecond, 10500 * time.Millisecond, errUnpublished},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -295,7 +296,7 @@ func TestFirstSVIDThatIsNotValidYetIsWaitedFor(t *testing.T) {
 				if row.cancel > 0 {
 					time.AfterFunc(row.cancel, func() { cancel(errUnpublished) })
 				}
-				began, f := time.Now(), &flight{attempt: newIssuances().begin(row.operation, time.Now())}
+				began, f := time.Now(), &flight{attempt: observe.NewIssuances().Begin(row.operation, time.Now())}
 				err := f.waitUntilValid(ctx, documentOf(row.ahead, time.Hour))
 				if waited := time.Since(began); !errors.Is(err, row.want) || waited != row.waits {
 					t.Errorf("%v after %s, want %v after %s", err, waited, row.want, row.waits)

@@ -17,6 +17,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe/observetest"
 )
 
 // logged are the lines of a log, without their times.
@@ -106,7 +108,7 @@ func TestLinesOfRenewalsThatFail(t *testing.T) {
 			t.Errorf("logged %v", line)
 		}
 	}
-	got := samples(t, d.Metrics()...)
+	got := observetest.Samples(t, d.Metrics()...)
 	for key, want := range map[string]float64{
 		"renewal_failures_total{}": 2, "retries_total{operation=renewal}": 1, "volumes_backing_off{}": 1, "volumes_overdue{}": 1,
 		"issuances_in_progress{operation=renewal,stage=prepare}": 1,
@@ -161,7 +163,7 @@ func TestCallsAreMeasured(t *testing.T) {
 	answer(csi.Node_NodePublishVolume_FullMethodName, status.Error(codes.Aborted, ""))
 	answer(csi.Node_NodePublishVolume_FullMethodName, status.Error(codes.Aborted, ""))
 	answer(csi.Identity_Probe_FullMethodName, context.Canceled)
-	got := samples(t, c)
+	got := observetest.Samples(t, c)
 	for key, want := range map[string]float64{
 		"grpc_status_code=OK,method_name=/csi.v1.Node/NodePublishVolume":      1,
 		"grpc_status_code=Aborted,method_name=/csi.v1.Node/NodePublishVolume": 2,

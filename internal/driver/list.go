@@ -5,79 +5,15 @@ package driver
 
 import (
 	"context"
-	"errors"
 	"net"
-	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 )
 
-// errPending is why a volume that is being published has no document.
-var errPending = errors.New("the volume is being published")
-
 // List tells what volumes the node has, and how they are.
-func (d *Driver) List() listing.List {
-	list := listing.List{Node: d.owner.Node}
-	d.volumes.each(func(state *volumeState) {
-		volume, ok := state.describe()
-		if !ok {
-			return
-		}
-		if due, planned := d.schedule.Due(state.id); planned && volume.State == listing.Published {
-			volume.NextRenewal = due
-		}
-		list.Volumes = append(list.Volumes, volume)
-	})
-	return list
-}
-
-// describe tells of one volume, if there is anything to tell.
-func (s *volumeState) describe() (listing.Volume, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v := listing.Volume{VolumeID: s.id}
-	switch {
-	case s.live != nil:
-		s.describeLive(&v)
-	case s.damage != nil: // which is told of below
-	case s.flight != nil:
-		pod := s.flight.pod
-		v.State, v.PodNamespace, v.PodName, v.PodUID = listing.Pending, pod.ServiceAccount.Namespace(), pod.PodName, pod.PodUID
-		v.LastError = s.flight.progress.Err(errPending).Error()
-	default:
-		return listing.Volume{}, false
-	}
-	if s.damage != nil {
-		s.damage.describe(&v)
-	}
-	return v, true
-}
-
-// describeLive tells of a live volume. The caller holds the lock.
-func (s *volumeState) describeLive(v *listing.Volume) {
-	live := s.live
-	v.State = listing.Published
-	v.PodNamespace, v.PodName, v.PodUID = live.PodNamespace, live.PodName, live.PodUID
-	v.SPIFFEID, v.Issued, v.Expires = live.SPIFFEID, live.NotBefore, live.NotAfter
-	v.CertificateRequest, v.TargetPath = live.Request, live.TargetPath
-	v.RenewalFailures = s.failures
-	if s.subPath != "" {
-		v.LastError = subPathNote(s.subPath)
-	}
-	if s.hiddenBy != "" {
-		v.LastError = hiddenNote(s.hiddenBy)
-	}
-	if s.lastErr != nil {
-		v.LastError, v.LastErrorTime = s.lastErr.Error(), s.lastErrAt
-	}
-	if s.dueWithoutToken {
-		v.LastError = "renewal waits for the kubelet to publish again: " + errNoUsableToken.Error()
-	}
-}
-
-// noteError keeps what went wrong with a renewal, for the list of volumes.
-func (s *volumeState) noteError(err error) { s.lastErr, s.lastErrAt = err, time.Now() }
+func (d *Driver) List() listing.List { return observe.List(d.owner.Node, d.snapshots()) }
 
 // listenForList makes the socket of the command volumes, or returns nil: that
 // there is none is no reason not to serve the kubelet.

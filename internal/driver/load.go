@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -44,7 +45,7 @@ func (d *Driver) load(c *config.Config) error {
 	}
 	_ = group.Wait()
 	d.loadGone(c, ids, &count)
-	d.lookBeneath()
+	d.detectShadowed()
 	if len(ids) > 0 || count.damaged.Load() > 0 {
 		d.log.Info("took over the volumes of an earlier process", "volumes", count.live.Load(), "waiting", count.waiting.Load(),
 			"damaged", count.damaged.Load(), "duration", time.Since(began))
@@ -81,7 +82,7 @@ func (d *Driver) loadOne(c *config.Config, id string, count *taken) {
 // loadGone notes the volumes that are in pods, and of which there is nothing else.
 func (d *Driver) loadGone(c *config.Config, ids []string, count *taken) {
 	for id, target := range count.targets {
-		_, elsewhere := checkTarget(c.Driver.KubeletRootDir, target) // what somebody has mounted for himself
+		_, elsewhere := mounts.CheckTarget(c.Driver.KubeletRootDir, target) // what somebody has mounted for himself
 		if !slices.Contains(ids, id) && elsewhere == nil {
 			state := d.volumes.acquire(id)
 			d.loadDamaged(c, state, count, errGone)
@@ -109,7 +110,7 @@ func (d *Driver) loadDamaged(c *config.Config, state *volumeState, count *taken,
 	}
 	d.noteDamage(c, state, d.damageOfEarlier(state.id, target), err)
 	if at, err := d.store.InspectTarget(state.id, target); err == nil && at.Own {
-		_ = d.occupied.take(target, state.id)
+		_ = d.targets.Claim(target, state.id)
 	}
 }
 
@@ -161,7 +162,7 @@ func (d *Driver) takeTarget(state *volumeState, live *volume.Metadata) {
 		}
 		d.log.Warn("a volume of an earlier process is not mounted read-only; it is when the kubelet publishes it again", about...)
 	}
-	_ = d.occupied.take(live.TargetPath, state.id) // nothing else can be mounted on top
+	_ = d.targets.Claim(live.TargetPath, state.id) // nothing else can be mounted on top
 }
 
 // completeMetadata is for a volume whose process was killed after it had put a

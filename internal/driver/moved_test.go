@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -90,7 +91,7 @@ func TestDamageIsForgottenWhenThereIsNone(t *testing.T) {
 	check(t, err)
 	state := d.volumes.acquire(testVolume)
 	defer d.volumes.release(state)
-	d.noteDamage(d.config.Current(), state, damage{target: n.target}, errors.New("it was"))
+	d.noteDamage(d.config.Current(), state, observe.Damage{Target: n.target}, errors.New("it was"))
 	check(t, publishAt(t, d, n.target))
 	if list := d.List().Volumes; len(list) != 1 || list[0].State != listing.Published {
 		t.Errorf("the list says %+v", list)

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 )
 
 // nodeServer is the CSI node service (CSI spec, "Node Service RPC").
@@ -21,14 +24,14 @@ type nodeServer struct {
 func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublishVolumeRequest) (*csi.NodePublishVolumeResponse, error) {
 	began := time.Now()
 	snapshot := s.driver.config.Current()
-	about := entry{volume: shorten(req.GetVolumeId()), pod: podOf(req)}
+	about := observe.LogFields{VolumeID: observe.Truncate(req.GetVolumeId()), Pod: podOf(req)}
 	request, err := parsePublish(req, snapshot)
 	if err == nil {
-		err = checkPlace(snapshot.Driver.KubeletRootDir, request.targetPath)
+		err = mounts.CheckPlace(snapshot.Driver.KubeletRootDir, request.targetPath)
 	}
 	switch {
 	case err == nil:
-		request.received, about = began, entryOfPublish(snapshot, request)
+		request.received, about = began, logFieldsOfPublish(snapshot, request)
 		err = s.driver.publish(ctx, snapshot, request)
 	case s.driver.isThere(snapshot, req, err):
 		s.driver.log.Warn("the kubelet publishes a volume that is there with a request that cannot be used; the volume stays as it is",
@@ -36,7 +39,7 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 		err = nil
 	}
 	if err != nil {
-		s.driver.log.Error("publish failed", append(about.failed(err).fields(time.Since(began)), "error", err)...)
+		s.driver.log.Error("publish failed", append(about.Failed(err).KeysAndValues(time.Since(began)), "error", err)...)
 		return nil, toStatus(err)
 	}
 	return &csi.NodePublishVolumeResponse{}, nil
@@ -45,17 +48,17 @@ func (s *nodeServer) NodePublishVolume(ctx context.Context, req *csi.NodePublish
 // NodeUnpublishVolume destroys a volume. It succeeds for one that is not there
 // (CSI spec: "This operation MUST be idempotent").
 func (s *nodeServer) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublishVolumeRequest) (*csi.NodeUnpublishVolumeResponse, error) {
-	began, about := time.Now(), entry{volume: shorten(req.GetVolumeId())}
+	began, about := time.Now(), observe.LogFields{VolumeID: observe.Truncate(req.GetVolumeId())}
 	err := s.driver.checkUnpublish(req)
 	if err == nil {
-		about = s.driver.entryFor(req.GetVolumeId())
+		about = s.driver.snapshotOf(req.GetVolumeId()).LogFields()
 		err = s.driver.unpublish(ctx, req.GetVolumeId(), req.GetTargetPath())
 	}
 	if err != nil {
-		s.driver.log.Error("unpublish failed", append(about.fields(time.Since(began)), "error", err)...)
+		s.driver.log.Error("unpublish failed", append(about.KeysAndValues(time.Since(began)), "error", err)...)
 		return nil, toStatus(err)
 	}
-	s.driver.log.Log(ctx, about.level(), "unpublished", about.fields(time.Since(began))...)
+	s.driver.log.Log(ctx, about.UnpublishLevel(), "unpublished", about.KeysAndValues(time.Since(began))...)
 	return &csi.NodeUnpublishVolumeResponse{}, nil
 }
 

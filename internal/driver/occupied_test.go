@@ -12,37 +12,10 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
-
-func TestATargetIsOfOneVolume(t *testing.T) {
-	t.Parallel()
-	var o occupied
-	check(t, o.check("/a", "1"))
-	for range 2 {
-		check(t, o.take("/a", "1"))
-		check(t, o.take("/b", "1"))
-	}
-	for _, err := range []error{o.check("/a", "2"), o.take("/a", "2")} {
-		if !errors.Is(err, errOccupied) || status.Code(toStatus(err)) != codes.FailedPrecondition {
-			t.Errorf("got %v, want %v", err, errOccupied)
-		}
-	}
-	check(t, o.check("/a", "1"))
-	o.leave("/a", "2") // which is not there
-	if got := o.volume("/a"); got != "1" {
-		t.Errorf("at the target is %q", got)
-	}
-	o.leave("/a", "1")
-	check(t, o.take("/a", "2"))
-	o.free("1")
-	if o.volume("/a") != "2" || o.volume("/b") != "" {
-		t.Errorf("after all the targets are %v", o.by)
-	}
-}
 
 // A volume whose mount is not read-only yet, as an earlier version has left it, is at its
 // target all the same.
@@ -53,7 +26,7 @@ func TestVolumeThatIsNotReadOnlyHasItsTarget(t *testing.T) {
 	check(t, unix.Mount("", n.target, "", unix.MS_REMOUNT|unix.MS_BIND, ""))
 	d, log, err := n.start(t)
 	check(t, err)
-	if by := d.occupied.volume(n.target); by != testVolume {
+	if by := d.targets.Volume(n.target); by != testVolume {
 		t.Errorf("at the target is %q", by)
 	}
 	if !strings.Contains(log.String(), "is not mounted read-only") {
@@ -74,8 +47,8 @@ func TestMetadataWithTheTargetOfAnotherVolume(t *testing.T) {
 	t.Cleanup(func() { check(t, volume.Unmount(own)) })
 	d, _, err := n.start(t)
 	check(t, err)
-	if err := d.unpublish(t.Context(), id, n.target); !errors.Is(err, errOccupied) {
-		t.Errorf("at the target of the other: got %v, want %v", err, errOccupied)
+	if err := d.unpublish(t.Context(), id, n.target); !errors.Is(err, mounts.ErrOccupied) {
+		t.Errorf("at the target of the other: got %v, want %v", err, mounts.ErrOccupied)
 	}
 	check(t, d.unpublish(t.Context(), id, own))
 	if mounted, err := n.store.Mounted(testVolume, n.target); err != nil || !mounted {

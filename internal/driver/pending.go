@@ -162,7 +162,7 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 		if err := f.backOff(ctx, wait); err != nil {
 			return nil, err
 		}
-		d.issuances.retries[f.attempt.operation].Inc()
+		d.issuances.Retried(f.attempt.Operation())
 		order.Token = state.latestToken(order.Token)
 	}
 }
@@ -172,8 +172,8 @@ func (d *Driver) issue(ctx context.Context, state *volumeState, f *flight, order
 // for an approver of one namespace.
 func (f *flight) backOff(ctx context.Context, wait time.Duration) error {
 	f.created.reach()
-	f.attempt.backingOff.Store(true)
-	defer f.attempt.backingOff.Store(false)
+	f.attempt.SetBackingOff(true)
+	defer f.attempt.SetBackingOff(false)
 	select {
 	case <-time.After(wait):
 		return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -33,7 +34,7 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 		state.healthy()
 		return nil
 	}
-	if err := d.occupied.check(request.targetPath, state.id); err != nil {
+	if err := d.targets.Check(request.targetPath, state.id); err != nil {
 		return err
 	}
 	ctx, cancel := d.publishContext(ctx, c)
@@ -74,8 +75,8 @@ func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
 func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
 	defer d.firstMounts.begin()()
 	if err := errors.Join(d.roomInStore(), d.requireBundle(c)); err != nil {
-		err = &placeError{error: err, stage: issuance.StagePrepare}
-		d.issuances.begin(publishing, request.received).fail(err)
+		err = &observe.PlaceError{Err: err, Stage: issuance.StagePrepare}
+		d.issuances.Begin(observe.Publishing, request.received).Fail(err)
 		return err
 	}
 	f, err := d.collect(ctx, state, d.order(c, state.id, request.token), request.received)
@@ -96,15 +97,15 @@ func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volu
 		EarlyRenewals: earlyRenewals,
 	}
 	if err := d.writeAndMount(state, f, live); err != nil {
-		f.attempt.fail(err)
+		f.attempt.Fail(err)
 		return err
 	}
 	d.setLive(state, live)
 	state.healthy()
-	f.attempt.succeed()
+	f.attempt.Succeed()
 	d.dropPending(state, f.document.Request)
 	d.discardOthers(state)
-	d.log.Info("published", entryOf(state.id, live).fields(f.attempt.elapsed())...)
+	d.log.Info("published", observe.LogFieldsOf(state.id, live).KeysAndValues(f.attempt.Elapsed())...)
 	d.compareLifetime(state, live)
 	return nil
 }
@@ -114,9 +115,9 @@ func (d *Driver) writeAndMount(state *volumeState, f *flight, live *volume.Metad
 	if err := d.writeDocument(state, f, live); err != nil {
 		return err
 	}
-	f.attempt.enter(issuance.StageMount)
+	f.attempt.Enter(issuance.StageMount)
 	if err := d.mount(state, live, live.TargetPath); err != nil {
-		return &placeError{err, issuance.StageMount, f.document.Request}
+		return &observe.PlaceError{Err: err, Stage: issuance.StageMount, Request: f.document.Request}
 	}
 	return nil
 }
@@ -124,9 +125,9 @@ func (d *Driver) writeAndMount(state *volumeState, f *flight, live *volume.Metad
 // writeDocument puts the document that a request has brought into the files, and
 // completes live by what it wrote.
 func (d *Driver) writeDocument(state *volumeState, f *flight, live *volume.Metadata) error {
-	f.attempt.enter(issuance.StageWrite)
+	f.attempt.Enter(issuance.StageWrite)
 	if err := d.write(state.id, f.document, live); err != nil {
-		return &placeError{err, issuance.StageWrite, f.document.Request}
+		return &observe.PlaceError{Err: err, Stage: issuance.StageWrite, Request: f.document.Request}
 	}
 	return nil
 }

@@ -9,16 +9,10 @@ import (
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
-
-// errNotLive means that a volume was unpublished while it was being renewed.
-var errNotLive = errors.New("the volume is not published any more")
-
-// errNoUsableToken means that the pod's token has expired, or has not come yet
-// since the driver was started.
-var errNoUsableToken = errors.New("no valid token of the pod is known")
 
 // renew gives a volume that is due a new key and certificate. The scheduler
 // calls it, and has the slot back when the renewal has begun to wait for others.
@@ -52,7 +46,7 @@ func (d *Driver) renew(ctx context.Context, id string, giveBack func()) {
 	}
 	failed := state.hasFailed()
 	if failed {
-		d.issuances.retries[renewing].Inc()
+		d.issuances.Retried(observe.Renewing)
 	}
 	var early *notYetValidError
 	err = d.renewWith(ctx, snapshot, state, token, slot{giveBack, patience(live, failed)}, began)
@@ -90,7 +84,7 @@ func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeS
 		return err
 	}
 	if err := state.lock(ctx); err != nil {
-		f.attempt.fail(err)
+		f.attempt.Fail(err)
 		return err
 	}
 	defer state.unlock()
@@ -101,7 +95,7 @@ func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeS
 func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error {
 	live := state.metadata()
 	if live == nil {
-		f.attempt.fail(errNotLive)
+		f.attempt.Fail(errNotLive)
 		// If it was made when the volume was gone, nobody else knows of it.
 		d.letGo(state, f.document.Request, issuance.PodOf(f.pod))
 		return errNotLive
@@ -109,13 +103,13 @@ func (d *Driver) replace(c *config.Config, state *volumeState, f *flight) error 
 	renewed := *live
 	renewed.EarlyRenewals = earlyAfter(c, state.id, live, time.Now())
 	if err := d.writeDocument(state, f, &renewed); err != nil {
-		f.attempt.fail(err)
+		f.attempt.Fail(err)
 		return err
 	}
 	d.setLive(state, &renewed)
 	d.noteHealed(state)
-	f.attempt.succeed()
-	d.log.Info("renewed", entryOf(state.id, &renewed).fields(f.attempt.elapsed())...)
+	f.attempt.Succeed()
+	d.log.Info("renewed", observe.LogFieldsOf(state.id, &renewed).KeysAndValues(f.attempt.Elapsed())...)
 	d.dropPending(state, f.document.Request)
 	d.discardOthers(state)
 	d.warnOverlong(state, &renewed)
@@ -129,14 +123,14 @@ func (d *Driver) retryLater(state *volumeState, err error, took time.Duration) {
 	state.mu.Lock()
 	state.failures++
 	state.noteError(err)
-	d.renewalFailures.Add(1)
+	d.issuances.RenewalFailed()
 	failures, live := state.failures, state.live
 	state.mu.Unlock()
 	if live == nil {
 		return
 	}
 	wait := issuance.BackoffWithin(failures, lifetimeOf(live).longestRetry(time.Now()))
-	d.log.Error("renewal failed", append(entryOf(state.id, live).failed(err).fields(took),
+	d.log.Error("renewal failed", append(observe.LogFieldsOf(state.id, live).Failed(err).KeysAndValues(took),
 		"failures", failures, "retryIn", wait, "error", err)...)
 	d.schedule.ScheduleAfter(state.id, wait)
 }

@@ -4,7 +4,6 @@
 package driver
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,6 +14,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -34,10 +35,6 @@ const attributePrefix = "spiffe.csi.cert-manager.io/"
 // attributeFSGroup is the group that may read the files of the volume.
 const attributeFSGroup = attributePrefix + "fs-group"
 
-// errRefused means that the pod's volume is not one that this driver provides;
-// the message names the field of the pod to change.
-var errRefused = errors.New("volume refused")
-
 // publishRequest is a NodePublishVolume request that has been checked.
 type publishRequest struct {
 	volumeID   string
@@ -52,7 +49,7 @@ type publishRequest struct {
 func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishRequest, error) {
 	context := req.GetVolumeContext()
 	target := req.GetTargetPath()
-	podUID, targetErr := checkTarget(c.Driver.KubeletRootDir, target)
+	podUID, targetErr := mounts.CheckTarget(c.Driver.KubeletRootDir, target)
 	switch {
 	case volume.CheckID(req.GetVolumeId()) != nil:
 		return publishRequest{}, refuse("volume_id: %v", volume.CheckID(req.GetVolumeId()))
@@ -79,7 +76,7 @@ func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishR
 		return publishRequest{}, err
 	}
 	if token.PodUID != podUID {
-		return publishRequest{}, refuse("target_path %s is of another pod than the ServiceAccount token, which is of the pod with UID %s", quote(target), quote(token.PodUID))
+		return publishRequest{}, refuse("target_path %s is of another pod than the ServiceAccount token, which is of the pod with UID %s", observe.Quote(target), observe.Quote(token.PodUID))
 	}
 	return publishRequest{volumeID: req.GetVolumeId(), targetPath: target, fsGroup: group, token: token}, nil
 }
@@ -88,7 +85,7 @@ func parsePublish(req *csi.NodePublishVolumeRequest, c *config.Config) (publishR
 func checkAttributes(context map[string]string) error {
 	for _, key := range slices.Sorted(maps.Keys(context)) {
 		if strings.HasPrefix(key, attributePrefix) && key != attributeFSGroup {
-			return refuse("pod.spec.volumes[].csi.volumeAttributes[%s] is not known; known is %q", quote(key), attributeFSGroup)
+			return refuse("pod.spec.volumes[].csi.volumeAttributes[%s] is not known; known is %q", observe.Quote(key), attributeFSGroup)
 		}
 	}
 	return nil
@@ -110,17 +107,17 @@ func fsGroup(req *csi.NodePublishVolumeRequest, c *config.Config) (*int64, error
 	const most = 1<<32 - 2
 	gid, err := strconv.ParseInt(value, 10, 64)
 	if err != nil || gid < 0 || gid > most {
-		return nil, refuse("%s: %s is not a group ID, a number from 0 to %d", field, quote(value), int64(most))
+		return nil, refuse("%s: %s is not a group ID, a number from 0 to %d", field, observe.Quote(value), int64(most))
 	}
 	return &gid, nil
 }
 
 func refuse(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errRefused, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %s", mounts.ErrRefused, fmt.Sprintf(format, args...))
 }
 
 // podOf names the pod of a request for the log, as far as the request tells.
 func podOf(req *csi.NodePublishVolumeRequest) string {
 	context := req.GetVolumeContext()
-	return shorten(context[keyPodNamespace]) + "/" + shorten(context[keyPodName])
+	return observe.Truncate(context[keyPodNamespace]) + "/" + observe.Truncate(context[keyPodName])
 }

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 )
 
 const (
@@ -189,7 +190,7 @@ func TestParsePublishRefuses(t *testing.T) {
 			req := goodRequest()
 			row.change(req)
 			got, err := parsePublish(req, testConfig(t))
-			mustBeRefused(t, got, err, errRefused, codes.InvalidArgument, row.fragment)
+			mustBeRefused(t, got, err, mounts.ErrRefused, codes.InvalidArgument, row.fragment)
 		})
 	}
 }
@@ -255,7 +256,7 @@ func TestFSGroup(t *testing.T) {
 			req.VolumeCapability.GetMount().VolumeMountGroup = row.pod
 			got, err := parsePublish(req, testConfig(t, "volume: {defaultFSGroup: "+row.config+"}"))
 			if row.refused != "" {
-				mustBeRefused(t, got, err, errRefused, codes.InvalidArgument, row.refused)
+				mustBeRefused(t, got, err, mounts.ErrRefused, codes.InvalidArgument, row.refused)
 				return
 			}
 			check(t, err)

@@ -21,6 +21,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe/observetest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/filewatch"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
@@ -95,8 +96,8 @@ func TestRenewalBesideABundleThatHasNoRoom(t *testing.T) {
 	d.bundleSeen(d.bundles.Take(path, filewatch.Read(path, trustbundle.MaxSize)))
 	d.rewrite(t.Context(), testVolume, nil)
 	mustRead("ca.crt", small)
-	if d.VolumesBehind() != 1 || d.behind.failures.Load() != 1 {
-		t.Errorf("%d are behind, %d failures", d.VolumesBehind(), d.behind.failures.Load())
+	if got := observetest.Samples(t, d.Metrics()...); got["volumes_behind{}"] != 1 || got["fan_out_failures_total{}"] != 1 {
+		t.Errorf("%g are behind, %g failures", got["volumes_behind{}"], got["fan_out_failures_total{}"])
 	}
 
 	check(t, os.WriteFile(filler, make([]byte, 900<<10), 0o600)) // into the reserve

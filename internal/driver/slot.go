@@ -68,7 +68,7 @@ func (s *volumeState) await(ctx context.Context, f *flight, slot slot) error {
 
 // reach notes the stage that a request has come to.
 func (f *flight) reach(stage issuance.Stage) {
-	f.attempt.enter(stage)
+	f.attempt.Enter(stage)
 	f.cleared = f.cleared || stage == issuance.StageClear
 	switch stage {
 	case issuance.StageClear, issuance.StageCreate:

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -52,7 +53,7 @@ func TestRenewalGivesItsSlotBack(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began, got := time.Now(), never
 				f := &flight{
-					attempt: newIssuances().begin(renewing, began), document: documentOf(0, time.Hour),
+					attempt: observe.NewIssuances().Begin(observe.Renewing, began), document: documentOf(0, time.Hour),
 					asking: newMilestone(), created: newMilestone(), landed: make(chan struct{}),
 				}
 				go func() {
@@ -84,7 +85,7 @@ func TestRenewalThatFindsARequestUnderWayGivesItsSlotBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := &flight{
-			attempt: newIssuances().begin(renewing, time.Now()),
+			attempt: observe.NewIssuances().Begin(observe.Renewing, time.Now()),
 			asking:  newMilestone(), created: newMilestone(), landed: make(chan struct{}),
 		}
 		f.reach(issuance.StageCreate)
@@ -110,7 +111,7 @@ func TestRenewalThatWaitsForAQuotaGivesItsSlotBack(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began, given := time.Now(), time.Duration(-1)
 				f := &flight{
-					attempt: newIssuances().begin(renewing, began),
+					attempt: observe.NewIssuances().Begin(observe.Renewing, began),
 					asking:  newMilestone(), created: newMilestone(), landed: make(chan struct{}),
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -29,10 +30,10 @@ func toStatus(err error) error {
 
 func codeOf(err error) codes.Code {
 	switch {
-	case errors.Is(err, errRefused), errors.Is(err, errWrongPod),
+	case errors.Is(err, mounts.ErrRefused), errors.Is(err, errWrongPod),
 		errors.Is(err, spiffe.ErrMalformedToken), errors.Is(err, spiffe.ErrTokenClaims):
 		return codes.InvalidArgument
-	case errors.Is(err, errNoToken), errors.Is(err, errTargetInUse), errors.Is(err, errOccupied), errors.Is(err, errNoKubelet), errors.Is(err, errNoBundle), errors.Is(err, issuance.ErrFailed):
+	case errors.Is(err, errNoToken), errors.Is(err, mounts.ErrTargetInUse), errors.Is(err, mounts.ErrOccupied), errors.Is(err, mounts.ErrNoKubelet), errors.Is(err, errNoBundle), errors.Is(err, issuance.ErrFailed):
 		return codes.FailedPrecondition
 	case errors.Is(err, issuance.ErrDenied):
 		return codes.PermissionDenied

@@ -13,6 +13,7 @@ import (
 	"github.com/cert-manager/csi-lib/metadata"
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 )
@@ -75,7 +76,7 @@ func (t podToken) checkPod(context map[string]string) error {
 		{keyPodUID, t.PodUID},
 	} {
 		if want, ok := context[claim.key]; ok && want != claim.got {
-			return fmt.Errorf("%w: %s is %s, the token says %s", errWrongPod, claim.key, quote(want), quote(claim.got))
+			return fmt.Errorf("%w: %s is %s, the token says %s", errWrongPod, claim.key, observe.Quote(want), observe.Quote(claim.got))
 		}
 	}
 	return nil

@@ -55,37 +55,20 @@ func (d *Driver) destroy(ctx context.Context, state *volumeState, target string)
 		return err
 	}
 	state.forget()
-	d.occupied.free(id)
+	d.targets.ReleaseAll(id)
 	d.reissued(id)
 	d.compare(state)
 	d.discardOthers(state)
 	return nil
 }
 
-// unmount takes the volume out of its pod, and what else is at the target: what an
-// earlier driver has mounted goes by the ID of the pod's volume, too.
+// unmount takes the volume out of its pod, and what else is at the target.
 func (d *Driver) unmount(state *volumeState, target string) error {
-	elsewhere := d.occupied.of(state.id)
-	if live := state.metadata(); live != nil && d.occupied.check(live.TargetPath, state.id) == nil {
-		elsewhere = append(elsewhere, live.TargetPath)
+	published := ""
+	if live := state.metadata(); live != nil {
+		published = live.TargetPath
 	}
-	for _, other := range elsewhere {
-		if other == target {
-			continue
-		}
-		if err := volume.Unmount(other); err != nil {
-			return err
-		}
-	}
-	wasThere := d.occupied.volume(target) == state.id
-	if err := d.occupied.take(target, state.id); err != nil {
-		return err
-	}
-	err := volume.Unmount(target)
-	if err != nil && !wasThere {
-		d.occupied.leave(target, state.id)
-	}
-	return err
+	return d.targets.Unmount(state.id, target, published)
 }
 
 // wait returns when the channel is closed, or nil, or ctx ends.

@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -65,7 +66,7 @@ type volumeState struct {
 	// dueSince is since when a renewal that is about to begin has been due.
 	dueSince time.Time
 	// damage is what is wrong with a volume that is in its pod; nil: nothing.
-	damage *damage
+	damage *observe.Damage
 	// hiddenBy is what the pod's containers may see in place of the volume, since it
 	// was mounted first; empty: nothing.
 	hiddenBy string

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -30,7 +31,7 @@ func TestVolumesForgetWhatThereIsNothingToKnowOf(t *testing.T) {
 		{"a request was collected", func(s *volumeState) { f := &flight{}; s.flight = f; s.collected(f) }, false},
 		{"an earlier request was collected", func(s *volumeState) { s.flight = &flight{}; s.collected(&flight{}) }, true},
 		{"a request was abandoned", func(s *volumeState) {
-			s.flight = &flight{cancel: func(error) {}, attempt: newIssuances().begin(publishing, time.Now())}
+			s.flight = &flight{cancel: func(error) {}, attempt: observe.NewIssuances().Begin(observe.Publishing, time.Now())}
 			s.abandon()
 			s.abandon()
 		}, false},
@@ -131,7 +132,7 @@ func TestTokenForRenewal(t *testing.T) {
 func TestCancellingAFlightSaysWhy(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	state := &volumeState{flight: &flight{cancel: cancel, attempt: newIssuances().begin(publishing, time.Now())}}
+	state := &volumeState{flight: &flight{cancel: cancel, attempt: observe.NewIssuances().Begin(observe.Publishing, time.Now())}}
 	if err := state.explain(errStopping); !errors.Is(err, errStopping) {
 		t.Errorf("explained as %v", err)
 	}

@@ -39,6 +39,10 @@ func layers() []layer {
 		{dir: "internal/approver", uses: []string{
 			"config", "internal/certrequest", "internal/csr", "internal/daemon", "internal/listwatch", "internal/policy", "internal/spiffe",
 		}},
+		{dir: "internal/driver/listing", uses: []string{"internal/daemon"}},
+		{dir: "internal/driver/observe", uses: []string{
+			"config", "internal/driver/listing", "internal/issuance", "internal/policy", "internal/spiffe", "internal/trustbundle", "internal/volume",
+		}},
 		{dir: "internal/driver", uses: []string{
 			"config", "internal/contents", "internal/csr", "internal/daemon", "internal/filewatch", "internal/issuance", "internal/pemcerts", "internal/policy", "internal/spiffe",
 			"internal/trustbundle", "internal/volume",

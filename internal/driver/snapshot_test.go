@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe/observetest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -44,25 +46,25 @@ func TestVolumesAreCounted(t *testing.T) {
 	expired := add("expired", lasting(-2*time.Hour, -time.Minute))
 	expired.hiddenBy = "ext4"
 
-	add("damaged", nil).damage = &damage{}
-	add("live and damaged", lasting(-time.Minute, time.Hour)).damage = &damage{}
+	add("damaged", nil).damage = &observe.Damage{}
+	add("live and damaged", lasting(-time.Minute, time.Hour)).damage = &observe.Damage{}
 	d.schedule.Schedule("live and damaged", now.Add(2*time.Hour))
 
-	waiting := func(id string, op operation, stage issuance.Stage) *attempt {
+	waiting := func(id string, op observe.Operation, stage issuance.Stage) *observe.Attempt {
 		state := add(id, nil)
-		state.flight = &flight{attempt: d.issuances.begin(op, now.Add(-time.Hour))}
-		state.flight.attempt.enter(stage)
+		state.flight = &flight{attempt: d.issuances.Begin(op, now.Add(-time.Hour))}
+		state.flight.attempt.Enter(stage)
 		return state.flight.attempt
 	}
-	waiting("is signed", publishing, issuance.StageSign)
-	waiting("is signed, too", publishing, issuance.StageSign)
-	waiting("asks again later", publishing, issuance.StageCreate).backingOff.Store(true)
-	ended := waiting("waits for nobody", publishing, issuance.StageApprove)
-	ended.backingOff.Store(true)
-	ended.landed(errors.New("denied"))
-	waiting("due now, and being renewed", renewing, issuance.StageApprove)
+	waiting("is signed", observe.Publishing, issuance.StageSign)
+	waiting("is signed, too", observe.Publishing, issuance.StageSign)
+	waiting("asks again later", observe.Publishing, issuance.StageCreate).SetBackingOff(true)
+	ended := waiting("waits for nobody", observe.Publishing, issuance.StageApprove)
+	ended.SetBackingOff(true)
+	ended.RequestEnded(errors.New("denied"))
+	waiting("due now, and being renewed", observe.Renewing, issuance.StageApprove)
 
-	got := samples(t, &volumesCollector{d})
+	got := observetest.Samples(t, observe.NewVolumeMetrics(d.snapshots, d.config.Current, func() time.Time { return now }))
 	// The document of "expired" was due after two thirds of its two hours, less a jitter.
 	for name, want := range map[string]struct{ least, most time.Duration }{
 		"renewals_longest_overdue_seconds{}":                       {40 * time.Minute, 50 * time.Minute},
