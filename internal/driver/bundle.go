@@ -6,11 +6,11 @@ package driver
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	identity "github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/delivery"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/filewatch"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
 )
@@ -25,7 +25,7 @@ const (
 )
 
 // errNoBundle is why nothing new is published while there has been no good bundle.
-var errNoBundle = errors.New("there is no trust bundle for the pod, and trustBundle.required is true")
+var errNoBundle = identity.ErrNoBundle
 
 // watching is the watch of the trust bundle's file.
 type watching struct {

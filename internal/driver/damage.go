@@ -6,10 +6,10 @@ package driver
 import (
 	"time"
 
-	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
@@ -17,27 +17,25 @@ import (
 )
 
 // damageOf is for a request that could not heal the volume.
-func damageOf(c *config.Config, request publishRequest) observe.Damage {
-	pod := request.token.PodToken
+func damageOf(c *config.Config, request manager.PublishRequest) observe.Damage {
+	pod := request.Token.PodToken
 	return observe.Damage{
 		PodNamespace: pod.ServiceAccount.Namespace(), PodName: pod.PodName, PodUID: pod.PodUID,
-		Target: request.targetPath, SPIFFEID: logFieldsOfPublish(c, request).SPIFFEID,
+		Target: request.TargetPath, SPIFFEID: logFieldsOfPublish(c, request).SPIFFEID,
 	}
 }
 
 // damageOfUnusable is for a request that cannot be used.
-func damageOfUnusable(req *csi.NodePublishVolumeRequest) observe.Damage {
-	context := req.GetVolumeContext()
+func damageOfUnusable(request manager.UnusableRequest) observe.Damage {
 	return observe.Damage{
-		PodNamespace: observe.Truncate(context[keyPodNamespace]), PodName: observe.Truncate(context[keyPodName]), PodUID: observe.Truncate(context[keyPodUID]),
-		Target: req.GetTargetPath(),
+		PodNamespace: request.PodNamespace, PodName: request.PodName, PodUID: request.PodUID, Target: request.TargetPath,
 	}
 }
 
 // damageOfEarlier is for what an earlier process has left, and what is mounted at a
 // target.
 func (d *Driver) damageOfEarlier(id, target string) observe.Damage {
-	_, uid, _ := mounts.SplitTarget(target)
+	uid := mounts.PodUID(target)
 	if meta, err := d.store.ReadMetadata(id); err == nil {
 		return observe.Damage{PodNamespace: meta.PodNamespace, PodName: meta.PodName, PodUID: uid, Target: target, SPIFFEID: meta.SPIFFEID}
 	}

@@ -30,7 +30,7 @@ func TestDeadMountOverALiveVolumeGivesWay(t *testing.T) {
 		if hidden := d.VolumesHidden(); hidden != 0 {
 			t.Errorf("%d are hidden: %s", hidden, log)
 		}
-		_, err = (&nodeServer{driver: d}).NodePublishVolume(t.Context(), request)
+		_, err = d.server.NodePublishVolume(t.Context(), request)
 		check(t, err)
 		mounted, err := n.store.Mounted(testVolume, n.target)
 		if err != nil || !mounted {
@@ -51,7 +51,7 @@ func TestDeadMountIsNoVolume(t *testing.T) {
 	request.TargetPath = n.target
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
-	_, err = (&nodeServer{driver: d}).NodePublishVolume(ctx, request) // there is no API server
+	_, err = d.server.NodePublishVolume(ctx, request) // there is no API server
 	if status.Code(err) != codes.DeadlineExceeded || !strings.Contains(err.Error(), "the API server has not answered") {
 		t.Errorf("the kubelet is told %v", err)
 	}

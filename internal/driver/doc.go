@@ -7,10 +7,7 @@
 //
 // It reads in the order in which things happen:
 //
-//	node.go       the CSI node service, which only translates
-//	request.go    NodePublishVolume checked, and turned into a publishRequest
-//	target.go     whether a volume may be unpublished where the kubelet says
-//	token.go      who the pod is: the ServiceAccount token that the kubelet sends
+//	server.go     the kubelet calls; package csiserver checks what it says
 //	publish.go    the volume gets its document and appears in the pod
 //	heal.go       or gets back what it has lost, and keeps what it has
 //	document.go   one request to cert-manager, which outlives the kubelet's call
@@ -30,8 +27,6 @@
 //	load.go       what an earlier process left behind
 //	snapshot.go   what there is to tell of each volume, which package observe tells
 //	list.go       and answers the command volumes with
-//	probe.go      whether the driver answers
-//	status.go     errors as the kubelet, and the people who read events, need them
 //
 // Package mounts knows where a volume may be mounted, and what is there.
 //

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
@@ -55,10 +56,10 @@ func (f *flight) abandon(why error) {
 }
 
 // order is the request for a pod under the present configuration.
-func (d *Driver) order(c *config.Config, volumeID string, token podToken) issuance.Order {
+func (d *Driver) order(c *config.Config, volumeID string, token manager.Token) issuance.Order {
 	return issuance.Order{
 		Policy:   c.Policy(),
-		Token:    token.secret,
+		Token:    token.Secret,
 		Pod:      token.PodToken,
 		Owner:    d.owner,
 		VolumeID: volumeID,

@@ -17,10 +17,11 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
@@ -98,7 +99,7 @@ type Driver struct {
 	step        func(name string)
 	firstMounts precedence
 	issuances   *observe.Issuances
-	calls       calls
+	server      *csiserver.Server
 	// registrar is nil if somebody else registers the driver.
 	registrar *registration.Registrar
 	// process and locks keep other installations away.
@@ -172,7 +173,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 		owner: owner, socket: options.Socket, process: nodelock.Owner{Namespace: options.Pod.Namespace, Driver: snapshot.Driver.Name, Pod: options.Pod.Name},
 		config: options.Config, log: options.Log,
 		requester: requester, discards: newDiscards(), chains: newChainChecks(), step: options.Step,
-		fanOut: observe.NewFanOut(), event: options.Event, issuances: observe.NewIssuances(), calls: newCalls(),
+		fanOut: observe.NewFanOut(), event: options.Event, issuances: observe.NewIssuances(),
 		store: volume.New(snapshot.Volume.TmpfsPath,
 			append([]volume.Setting{volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)}, options.Volume...)...),
 	}
@@ -188,6 +189,7 @@ func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
 	d.schedule.ClockSet = d.correctObtained
 	d.schedule.Before = d.letMountsGoFirst
 	d.rewrites = d.newRewrites()
+	d.server = d.newServer()
 	requester.OnNew(d.seen)
 	return d, nil
 }
@@ -206,7 +208,7 @@ func (d *Driver) Run(ctx context.Context) error {
 	forList := d.listenForList(ctx)
 	d.requester.Start(d.life)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.serve(ctx, listener) })
+	group.Go(func() error { return d.server.Serve(ctx, listener) })
 	group.Go(func() error { d.schedule.Run(ctx); return nil })
 	group.Go(func() error { d.rewrites.Run(ctx); return nil })
 	group.Go(func() error { d.follow(ctx); return nil })

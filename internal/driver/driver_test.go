@@ -5,6 +5,7 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,14 +20,12 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
-
-// maxWords is how much of a text from outside is repeated, in bytes.
-const maxWords = observe.MaxText
 
 // nowhere is an API server that does not answer: what is tested here works
 // without one.
@@ -79,47 +78,6 @@ func TestNewNeedsANodeName(t *testing.T) {
 	}
 }
 
-func TestIdentityService(t *testing.T) {
-	t.Parallel()
-	d := newTestDriver(t, nil)
-	identity := &identityServer{driver: d}
-	c := *d.config.Current()
-	c.Driver.Name = "spiffe.example.org"
-	d.config.Set(&c)
-	info, err := identity.GetPluginInfo(t.Context(), nil)
-	check(t, err)
-	if info.GetName() != "spiffe.example.org" || info.GetVendorVersion() == "" {
-		t.Errorf("got %v", info)
-	}
-	if capabilities, err := identity.GetPluginCapabilities(t.Context(), nil); err != nil || len(capabilities.GetCapabilities()) != 0 {
-		t.Errorf("got %v, %v", capabilities, err)
-	}
-	for _, want := range []bool{true, false} {
-		if probe, err := identity.Probe(t.Context(), nil); err != nil || probe.GetReady().GetValue() != want {
-			t.Errorf("got %v, %v, want ready: %v", probe, err, want)
-		}
-		if d.Ready() == nil {
-			t.Error("ready, without an API server")
-		}
-		d.stop(errStopping)
-	}
-}
-
-func TestNodeServiceDescribesItself(t *testing.T) {
-	t.Parallel()
-	node := &nodeServer{driver: newTestDriver(t, nil)}
-	capabilities, err := node.NodeGetCapabilities(t.Context(), nil)
-	check(t, err)
-	if all := capabilities.GetCapabilities(); len(all) != 1 ||
-		all[0].GetRpc().GetType() != csi.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP {
-		t.Errorf("got %v", all)
-	}
-	info, err := node.NodeGetInfo(t.Context(), nil)
-	if err != nil || info.GetNodeId() != "worker-1" {
-		t.Errorf("got %v, %v", info, err)
-	}
-}
-
 // socketPath is short: that of a UNIX socket may have 107 bytes.
 func socketPath(t *testing.T) string {
 	t.Helper()
@@ -145,6 +103,9 @@ func TestRunServesUntilItIsToldToStop(t *testing.T) {
 		t.Errorf("got %v, %v", probe, err)
 	}
 	check(t, d.Probe(t.Context()))
+	if d.Ready() == nil {
+		t.Error("ready, without an API server")
+	}
 	// A publish that waits for the API server, which is away, ends as well.
 	request := goodRequest()
 	request.TargetPath = targetIn(kubeletOf(t, d))
@@ -183,4 +144,18 @@ func landed(d *Driver, document *issuance.SVID) *flight {
 	close(f.landed)
 	f.attempt.RequestEnded(nil)
 	return f
+}
+
+// A driver that the kubelet does not know of cannot do its work.
+func TestReadyWhenTheKubeletHasRegisteredIt(t *testing.T) {
+	t.Parallel()
+	c := testConfig(t)
+	d, err := newDriver(Options{
+		Node: "worker-1", Socket: socketPath(t), Registration: &Registration{Folder: t.TempDir(), Endpoint: "/csi.sock"},
+		Config: config.NewHolder(c), REST: nowhere(), Log: slog.New(slog.DiscardHandler),
+	}, c)
+	check(t, err)
+	if err := d.Ready(); !errors.Is(err, registration.ErrPending) {
+		t.Errorf("got %v", err)
+	}
 }

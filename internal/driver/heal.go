@@ -7,9 +7,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/container-storage-interface/spec/lib/go/csi"
-
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -20,24 +19,24 @@ import (
 // volume was published by an earlier process and damaged since, or by another
 // driver. It is given a new document; should that fail, what is there stays, and the
 // next call of the kubelet tries again.
-func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
-	before, err := d.store.InspectTarget(state.id, request.targetPath)
+func (d *Driver) publishOrHeal(ctx context.Context, c *config.Config, state *volumeState, request manager.PublishRequest) error {
+	before, err := d.store.InspectTarget(state.id, request.TargetPath)
 	if err != nil {
 		return err
 	}
-	if err := d.targets.Claim(request.targetPath, state.id); err != nil {
+	if err := d.targets.Claim(request.TargetPath, state.id); err != nil {
 		return err
 	}
 	if err = d.heal(ctx, c, state, request); err == nil {
 		return nil
 	}
 	d.discard(state, request, before)
-	if isInPod(state, request.targetPath, before) && !d.gaveWay(state.id, request.targetPath) {
+	if isInPod(state, request.TargetPath, before) && !d.gaveWay(state.id, request.TargetPath) {
 		d.staysDamaged(c, state, request, err)
 		return nil
 	}
-	if live := state.metadata(); live == nil || live.TargetPath != request.targetPath {
-		d.targets.Release(request.targetPath, state.id)
+	if live := state.metadata(); live == nil || live.TargetPath != request.TargetPath {
+		d.targets.Release(request.TargetPath, state.id)
 	}
 	return err
 }
@@ -60,26 +59,26 @@ func (d *Driver) gaveWay(id, target string) bool {
 
 // staysDamaged is for a volume that is in its pod, not as it should be, and could not
 // be healed.
-func (d *Driver) staysDamaged(c *config.Config, state *volumeState, request publishRequest, err error) {
+func (d *Driver) staysDamaged(c *config.Config, state *volumeState, request manager.PublishRequest, err error) {
 	d.noteDamage(c, state, damageOf(c, request), err)
 	d.log.Warn("a damaged volume, or one of another driver, could not be given a new document; it stays as it is",
-		append(logFieldsOfPublish(c, request).Failed(err).KeysAndValues(time.Since(request.received)), "error", err)...)
+		append(logFieldsOfPublish(c, request).Failed(err).KeysAndValues(time.Since(request.Received)), "error", err)...)
 }
 
 // spare keeps an error from the kubelet if something is mounted at the target: older
 // kubelets tear a volume down on an error. Whoever has the volume's lock, for which
 // the call has waited in vain, knows more of it.
-func (d *Driver) spare(c *config.Config, state *volumeState, request publishRequest, cause error) error {
-	if at, err := d.store.InspectTarget(state.id, request.targetPath); err != nil || !isInPod(state, request.targetPath, at) {
+func (d *Driver) spare(c *config.Config, state *volumeState, request manager.PublishRequest, cause error) error {
+	if at, err := d.store.InspectTarget(state.id, request.TargetPath); err != nil || !isInPod(state, request.TargetPath, at) {
 		return cause
 	}
 	d.log.Warn("a volume is in its pod, and could not be looked after in time; it stays as it is",
-		append(logFieldsOfPublish(c, request).Failed(cause).KeysAndValues(time.Since(request.received)), "error", cause)...)
+		append(logFieldsOfPublish(c, request).Failed(cause).KeysAndValues(time.Since(request.Received)), "error", cause)...)
 	return nil
 }
 
 // heal brings a volume to its target, with the document that it has if that is whole.
-func (d *Driver) heal(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
+func (d *Driver) heal(ctx context.Context, c *config.Config, state *volumeState, request manager.PublishRequest) error {
 	if live := state.metadata(); live != nil && time.Now().Before(live.NotAfter) {
 		_, _, err := d.readVolume(state.id)
 		if err == nil {
@@ -94,8 +93,8 @@ func (d *Driver) heal(ctx context.Context, c *config.Config, state *volumeState,
 // be used is for. Whatever is wrong with a request, a volume that is there is not
 // failed because of it: older kubelets tear a volume down on an error. One that is
 // damaged, or of another driver, is there, too, if it is of the pod.
-func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, unusable error) bool {
-	id, target := req.GetVolumeId(), req.GetTargetPath()
+func (d *Driver) isThere(c *config.Config, request manager.UnusableRequest, unusable error) bool {
+	id, target := request.VolumeID, request.TargetPath
 	if volume.CheckID(id) != nil {
 		return false
 	}
@@ -106,7 +105,7 @@ func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, un
 	}
 	root := c.Driver.KubeletRootDir
 	uid, err := mounts.CheckTarget(root, target)
-	if err != nil || uid != req.GetVolumeContext()[keyPodUID] || mounts.CheckPlace(root, target) != nil {
+	if err != nil || uid != request.PodUID || mounts.CheckPlace(root, target) != nil {
 		return false
 	}
 	mine := state.tryLock() // else whoever has the lock knows more of the volume
@@ -118,7 +117,7 @@ func (d *Driver) isThere(c *config.Config, req *csi.NodePublishVolumeRequest, un
 	}
 	if mine {
 		_ = d.targets.Claim(target, id) // if another has taken it just now, the next call is refused
-		d.noteDamage(c, state, damageOfUnusable(req), unusable)
+		d.noteDamage(c, state, damageOfUnusable(request), unusable)
 	}
 	return true
 }
@@ -135,15 +134,15 @@ func (d *Driver) isMounted(state *volumeState, target string) bool {
 
 // mountAgain mounts a volume that has its document and is not mounted: a
 // process was killed between the two, or somebody unmounted it.
-func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request publishRequest) error {
-	if err := d.mount(state, live, request.targetPath); err != nil {
+func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request manager.PublishRequest) error {
+	if err := d.mount(state, live, request.TargetPath); err != nil {
 		return err
 	}
 	moved := *live
-	moved.TargetPath = request.targetPath
+	moved.TargetPath = request.TargetPath
 	state.setMetadata(&moved)
 	state.healthy()
-	d.log.Info("mounted again", observe.LogFieldsOf(state.id, &moved).KeysAndValues(time.Since(request.received))...)
+	d.log.Info("mounted again", observe.LogFieldsOf(state.id, &moved).KeysAndValues(time.Since(request.Received))...)
 	return nil
 }
 
@@ -151,11 +150,11 @@ func (d *Driver) mountAgain(state *volumeState, live *volume.Metadata, request p
 // after most errors the kubelet does not call unpublish. What was there before stays,
 // as does a volume that was live. So does a request that is under way; should nobody
 // ask for the volume any more, that ends too.
-func (d *Driver) discard(state *volumeState, request publishRequest, before volume.TargetState) {
+func (d *Driver) discard(state *volumeState, request manager.PublishRequest, before volume.TargetState) {
 	if state.metadata() != nil {
 		return
 	}
-	err := d.store.UndoMount(state.id, request.targetPath, before)
+	err := d.store.UndoMount(state.id, request.TargetPath, before)
 	// Files must not go from under a mount, here or at an earlier target.
 	if err == nil && (!before.Mounted || before.Dead) && len(d.targets.Targets(state.id)) <= 1 {
 		err = d.store.RemoveData(state.id)

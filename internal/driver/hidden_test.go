@@ -36,7 +36,7 @@ func TestVolumeOverThatOfAnotherDriver(t *testing.T) {
 	req := goodRequest()
 	req.TargetPath = n.target
 	for range 2 {
-		_, err = (&nodeServer{driver: d}).NodePublishVolume(t.Context(), req)
+		_, err = d.server.NodePublishVolume(t.Context(), req)
 		check(t, err)
 	}
 	if log := out.String(); strings.Count(log, "level=WARN msg=\"a volume may be hidden from its pod") != 1 || !strings.Contains(log, "the earlier driver") {
@@ -52,7 +52,7 @@ func TestVolumeOverThatOfAnotherDriver(t *testing.T) {
 			t.Errorf("%d are hidden, the list is %+v", d.VolumesHidden(), list)
 		}
 	}
-	_, err = (&nodeServer{driver: next}).NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: testVolume, TargetPath: n.target})
+	_, err = next.server.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: testVolume, TargetPath: n.target})
 	check(t, err)
 	if _, err := os.Lstat(n.target); !os.IsNotExist(err) || next.VolumesHidden() != 0 {
 		t.Errorf("left behind: %v, %d hidden", err, next.VolumesHidden())

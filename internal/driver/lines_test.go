@@ -54,6 +54,7 @@ func only(t *testing.T, out *bytes.Buffer, level string, keys ...string) map[str
 func logInto(d *Driver) *bytes.Buffer {
 	out := &bytes.Buffer{}
 	d.log = slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	d.server = d.newServer()
 	return out
 }
 
@@ -62,7 +63,8 @@ func TestLinesOfPublishesThatFail(t *testing.T) {
 	t.Parallel()
 	requireRoot(t)
 	d := newTestDriver(t, nil)
-	out, server := logInto(d), &nodeServer{driver: d}
+	out := logInto(d)
+	server := d.server
 	root := kubeletOf(t, d)
 	for _, row := range []struct {
 		name   string
@@ -123,7 +125,8 @@ func TestLinesOfRenewalsThatFail(t *testing.T) {
 func TestLinesOfUnpublishes(t *testing.T) {
 	t.Parallel()
 	n, d, _, _ := liveVolume(t, time.Hour)
-	out, server := logInto(d), &nodeServer{driver: d}
+	out := logInto(d)
+	server := d.server
 	request := &csi.NodeUnpublishVolumeRequest{VolumeId: testVolume, TargetPath: n.target}
 	// The folder of pods is where the volume is.
 	c := *d.config.Current()
@@ -146,31 +149,5 @@ func TestLinesOfUnpublishes(t *testing.T) {
 	}
 	if line := only(t, out, "ERROR", "volume", "duration", "error"); line["msg"] != "unpublish failed" {
 		t.Errorf("logged %v", line)
-	}
-}
-
-// CSI calls are measured by what came of them.
-func TestCallsAreMeasured(t *testing.T) {
-	t.Parallel()
-	c := newCalls()
-	answer := func(method string, err error) {
-		_, got := measured(t.Context(), c, method, "a request", func(context.Context, string) (string, error) { return "", err })
-		if got != err { //nolint:errorlint // It must be the very same.
-			t.Errorf("got %v, want %v", got, err)
-		}
-	}
-	answer(csi.Node_NodePublishVolume_FullMethodName, nil)
-	answer(csi.Node_NodePublishVolume_FullMethodName, status.Error(codes.Aborted, ""))
-	answer(csi.Node_NodePublishVolume_FullMethodName, status.Error(codes.Aborted, ""))
-	answer(csi.Identity_Probe_FullMethodName, context.Canceled)
-	got := observetest.Samples(t, c)
-	for key, want := range map[string]float64{
-		"grpc_status_code=OK,method_name=/csi.v1.Node/NodePublishVolume":      1,
-		"grpc_status_code=Aborted,method_name=/csi.v1.Node/NodePublishVolume": 2,
-		"grpc_status_code=Unknown,method_name=/csi.v1.Identity/Probe":         1,
-	} {
-		if n := got["csi_operations_seconds_count{"+key+"}"]; n != want {
-			t.Errorf("%s: %g, want %g", key, n, want)
-		}
 	}
 }

@@ -17,10 +17,9 @@ import (
 func (d *Driver) Metrics() []prometheus.Collector {
 	return slices.Concat(
 		[]prometheus.Collector{
-			d.calls,
 			observe.NewVolumeMetrics(d.snapshots, d.config.Current, time.Now),
 			observe.NewBundleMetrics(func() bool { return d.config.Current().TrustBundle.Path != "" }, d.bundles.Current),
 		},
-		d.issuances.Collectors(), d.fanOut.Collectors(),
+		d.server.Metrics(), d.issuances.Collectors(), d.fanOut.Collectors(),
 	)
 }

@@ -27,7 +27,7 @@ func publishAt(t *testing.T, d *Driver, target string) error {
 	request.TargetPath = target
 	ctx, cancel := context.WithTimeout(t.Context(), replyMargin+time.Second)
 	defer cancel()
-	_, err := (&nodeServer{driver: d}).NodePublishVolume(ctx, request)
+	_, err := d.server.NodePublishVolume(ctx, request)
 	return err
 }
 
@@ -56,7 +56,7 @@ func TestUnpublishTakesAVolumeAwayWhereverItIs(t *testing.T) {
 	check(t, err)
 	moved := filepath.Join(filepath.Dir(n.target), "moved")
 	check(t, publishAt(t, d, moved))
-	_, err = (&nodeServer{driver: d}).NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: testVolume, TargetPath: moved})
+	_, err = d.server.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: testVolume, TargetPath: moved})
 	check(t, err)
 	for _, target := range []string{n.target, moved} {
 		if mounted, err := mountinfo.Mounted(target); mounted || err != nil && !errors.Is(err, os.ErrNotExist) {

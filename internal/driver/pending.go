@@ -211,8 +211,8 @@ func (d *Driver) dropPending(state *volumeState, request types.NamespacedName) {
 func (s *volumeState) latestToken(other issuance.Token) issuance.Token {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.token.secret.IsZero() {
+	if s.token.Secret.IsZero() {
 		return other
 	}
-	return s.token.secret
+	return s.token.Secret
 }

@@ -21,9 +21,8 @@ import (
 // under way.
 func (n node) leavePending(t *testing.T, d *Driver) *issuance.Pending {
 	t.Helper()
-	request, err := parsePublish(goodRequest(), testConfig(t))
-	check(t, err)
-	pending, err := d.order(testConfig(t), testVolume, request.token).Prepare()
+	request := goodPublish(t)
+	pending, err := d.order(testConfig(t), testVolume, request.Token).Prepare()
 	check(t, err)
 	data, err := pending.Marshal()
 	check(t, err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -21,20 +22,20 @@ const replyMargin = time.Second
 
 // publish makes sure that the volume is in the pod, with a whole document in
 // it. For a volume that is there already it only keeps the fresh token.
-func (d *Driver) publish(ctx context.Context, c *config.Config, request publishRequest) error {
-	state := d.volumes.acquire(request.volumeID)
+func (d *Driver) publish(ctx context.Context, c *config.Config, request manager.PublishRequest) error {
+	state := d.volumes.acquire(request.VolumeID)
 	defer d.volumes.release(state)
-	if live := state.metadata(); live != nil && live.PodUID != request.token.PodUID && !d.disown(state, live, request) {
-		return fmt.Errorf("%w: it is published for the pod with UID %s", errWrongPod, live.PodUID)
+	if live := state.metadata(); live != nil && live.PodUID != request.Token.PodUID && !d.disown(state, live, request) {
+		return fmt.Errorf("%w: it is published for the pod with UID %s", manager.ErrWrongPod, live.PodUID)
 	}
-	if state.takeToken(request.token) {
+	if state.takeToken(request.Token) {
 		d.schedule.Schedule(state.id, time.Now())
 	}
 	if d.isPublished(state, request) {
 		state.healthy()
 		return nil
 	}
-	if err := d.targets.Check(request.targetPath, state.id); err != nil {
+	if err := d.targets.Check(request.TargetPath, state.id); err != nil {
 		return err
 	}
 	ctx, cancel := d.publishContext(ctx, c)
@@ -52,7 +53,7 @@ func (d *Driver) publish(ctx context.Context, c *config.Config, request publishR
 // disown reports whether a volume that seems to be of another pod is damaged: the
 // kubelet gives each pod's volume an ID of its own, so metadata that an earlier
 // process has left and that speak of another pod are not of this volume.
-func (d *Driver) disown(state *volumeState, live *volume.Metadata, request publishRequest) bool {
+func (d *Driver) disown(state *volumeState, live *volume.Metadata, request manager.PublishRequest) bool {
 	if !state.disown() {
 		return false
 	}
@@ -60,39 +61,39 @@ func (d *Driver) disown(state *volumeState, live *volume.Metadata, request publi
 	d.reissued(state.id)
 	d.compare(state)
 	d.log.Warn("a volume of an earlier process has the metadata of another pod, and gets a new document",
-		"volume", state.id, "pod", request.token.PodName, "metadata", live.Pod())
+		"volume", state.id, "pod", request.Token.PodName, "metadata", live.Pod())
 	return true
 }
 
 // isPublished reports whether the pod has its volume already. It must stay
 // cheap: the kubelet asks for each pod, again and again.
-func (d *Driver) isPublished(state *volumeState, request publishRequest) bool {
+func (d *Driver) isPublished(state *volumeState, request manager.PublishRequest) bool {
 	live := state.metadata()
-	return live != nil && live.PodUID == request.token.PodUID && d.isMounted(state, request.targetPath)
+	return live != nil && live.PodUID == request.Token.PodUID && d.isMounted(state, request.TargetPath)
 }
 
 // publishFirst obtains a document and mounts the volume.
-func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request publishRequest) error {
+func (d *Driver) publishFirst(ctx context.Context, c *config.Config, state *volumeState, request manager.PublishRequest) error {
 	defer d.firstMounts.begin()()
 	if err := errors.Join(d.roomInStore(), d.requireBundle(c)); err != nil {
 		err = &observe.PlaceError{Err: err, Stage: issuance.StagePrepare}
-		d.issuances.Begin(observe.Publishing, request.received).Fail(err)
+		d.issuances.Begin(observe.Publishing, request.Received).Fail(err)
 		return err
 	}
-	f, err := d.collect(ctx, state, d.order(c, state.id, request.token), request.received)
+	f, err := d.collect(ctx, state, d.order(c, state.id, request.Token), request.Received)
 	for errors.Is(err, errReplaced) && ctx.Err() == nil { // the configuration has changed meanwhile
 		c = d.config.Current()
-		f, err = d.collect(ctx, state, d.order(c, state.id, request.token), request.received)
+		f, err = d.collect(ctx, state, d.order(c, state.id, request.Token), request.Received)
 	}
 	if err != nil {
 		return err
 	}
 	live := &volume.Metadata{
-		TargetPath:   request.targetPath,
-		PodNamespace: request.token.ServiceAccount.Namespace(),
-		PodName:      request.token.PodName,
-		PodUID:       request.token.PodUID,
-		FSGroup:      request.fsGroup,
+		TargetPath:   request.TargetPath,
+		PodNamespace: request.Token.ServiceAccount.Namespace(),
+		PodName:      request.Token.PodName,
+		PodUID:       request.Token.PodUID,
+		FSGroup:      request.FSGroup,
 
 		EarlyRenewals: earlyRenewals,
 	}

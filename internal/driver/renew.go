@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -71,7 +72,7 @@ func (d *Driver) isDue(c *config.Config, id string, live *volume.Metadata, now t
 	return isOutdated(c, live, now) || !renewalTime(c, id, live).After(now.Add(margin))
 }
 
-func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeState, token podToken, slot slot, began time.Time) error {
+func (d *Driver) renewWith(ctx context.Context, c *config.Config, state *volumeState, token manager.Token, slot slot, began time.Time) error {
 	// A request that takes longer is collected by the next attempt, and people are
 	// told meanwhile.
 	ctx, cancel := context.WithTimeout(ctx, c.Driver.PublishTimeout)
@@ -165,15 +166,15 @@ func (s *volumeState) hasFailed() bool {
 
 // tokenForRenewal returns the pod's token if the API server would still take
 // it. Else the next token that comes from the kubelet makes the renewal due.
-func (s *volumeState) tokenForRenewal(now time.Time) (podToken, error) {
+func (s *volumeState) tokenForRenewal(now time.Time) (manager.Token, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.live == nil {
-		return podToken{}, errNotLive
+		return manager.Token{}, errNotLive
 	}
-	if !s.token.usable(now) {
+	if !s.token.Usable(now) {
 		s.dueWithoutToken = true
-		return podToken{}, errNoUsableToken
+		return manager.Token{}, errNoUsableToken
 	}
 	return s.token, nil
 }

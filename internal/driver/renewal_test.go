@@ -11,6 +11,7 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -78,14 +79,13 @@ func TestFlightBecomesStale(t *testing.T) {
 func TestPublishRefusesAnotherPod(t *testing.T) {
 	t.Parallel()
 	d := newTestDriver(t, nil)
-	request, err := parsePublish(goodRequest(), testConfig(t))
-	check(t, err)
-	state := d.volumes.acquire(request.volumeID)
-	state.setMetadata(&volume.Metadata{PodUID: "another", TargetPath: request.targetPath})
-	if err := d.publish(t.Context(), testConfig(t), request); !errors.Is(err, errWrongPod) {
-		t.Errorf("got %v, want %v", err, errWrongPod)
+	request := goodPublish(t)
+	state := d.volumes.acquire(request.VolumeID)
+	state.setMetadata(&volume.Metadata{PodUID: "another", TargetPath: request.TargetPath})
+	if err := d.publish(t.Context(), testConfig(t), request); !errors.Is(err, manager.ErrWrongPod) {
+		t.Errorf("got %v, want %v", err, manager.ErrWrongPod)
 	}
-	if !state.token.secret.IsZero() {
+	if !state.token.Secret.IsZero() {
 		t.Error("the token of another pod was kept")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 )
@@ -82,6 +83,6 @@ func (s *volumeState) snapshot() observe.Snapshot {
 func (s *volumeState) noteError(err error) { s.lastErr, s.lastErrAt = err, time.Now() }
 
 // logFieldsOfPublish are those of a volume of which there is a good request alone.
-func logFieldsOfPublish(c *config.Config, request publishRequest) observe.LogFields {
-	return observe.LogFieldsOfPod(request.volumeID, c.Policy(), request.token.PodToken)
+func logFieldsOfPublish(c *config.Config, request manager.PublishRequest) observe.LogFields {
+	return observe.LogFieldsOfPod(request.VolumeID, c.Policy(), request.Token.PodToken)
 }

@@ -129,7 +129,7 @@ func TestAVolumeOfAnEarlierProcessStaysPublished(t *testing.T) {
 	req := goodRequest()
 	req.TargetPath = n.target
 	for range 3 {
-		_, err = (&nodeServer{driver: d}).NodePublishVolume(t.Context(), req)
+		_, err = d.server.NodePublishVolume(t.Context(), req)
 		check(t, err)
 	}
 	after, err := os.Stat(filepath.Join(n.target, "tls.key"))
@@ -167,7 +167,7 @@ func TestUnpublishDestroysEverythingWithoutAnAPIServer(t *testing.T) {
 	check(t, err)
 	req := &csi.NodeUnpublishVolumeRequest{VolumeId: testVolume, TargetPath: n.target}
 	for range 2 { // it must be idempotent
-		_, err := (&nodeServer{driver: d}).NodeUnpublishVolume(t.Context(), req)
+		_, err := d.server.NodeUnpublishVolume(t.Context(), req)
 		check(t, err)
 		if _, err := os.Lstat(n.target); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the target is still there: %v", err)
@@ -182,7 +182,7 @@ func TestUnpublishDestroysEverythingWithoutAnAPIServer(t *testing.T) {
 		d.volumes.mu.Unlock()
 	}
 	req.VolumeId = "../x"
-	if _, err := (&nodeServer{driver: d}).NodeUnpublishVolume(t.Context(), req); err == nil {
+	if _, err := d.server.NodeUnpublishVolume(t.Context(), req); err == nil {
 		t.Error("takes a hostile volume ID")
 	}
 }
@@ -261,9 +261,8 @@ func TestRenewalWaitsForAToken(t *testing.T) {
 	if !strings.Contains(out.String(), "renewal waits for the kubelet to publish again") {
 		t.Errorf("the log says %s", out)
 	}
-	request, err := parsePublish(goodRequest(), testConfig(t))
-	check(t, err)
-	if state := d.volumes.acquire(testVolume); !state.takeToken(request.token) {
+	request := goodPublish(t)
+	if state := d.volumes.acquire(testVolume); !state.takeToken(request.Token) {
 		t.Error("the token does not make the renewal due")
 	}
 }
@@ -305,11 +304,11 @@ func TestNewWithoutAGoodTrustBundleServesLiveVolumes(t *testing.T) {
 	}
 	req := goodRequest()
 	req.TargetPath = n.target
-	_, err = (&nodeServer{driver: d}).NodePublishVolume(t.Context(), req)
+	_, err = d.server.NodePublishVolume(t.Context(), req)
 	check(t, err)
 	late := goodRequest()
 	late.VolumeId, late.TargetPath = "csi-late", strings.ReplaceAll(n.target, "/spiffe/", "/late/")
-	if _, err := (&nodeServer{driver: d}).NodePublishVolume(t.Context(), late); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), errNoBundle.Error()) {
+	if _, err := d.server.NodePublishVolume(t.Context(), late); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), errNoBundle.Error()) {
 		t.Errorf("a new pod: %v", err)
 	}
 
@@ -372,8 +371,7 @@ func TestATmpfsOfAnotherInstallationThatComesLater(t *testing.T) {
 	check(t, n.store.Ensure())
 	lock, err := nodelock.Acquire(n.store.LockPath(), nodelock.Owner{Namespace: "spiffe-b", Driver: "b.spiffe.example.org", Pod: "csi-driver-spiffe-x7k2p"})
 	check(t, err)
-	request, err := parsePublish(goodRequest(), testConfig(t))
-	check(t, err)
+	request := goodPublish(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*replyMargin) // nobody answers a request
 	defer cancel()
 	if err := d.publish(ctx, d.config.Current(), request); !errors.Is(err, nodelock.ErrHeld) {

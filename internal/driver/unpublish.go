@@ -6,6 +6,7 @@ package driver
 import (
 	"context"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
@@ -107,7 +108,7 @@ func (s *volumeState) forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lastPod = s.podLocked()
-	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy, s.subPath = nil, podToken{}, false, 0, nil, noRequest, "", ""
+	s.live, s.token, s.dueWithoutToken, s.failures, s.lastErr, s.claimed, s.hiddenBy, s.subPath = nil, manager.Token{}, false, 0, nil, noRequest, "", ""
 	s.damage = nil
 	s.inherited, s.unverified = false, ""
 }

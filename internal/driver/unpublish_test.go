@@ -11,12 +11,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
 // liveVolume is a volume of an earlier process, with a token of its pod.
-func liveVolume(t *testing.T, notAfter time.Duration) (node, *Driver, *volumeState, podToken) {
+func liveVolume(t *testing.T, notAfter time.Duration) (node, *Driver, *volumeState, manager.Token) {
 	t.Helper()
 	n := newNode(t)
 	n.publish(t, time.Now().Add(notAfter-time.Hour), time.Now().Add(notAfter))
@@ -25,11 +26,10 @@ func liveVolume(t *testing.T, notAfter time.Duration) (node, *Driver, *volumeSta
 	check(t, n.store.WriteMetadata(testVolume, asAskedFor))
 	d, _, err := n.start(t)
 	check(t, err)
-	request, err := parsePublish(goodRequest(), testConfig(t))
-	check(t, err)
+	request := goodPublish(t)
 	state := d.volumes.acquire(testVolume)
-	state.takeToken(request.token)
-	return n, d, state, request.token
+	state.takeToken(request.Token)
+	return n, d, state, request.Token
 }
 
 // A renewal that was about to begin when its volume was unpublished must not bring
@@ -168,9 +168,8 @@ func TestVolumeWithTheMetadataOfAnotherPodHeals(t *testing.T) {
 	d, out, err := n.start(t)
 	check(t, err)
 	d.log = slog.New(slog.NewTextHandler(out, nil))
-	request, err := parsePublish(goodRequest(), testConfig(t))
-	check(t, err)
-	request.targetPath = n.target
+	request := goodPublish(t)
+	request.TargetPath = n.target
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second) // there is no API server
 	defer cancel()
 	check(t, d.publish(ctx, d.config.Current(), request))
@@ -188,7 +187,7 @@ func TestVolumeWithTheMetadataOfAnotherPodHeals(t *testing.T) {
 	}
 	state := d.volumes.acquire(testVolume)
 	state.setMetadata(&volume.Metadata{PodUID: "another"})
-	if err := d.publish(ctx, d.config.Current(), request); !errors.Is(err, errWrongPod) {
-		t.Errorf("a volume that this process has published for another: got %v, want %v", err, errWrongPod)
+	if err := d.publish(ctx, d.config.Current(), request); !errors.Is(err, manager.ErrWrongPod) {
+		t.Errorf("a volume that this process has published for another: got %v, want %v", err, manager.ErrWrongPod)
 	}
 }

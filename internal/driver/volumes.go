@@ -13,6 +13,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -45,7 +46,7 @@ type volumeState struct {
 	// live is what was published, or nil.
 	live *volume.Metadata
 	// token is the latest one of the pod.
-	token podToken
+	token manager.Token
 	// flight is the request to cert-manager that is under way or not yet
 	// collected.
 	flight *flight
@@ -185,7 +186,7 @@ func (s *volumeState) pod() issuance.Pod {
 // podLocked is pod for whoever holds the lock.
 func (s *volumeState) podLocked() issuance.Pod {
 	switch {
-	case !s.token.secret.IsZero():
+	case !s.token.Secret.IsZero():
 		return issuance.PodOf(s.token.PodToken)
 	case s.live != nil:
 		return issuance.Pod{Namespace: s.live.PodNamespace, Name: s.live.PodName, UID: s.live.PodUID}
@@ -212,7 +213,7 @@ func (s *volumeState) forgetDue() {
 
 // takeToken keeps the pod's latest token, and reports whether a renewal has
 // been waiting for it.
-func (s *volumeState) takeToken(token podToken) (renewalDue bool) {
+func (s *volumeState) takeToken(token manager.Token) (renewalDue bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.token, s.askedAt = token, time.Now()

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
@@ -24,7 +25,7 @@ func TestVolumesForgetWhatThereIsNothingToKnowOf(t *testing.T) {
 		keep   bool
 	}{
 		{"nothing happened", func(*volumeState) {}, false},
-		{"only a token", func(s *volumeState) { s.takeToken(podToken{}) }, false},
+		{"only a token", func(s *volumeState) { s.takeToken(manager.Token{}) }, false},
 		{"published", func(s *volumeState) { s.setMetadata(&volume.Metadata{}) }, true},
 		{"a request is under way", func(s *volumeState) { s.flight = &flight{} }, true},
 		{"published, and unpublished", func(s *volumeState) { s.setMetadata(&volume.Metadata{}); s.forget() }, false},
@@ -104,8 +105,8 @@ func TestLockEndsWithTheContext(t *testing.T) {
 func TestTokenForRenewal(t *testing.T) {
 	t.Parallel()
 	now, raw := time.Now(), "token"
-	fresh := podToken{issuance.NewToken(raw), spiffe.PodToken{Expiry: now.Add(time.Hour)}}
-	stale := podToken{issuance.NewToken(raw), spiffe.PodToken{Expiry: now.Add(-time.Hour)}}
+	fresh := manager.Token{Secret: issuance.NewToken(raw), PodToken: spiffe.PodToken{Expiry: now.Add(time.Hour)}}
+	stale := manager.Token{Secret: issuance.NewToken(raw), PodToken: spiffe.PodToken{Expiry: now.Add(-time.Hour)}}
 
 	state := &volumeState{token: fresh}
 	if _, err := state.tokenForRenewal(now); !errors.Is(err, errNotLive) || state.dueWithoutToken {
@@ -182,13 +183,12 @@ func TestFlightOfAnotherPolicyIsCancelled(t *testing.T) {
 	requireRoot(t)
 	d := newTestDriver(t, nil)
 	state := d.volumes.acquire(testVolume)
-	request, err := parsePublish(goodRequest(), testConfig(t))
-	check(t, err)
-	one := d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny, time.Now())
-	if same := d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny, time.Now()); same != one {
+	request := goodPublish(t)
+	one := d.flight(state, d.order(testConfig(t), testVolume, request.Token), ofAny, time.Now())
+	if same := d.flight(state, d.order(testConfig(t), testVolume, request.Token), ofAny, time.Now()); same != one {
 		t.Error("two requests under one policy")
 	}
-	other := d.flight(state, d.order(testConfig(t, "certificate: {duration: 2h}"), testVolume, request.token), ofAny, time.Now())
+	other := d.flight(state, d.order(testConfig(t, "certificate: {duration: 2h}"), testVolume, request.Token), ofAny, time.Now())
 	if other == one {
 		t.Error("a request of another policy is used")
 	}
@@ -205,14 +205,13 @@ func TestFlightsOfOneVolumeBeginAndEndAtOnce(t *testing.T) {
 	t.Parallel()
 	d := newTestDriver(t, nil)
 	d.stop(errStopping) // requests end as soon as they have begun
-	request, err := parsePublish(goodRequest(), testConfig(t))
-	check(t, err)
+	request := goodPublish(t)
 	var users sync.WaitGroup
 	for range 8 {
 		users.Go(func() {
 			for range 200 {
 				state := d.volumes.acquire(testVolume)
-				d.flight(state, d.order(testConfig(t), testVolume, request.token), ofAny, time.Now())
+				d.flight(state, d.order(testConfig(t), testVolume, request.Token), ofAny, time.Now())
 				<-state.abandon()
 				d.volumes.release(state)
 			}

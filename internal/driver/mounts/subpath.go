@@ -25,7 +25,7 @@ func SubPathNote(containers string) string {
 // after the volume was published. A container that has ended is named, too: the kubelet
 // removes the folder with the pod.
 func SubPathContainers(target string) string {
-	pods, uid, ok := SplitTarget(target)
+	pods, uid, ok := splitTarget(target)
 	if !ok {
 		return ""
 	}

@@ -41,11 +41,18 @@ const maxPath = 4095
 // PodsFolder returns the folder in which the kubelet keeps what is of pods.
 func PodsFolder(kubeletRoot string) string { return filepath.Join(kubeletRoot, "pods") }
 
-// SplitTarget returns the folder for pods and the pod's UID of a target path of the
+// PodUID returns the UID of the pod of a target path, or "" if it is not one of the
+// kubelet's.
+func PodUID(target string) string {
+	_, uid, _ := splitTarget(target)
+	return uid
+}
+
+// splitTarget returns the folder for pods and the pod's UID of a target path of the
 // kubelet's, which is PODS/UID/volumes/kubernetes.io~csi/NAME/LAST: LAST is "mount" with
 // the kubelet (kubernetes/pkg/volume/csi/csi_mounter.go, getTargetPath). It returns false
 // for any other path.
-func SplitTarget(path string) (pods, uid string, ok bool) {
+func splitTarget(path string) (pods, uid string, ok bool) {
 	const parts = 5
 	names := strings.Split(path, "/")
 	of := len(names) - parts
@@ -67,7 +74,7 @@ func CheckTarget(kubeletRoot, path string) (podUID string, err error) {
 		return "", refuse("target_path %s is not in %s, where the kubelet has the volumes of pods: does driver.kubeletRootDir say what the kubelet's --root-dir does?",
 			observe.Quote(path), PodsFolder(kubeletRoot))
 	}
-	pods, uid, ok := SplitTarget(path)
+	pods, uid, ok := splitTarget(path)
 	if !ok || pods != PodsFolder(kubeletRoot) {
 		return "", refuse("target_path %s is not that of a pod's CSI volume, which is %s/POD_UID/volumes/kubernetes.io~csi/NAME/mount", observe.Quote(path), PodsFolder(kubeletRoot))
 	}

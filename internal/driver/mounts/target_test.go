@@ -27,23 +27,20 @@ func check(t testing.TB, err error) {
 	}
 }
 
-func TestSplitTarget(t *testing.T) {
+func TestPodUID(t *testing.T) {
 	t.Parallel()
-	for _, row := range []struct {
-		name, path, pods, uid string
-		ok                    bool
-	}{
-		{"the kubelet's", target, "/var/lib/kubelet/pods", "c2f0f7a1-54d8-4d3b-b1a0-6a3e9d1c7b42", true},
-		{"another folder of the kubelet", "/data/pods/uid/volumes/kubernetes.io~csi/spiffe/mount", "/data/pods", "uid", true},
-		{"another last name", "/data/pods/uid/volumes/kubernetes.io~csi/spiffe/other", "/data/pods", "uid", true},
-		{"a Secret", "/data/pods/uid/volumes/kubernetes.io~secret/spiffe/mount", "", "", false},
-		{"a folder in a volume", target + "/x", "", "", false},
-		{"the folder of a volume", filepath.Dir(target), "", "", false},
-		{"relative", "pods/uid/volumes/kubernetes.io~csi/spiffe/mount", "", "", false},
-		{"nothing", "", "", "", false},
+	for _, row := range []struct{ name, path, uid string }{
+		{"the kubelet's", target, "c2f0f7a1-54d8-4d3b-b1a0-6a3e9d1c7b42"},
+		{"another folder of the kubelet", "/data/pods/uid/volumes/kubernetes.io~csi/spiffe/mount", "uid"},
+		{"another last name", "/data/pods/uid/volumes/kubernetes.io~csi/spiffe/other", "uid"},
+		{"a Secret", "/data/pods/uid/volumes/kubernetes.io~secret/spiffe/mount", ""},
+		{"a folder in a volume", target + "/x", ""},
+		{"the folder of a volume", filepath.Dir(target), ""},
+		{"relative", "pods/uid/volumes/kubernetes.io~csi/spiffe/mount", ""},
+		{"nothing", "", ""},
 	} {
-		if pods, uid, ok := mounts.SplitTarget(row.path); pods != row.pods || uid != row.uid || ok != row.ok {
-			t.Errorf("%s: got %q, %q, %v", row.name, pods, uid, ok)
+		if got := mounts.PodUID(row.path); got != row.uid {
+			t.Errorf("%s: got %q, want %q", row.name, got, row.uid)
 		}
 	}
 }
@@ -116,7 +113,7 @@ func FuzzCheckTarget(f *testing.F) {
 			return
 		}
 		parts := isTarget.FindStringSubmatch(path)
-		if parts == nil || parts[1] != uid || filepath.Clean(path) != path || strings.ContainsAny(path, "\x00\n") {
+		if len(parts) != 2 || parts[1] != uid || filepath.Clean(path) != path || strings.ContainsAny(path, "\x00\n") {
 			t.Errorf("taken: %q, of pod %q", path, uid)
 		}
 	})

@@ -22,7 +22,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	registerapi "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/registration"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 )
 

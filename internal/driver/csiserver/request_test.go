@@ -1,103 +1,31 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package driver
+package csiserver_test
 
 import (
-	"encoding/base64"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver/csitest"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
 )
 
+// The volume attributes that are meant for this driver.
 const (
-	testVolume = "csi-0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	testTarget = "/var/lib/kubelet/pods/" + testPodUID + "/volumes/kubernetes.io~csi/spiffe/mount"
-	testPodUID = "c2f0f7a1-54d8-4d3b-b1a0-6a3e9d1c7b42"
-	// testExpiry is in 2100.
-	testExpiry = 4102444800
+	attributePrefix  = "spiffe.csi.cert-manager.io/"
+	attributeFSGroup = attributePrefix + "fs-group"
 )
 
-// testConfig returns a good configuration with some lines of YAML added.
-func testConfig(t testing.TB, lines ...string) *config.Config {
-	t.Helper()
-	c, err := config.Parse("test.yaml", []byte(strings.Join(append([]string{
-		"apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1",
-		"kind: SPIFFEConfiguration",
-		"trustDomain: my.trust.domain",
-		"issuerRef: {name: ca}",
-	}, lines...), "\n")+"\n"))
-	check(t, err)
-	return c
-}
-
-func check(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// fakeToken returns a token as the API server makes it, but for the signature.
-func fakeToken(namespace, serviceAccount, pod, uid string) string {
-	encode := base64.RawURLEncoding.EncodeToString
-	claims := fmt.Sprintf(`{"aud":["https://kubernetes.default.svc"],"exp":%d,"iat":1767225600,"nbf":1767225600,`+
-		`"iss":"https://kubernetes.default.svc","kubernetes.io":{"namespace":%q,`+
-		`"node":{"name":"worker-1","uid":"0b4d4a5a"},"pod":{"name":%q,"uid":%q},"serviceaccount":{"name":%q,"uid":"e1a5c0de"}},`+
-		`"sub":"system:serviceaccount:%s:%s"}`, testExpiry, namespace, pod, uid, serviceAccount, namespace, serviceAccount)
-	signature := strings.Repeat("a signature that nobody made ", 8)
-	return encode([]byte(`{"alg":"RS256","kid":"9nqAXFmD2yQ8sR0hTbJ4wVuKpLcEo6Zg"}`)) + "." + encode([]byte(claims)) + "." + encode([]byte(signature))
-}
-
-func testToken() string { return fakeToken("sandbox", "example-app", "web-0", testPodUID) }
-
-// tokens is what the kubelet makes of tokens by audience.
-func tokens(byAudience map[string]string) string {
-	type token struct {
-		Token               string `json:"token"`
-		ExpirationTimestamp string `json:"expirationTimestamp"`
-	}
-	all := map[string]token{}
-	for audience, raw := range byAudience {
-		all[audience] = token{raw, "2100-01-01T00:00:00Z"}
-	}
-	data, err := json.Marshal(all)
-	if err != nil {
-		panic(err)
-	}
-	return string(data)
-}
-
-// goodRequest is what the kubelet sends for a good pod.
-func goodRequest() *csi.NodePublishVolumeRequest {
-	return &csi.NodePublishVolumeRequest{
-		VolumeId: testVolume, TargetPath: testTarget, Readonly: true,
-		VolumeCapability: &csi.VolumeCapability{
-			AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
-			AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_WRITER},
-		},
-		VolumeContext: map[string]string{
-			keyEphemeral:      "true",
-			keyPodName:        "web-0",
-			keyPodNamespace:   "sandbox",
-			keyPodUID:         testPodUID,
-			keyServiceAccount: "example-app",
-			keyTokens:         tokens(map[string]string{"": testToken(), "vault": "other"}),
-		},
-	}
-}
-
-func TestParsePublishOfAGoodRequest(t *testing.T) {
+func TestGoodRequest(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(r *csi.NodePublishVolumeRequest){
 		"as the kubelet sends it": func(*csi.NodePublishVolumeRequest) {},
@@ -105,7 +33,7 @@ func TestParsePublishOfAGoodRequest(t *testing.T) {
 			maps.Copy(r.VolumeContext, map[string]string{"example.com/x": "y", "csi.cert-manager.io/issuer-name": "x", "": "", "a b": "\x00"})
 		},
 		"no information on the pod but in the token": func(r *csi.NodePublishVolumeRequest) {
-			for _, key := range []string{keyPodName, keyPodNamespace, keyPodUID, keyServiceAccount} {
+			for _, key := range []string{csitest.KeyPodName, csitest.KeyPodNamespace, csitest.KeyPodUID, csitest.KeyServiceAccount} {
 				delete(r.VolumeContext, key)
 			}
 		},
@@ -113,28 +41,28 @@ func TestParsePublishOfAGoodRequest(t *testing.T) {
 			r.VolumeCapability.AccessMode.Mode = csi.VolumeCapability_AccessMode_MULTI_NODE_READER_ONLY
 		},
 		"a target path with spaces": func(r *csi.NodePublishVolumeRequest) {
-			r.TargetPath = strings.ReplaceAll(testTarget, "/spiffe/", "/a b/")
+			r.TargetPath = strings.ReplaceAll(r.TargetPath, "/spiffe/", "/a b/")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			req := goodRequest()
+			s := serve(t)
+			req, began := s.publishRequest(), time.Now()
 			change(req)
-			got, err := parsePublish(req, testConfig(t))
-			check(t, err)
-			if got.volumeID != testVolume || got.targetPath != req.TargetPath || got.fsGroup != nil {
+			got := mustBePublished(t, s, req)
+			if got.VolumeID != csitest.VolumeID || got.TargetPath != req.TargetPath || got.FSGroup != nil || got.Received.Before(began) || time.Now().Before(got.Received) {
 				t.Errorf("got %+v", got)
 			}
-			if got.token.secret.Reveal() != testToken() || got.token.ServiceAccount.String() != "sandbox/example-app" ||
-				got.token.PodName != "web-0" || got.token.PodUID != testPodUID || got.token.Expiry.Unix() != testExpiry {
-				t.Errorf("token of %+v", got.token.PodToken)
+			if got.Token.Secret.Reveal() != csitest.Token() || got.Token.ServiceAccount.String() != "sandbox/example-app" ||
+				got.Token.PodName != "web-0" || got.Token.PodUID != csitest.PodUID || got.Token.Expiry.Unix() != csitest.TokenExpiry {
+				t.Errorf("token of %+v", got.Token.PodToken)
 			}
 		})
 	}
 }
 
 // Each row is a good request with one thing changed.
-func TestParsePublishRefuses(t *testing.T) {
+func TestRequestIsRefused(t *testing.T) {
 	t.Parallel()
 	type request = csi.NodePublishVolumeRequest
 	for _, row := range []struct {
@@ -147,9 +75,9 @@ func TestParsePublishRefuses(t *testing.T) {
 			r.VolumeCapability.AccessType = &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}
 		}, "pod.spec.containers[].volumeDevices"},
 		{"no capability", func(r *request) { r.VolumeCapability = nil }, "does not say that the volume is to be mounted"},
-		{"a PersistentVolume", func(r *request) { r.VolumeContext[keyEphemeral] = "false" }, "use pod.spec.volumes[].csi, not a PersistentVolume"},
-		{"ephemeral in capitals", func(r *request) { r.VolumeContext[keyEphemeral] = "True" }, "podInfoOnMount: true"},
-		{"no word of ephemeral", func(r *request) { delete(r.VolumeContext, keyEphemeral) }, "podInfoOnMount: true"},
+		{"a PersistentVolume", func(r *request) { r.VolumeContext[csitest.KeyEphemeral] = "false" }, "use pod.spec.volumes[].csi, not a PersistentVolume"},
+		{"ephemeral in capitals", func(r *request) { r.VolumeContext[csitest.KeyEphemeral] = "True" }, "podInfoOnMount: true"},
+		{"no word of ephemeral", func(r *request) { delete(r.VolumeContext, csitest.KeyEphemeral) }, "podInfoOnMount: true"},
 		{"no context at all", func(r *request) { r.VolumeContext = nil }, "podInfoOnMount: true"},
 		{"no volume ID", func(r *request) { r.VolumeId = "" }, "volume_id: invalid volume ID"},
 		{"a volume ID that leads elsewhere", func(r *request) { r.VolumeId = "../x" }, "volume_id: invalid volume ID"},
@@ -160,22 +88,22 @@ func TestParsePublishRefuses(t *testing.T) {
 		{"a target path that leads elsewhere", func(r *request) { r.TargetPath = "/pods/../etc" }, "target_path"},
 		{"a target path that is not clean", func(r *request) { r.TargetPath = "/pods//x/" }, "target_path"},
 		{"the root as target path", func(r *request) { r.TargetPath = "/" }, "target_path"},
-		{"a target path with a NUL", func(r *request) { r.TargetPath = testTarget + "\x00" }, `is not a clean absolute path`},
-		{"a target path with a newline", func(r *request) { r.TargetPath = testTarget + "\n" }, `mount\n" is not a clean absolute path`},
-		{"a target path of a megabyte", func(r *request) { r.TargetPath = testTarget + strings.Repeat("/a", 1<<19) }, "is 1048673 bytes long, at most 4095"},
+		{"a target path with a NUL", func(r *request) { r.TargetPath = csitest.Target + "\x00" }, `is not a clean absolute path`},
+		{"a target path with a newline", func(r *request) { r.TargetPath = csitest.Target + "\n" }, `mount\n" is not a clean absolute path`},
+		{"a target path of a megabyte", func(r *request) { r.TargetPath = csitest.Target + strings.Repeat("/a", 1<<19) }, "is 1048673 bytes long, at most 4095"},
 		{"a target path elsewhere", func(r *request) { r.TargetPath = "/etc" }, `"/etc" is not in /var/lib/kubelet/pods`},
 		{"a target path of the kubelet's, but not of a pod", func(r *request) { r.TargetPath = "/var/lib/kubelet/plugins_registry" }, "is not in /var/lib/kubelet/pods"},
 		{"the folder for pods itself", func(r *request) { r.TargetPath = "/var/lib/kubelet/pods" }, "is not in /var/lib/kubelet/pods"},
 		{"a folder whose name begins alike", func(r *request) { r.TargetPath = "/var/lib/kubelet/pods2/x" }, "is not in /var/lib/kubelet/pods"},
-		{"the folder of a pod", func(r *request) { r.TargetPath = "/var/lib/kubelet/pods/" + testPodUID }, "is not that of a pod's CSI volume, which is /var/lib/kubelet/pods/POD_UID/volumes/kubernetes.io~csi/NAME/mount"},
-		{"the folder of a pod's CSI volume", func(r *request) { r.TargetPath = strings.TrimSuffix(testTarget, "/mount") }, "is not that of a pod's CSI volume"},
-		{"a folder in a volume", func(r *request) { r.TargetPath = testTarget + "/x" }, "is not that of a pod's CSI volume"},
-		{"a Secret of the pod", func(r *request) { r.TargetPath = strings.ReplaceAll(testTarget, "~csi", "~secret") }, "is not that of a pod's CSI volume"},
-		{"another folder of the pod", func(r *request) { r.TargetPath = strings.ReplaceAll(testTarget, "/volumes/", "/plugins/") }, "is not that of a pod's CSI volume"},
+		{"the folder of a pod", func(r *request) { r.TargetPath = "/var/lib/kubelet/pods/" + csitest.PodUID }, "is not that of a pod's CSI volume, which is /var/lib/kubelet/pods/POD_UID/volumes/kubernetes.io~csi/NAME/mount"},
+		{"the folder of a pod's CSI volume", func(r *request) { r.TargetPath = strings.TrimSuffix(csitest.Target, "/mount") }, "is not that of a pod's CSI volume"},
+		{"a folder in a volume", func(r *request) { r.TargetPath = csitest.Target + "/x" }, "is not that of a pod's CSI volume"},
+		{"a Secret of the pod", func(r *request) { r.TargetPath = strings.ReplaceAll(csitest.Target, "~csi", "~secret") }, "is not that of a pod's CSI volume"},
+		{"another folder of the pod", func(r *request) { r.TargetPath = strings.ReplaceAll(csitest.Target, "/volumes/", "/plugins/") }, "is not that of a pod's CSI volume"},
 		{"a pod in a pod", func(r *request) {
-			r.TargetPath = "/var/lib/kubelet/pods/x" + strings.TrimPrefix(testTarget, "/var/lib/kubelet")
+			r.TargetPath = "/var/lib/kubelet/pods/x" + strings.TrimPrefix(csitest.Target, "/var/lib/kubelet")
 		}, "is not that of a pod's CSI volume"},
-		{"a volume of another pod", func(r *request) { r.TargetPath = strings.ReplaceAll(testTarget, testPodUID, "other") }, "is of another pod than the ServiceAccount token, which is of the pod with UID \"" + testPodUID},
+		{"a volume of another pod", func(r *request) { r.TargetPath = strings.ReplaceAll(csitest.Target, csitest.PodUID, "other") }, "is of another pod than the ServiceAccount token, which is of the pod with UID \"" + csitest.PodUID},
 		{"a volume ID of a megabyte", func(r *request) { r.VolumeId = strings.Repeat("a", 1<<20) }, "1048576 bytes long"},
 		{"a volume ID with a NUL", func(r *request) { r.VolumeId = "csi-\x00" }, `"csi-\x00"`},
 		{"a group of a megabyte", func(r *request) { r.VolumeContext[attributeFSGroup] = strings.Repeat("1", 1<<20) }, "(1048576 bytes) is not a group ID"},
@@ -187,20 +115,22 @@ func TestParsePublishRefuses(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			req := goodRequest()
+			req := csitest.PublishRequest()
 			row.change(req)
-			got, err := parsePublish(req, testConfig(t))
-			mustBeRefused(t, got, err, mounts.ErrRefused, codes.InvalidArgument, row.fragment)
+			mustBeRefused(t, serveDefault(t), req, mounts.ErrRefused, codes.InvalidArgument, row.fragment)
 		})
 	}
 }
 
-func mustBeRefused(t *testing.T, got publishRequest, err, want error, code codes.Code, fragment string) {
+// mustBeRefused publishes by a request that cannot be used, and asserts why, and what the
+// kubelet is told.
+func mustBeRefused(t *testing.T, s *served, req *csi.NodePublishVolumeRequest, want error, code codes.Code, fragment string) error {
 	t.Helper()
-	if !errors.Is(err, want) || got != (publishRequest{}) {
-		t.Fatalf("got %+v, %v, want %v", got, err, want)
+	_, err := s.NodePublishVolume(t.Context(), req)
+	if !errors.Is(s.volumes.cause, want) || len(s.volumes.published) != 0 {
+		t.Fatalf("refused because of %v, published %+v, want %v", s.volumes.cause, s.volumes.published, want)
 	}
-	if err := toStatus(err); status.Code(err) != code || !strings.Contains(err.Error(), fragment) {
+	if status.Code(err) != code || !strings.Contains(err.Error(), fragment) {
 		t.Errorf("the kubelet gets %v, want code %s and %q", err, code, fragment)
 	}
 	if len(err.Error()) > 1000 {
@@ -209,6 +139,18 @@ func mustBeRefused(t *testing.T, got publishRequest, err, want error, code codes
 	if strings.ContainsAny(err.Error(), "\n\x00") {
 		t.Errorf("the message cannot be logged as it is: %q", err)
 	}
+	return err
+}
+
+// mustBePublished publishes by a good request, and returns what is handed on.
+func mustBePublished(t *testing.T, s *served, req *csi.NodePublishVolumeRequest) manager.PublishRequest {
+	t.Helper()
+	_, err := s.NodePublishVolume(t.Context(), req)
+	check(t, err)
+	if len(s.volumes.published) != 1 {
+		t.Fatalf("published %+v, want one volume", s.volumes.published)
+	}
+	return s.volumes.published[0]
 }
 
 func TestFSGroup(t *testing.T) {
@@ -249,19 +191,19 @@ func TestFSGroup(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			req := goodRequest()
+			s := serve(t, "volume: {defaultFSGroup: "+row.config+"}")
+			req := s.publishRequest()
 			if row.attribute != unset {
 				req.VolumeContext[attributeFSGroup] = row.attribute
 			}
 			req.VolumeCapability.GetMount().VolumeMountGroup = row.pod
-			got, err := parsePublish(req, testConfig(t, "volume: {defaultFSGroup: "+row.config+"}"))
 			if row.refused != "" {
-				mustBeRefused(t, got, err, mounts.ErrRefused, codes.InvalidArgument, row.refused)
+				mustBeRefused(t, s, req, mounts.ErrRefused, codes.InvalidArgument, row.refused)
 				return
 			}
-			check(t, err)
-			if (got.fsGroup == nil) != (row.want == -1) || got.fsGroup != nil && *got.fsGroup != row.want {
-				t.Errorf("got %v, want %d", got.fsGroup, row.want)
+			got := mustBePublished(t, s, req)
+			if (got.FSGroup == nil) != (row.want == -1) || got.FSGroup != nil && *got.FSGroup != row.want {
+				t.Errorf("got %v, want %d", got.FSGroup, row.want)
 			}
 		})
 	}

@@ -1,7 +1,7 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-package driver
+package csiserver
 
 import (
 	"context"
@@ -13,7 +13,10 @@ import (
 	"google.golang.org/grpc/status"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/delivery"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -30,10 +33,11 @@ func toStatus(err error) error {
 
 func codeOf(err error) codes.Code {
 	switch {
-	case errors.Is(err, mounts.ErrRefused), errors.Is(err, errWrongPod),
+	case errors.Is(err, mounts.ErrRefused), errors.Is(err, manager.ErrWrongPod),
 		errors.Is(err, spiffe.ErrMalformedToken), errors.Is(err, spiffe.ErrTokenClaims):
 		return codes.InvalidArgument
-	case errors.Is(err, errNoToken), errors.Is(err, mounts.ErrTargetInUse), errors.Is(err, mounts.ErrOccupied), errors.Is(err, mounts.ErrNoKubelet), errors.Is(err, errNoBundle), errors.Is(err, issuance.ErrFailed):
+	case errors.Is(err, ErrNoToken), errors.Is(err, mounts.ErrTargetInUse), errors.Is(err, mounts.ErrOccupied), errors.Is(err, mounts.ErrNoKubelet),
+		errors.Is(err, delivery.ErrNoBundle), errors.Is(err, issuance.ErrFailed):
 		return codes.FailedPrecondition
 	case errors.Is(err, issuance.ErrDenied):
 		return codes.PermissionDenied
@@ -41,9 +45,9 @@ func codeOf(err error) codes.Code {
 		return codes.ResourceExhausted
 	case errors.Is(err, volume.ErrNotMounted):
 		return codes.Unavailable
-	case errors.Is(err, issuance.ErrDeleted), errors.Is(err, errUnpublished):
+	case errors.Is(err, issuance.ErrDeleted), errors.Is(err, observe.ErrUnpublished):
 		return codes.Aborted
-	case errors.Is(err, errStopping):
+	case errors.Is(err, observe.ErrStopping):
 		return codes.Unavailable
 	case errors.Is(err, context.DeadlineExceeded):
 		return codes.DeadlineExceeded
