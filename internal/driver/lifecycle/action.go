@@ -84,11 +84,12 @@ type (
 		Call CallID
 		Err  error
 	}
-	// Arm starts a timer anew, and Disarm stops it.
+	// Arm starts a timer anew.
 	Arm struct {
 		Timer Timer
 		After time.Duration
 	}
+	// Disarm stops a timer.
 	Disarm struct{ Timer Timer }
 	// Tell reports something to people: the log, metrics and the list of volumes.
 	Tell struct {
@@ -107,49 +108,49 @@ type (
 type Note uint8
 
 const (
-	// NoteDisowned: what an earlier process has left is of another pod.
+	// NoteDisowned means that what an earlier process has left is of another pod.
 	NoteDisowned Note = iota
-	// NoteLostFiles: the files of a volume are damaged, and it gets others.
+	// NoteLostFiles means that the files of a volume are damaged, and it gets others.
 	NoteLostFiles
-	// NoteNoRoom: nothing can be published now, because of Err.
+	// NoteNoRoom means that nothing can be published now, because of Err.
 	NoteNoRoom
-	// NoteStaysDamaged: a publish has failed, and the pod keeps what it has.
+	// NoteStaysDamaged means that a publish has failed, and the pod keeps what it has.
 	NoteStaysDamaged
-	// NotePublished: a pod has got its volume.
+	// NotePublished means that a pod has got its volume.
 	NotePublished
-	// NoteMountedAgain: a volume that had its files was mounted.
+	// NoteMountedAgain means that a volume that had its files was mounted.
 	NoteMountedAgain
-	// NoteResumed: a request that was under way is gone on with.
+	// NoteResumed means that a request that was under way is gone on with.
 	NoteResumed
-	// NoteRetry: an attempt to create the request has failed, and is made again.
+	// NoteRetry means that an attempt to create the request has failed, and is made again.
 	NoteRetry
 	// NoteQuota is NoteRetry for a quota.
 	NoteQuota
-	// NoteRetrying: another attempt begins, because the one before has failed.
+	// NoteRetrying means that another attempt begins, because the one before has failed.
 	NoteRetrying
-	// NoteNameTaken: another request name is tried.
+	// NoteNameTaken means that another request name is tried.
 	NoteNameTaken
-	// NoteStale: an SVID was signed too long ago, and another one is requested.
+	// NoteStale means that an SVID was signed too long ago, and another one is requested.
 	NoteStale
-	// NoteIssuanceFailed: there is no SVID, because of Err.
+	// NoteIssuanceFailed means that there is no SVID, because of Err.
 	NoteIssuanceFailed
-	// NoteWaitsUntilValid: a publish waits until the SVID is valid.
+	// NoteWaitsUntilValid means that a publish waits until the SVID is valid.
 	NoteWaitsUntilValid
-	// NoteNotYetValid: an SVID is delivered later, because it is not valid yet.
+	// NoteNotYetValid means that an SVID is delivered later, because it is not valid yet.
 	NoteNotYetValid
-	// NoteNeedsToken: a renewal waits for the kubelet.
+	// NoteNeedsToken means that a renewal waits for the kubelet.
 	NoteNeedsToken
-	// NoteRenewed: a pod has got another SVID.
+	// NoteRenewed means that a pod has got another SVID.
 	NoteRenewed
-	// NoteRenewalFailed: an attempt to renew has failed.
+	// NoteRenewalFailed means that an attempt to renew has failed.
 	NoteRenewalFailed
-	// NoteWriteFailed: an SVID that was issued could not be delivered.
+	// NoteWriteFailed means that an SVID that was issued could not be delivered.
 	NoteWriteFailed
-	// NoteContentFailed: what belongs beside the SVID could not be delivered.
+	// NoteContentFailed means that what belongs beside the SVID could not be delivered.
 	NoteContentFailed
-	// NoteContentDelivered: it was delivered.
+	// NoteContentDelivered means that it was delivered.
 	NoteContentDelivered
-	// NoteGivenUp: nobody asks for an unpublished volume any more.
+	// NoteGivenUp means that nobody asks for an unpublished volume any more.
 	NoteGivenUp
 )
 

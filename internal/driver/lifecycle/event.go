@@ -55,7 +55,9 @@ type (
 	// set, when they have what they had.
 	Wrote struct {
 		Volume Volume
-		Err    error
+		// InPod is set if a volume that was damaged is mounted in its pod as it should be.
+		InPod bool
+		Err   error
 	}
 	// Mounted is the result of [Mount].
 	Mounted struct{ Err error }
@@ -88,16 +90,16 @@ type (
 type Reason uint8
 
 const (
-	// Rejected: none will come of it. It was denied, failed, deleted or not accepted by the
+	// Rejected means that none will come of it. It was denied, failed, deleted or not accepted by the
 	// API server, or was answered with something else than the SVID.
 	Rejected Reason = iota
-	// Unavailable: the API server could not do it now. The request may exist.
+	// Unavailable means that the API server could not do it now. The request may exist.
 	Unavailable
-	// QuotaExceeded: a quota of the namespace has no room.
+	// QuotaExceeded means that a quota of the namespace has no room.
 	QuotaExceeded
-	// NameTaken: somebody else has made a request of the name that was chosen.
+	// NameTaken means that somebody else has made a request of the name that was chosen.
 	NameTaken
-	// Cancelled: an [Abandon] has ended it.
+	// Cancelled means that an [Abandon] has ended it.
 	Cancelled
 )
 
@@ -117,6 +119,9 @@ type (
 	// Damaged means that the pod has something else than its volume, which a request that
 	// cannot be used has not changed.
 	Damaged struct{}
+	// Broken means that the files of a published volume have turned out not to be those of a
+	// good SVID.
+	Broken struct{}
 	// Recovered is what a start has found of a volume.
 	Recovered struct {
 		// Volume is what the files hold, if HasVolume.
@@ -126,6 +131,9 @@ type (
 		Open Open
 		// SameKey is set if the key of Open is that in the files: they came from it.
 		SameKey bool
+		// Sure is set if the volume is mounted where its metadata say, in the pod that they
+		// say: they are not those of another volume.
+		Sure bool
 		// Damaged is set if the pod has something else than the volume.
 		Damaged bool
 	}
@@ -148,5 +156,6 @@ func (ContentDue) event() {}
 func (Elapsed) event()    {}
 func (Changed) event()    {}
 func (ClockSet) event()   {}
+func (Broken) event()     {}
 func (Damaged) event()    {}
 func (Recovered) event()  {}

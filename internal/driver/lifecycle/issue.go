@@ -55,6 +55,11 @@ func (m *machine) advanceIssuance() (more bool) {
 // begin obtains an SVID: by the request that is open, if it was made for the same order,
 // else by another one.
 func (m *machine) begin() (more bool) {
+	if m.firstWaiting() < 0 && !m.isDue() { // any more: what is wanted has changed back
+		m.endRenewal()
+		m.plan()
+		return true
+	}
 	order := m.wanted()
 	if m.issuance.order != order { // else it is the same attempt, with another request
 		m.issuance = issuance{order: order, purpose: Purpose(m.firstWaiting() < 0)}
@@ -155,7 +160,8 @@ func (m *machine) takeRefused(e Refused) {
 		return
 	case NameTaken:
 		m.closeOpen(false) // and not somebody else's request
-		if m.issuance.names++; m.issuance.names < mostNames {
+		m.issuance.names++
+		if m.issuance.names < mostNames {
 			m.do(Tell{Note: NoteNameTaken, Err: e.Err})
 			m.issuance.phase = Idle
 			return
@@ -240,11 +246,13 @@ func (m *machine) deliver(needed bool) (more bool) {
 		m.hasVolume && m.issuance.order.Pod.UID != m.volume.PodUID:
 		m.dropIssuance(true)
 		return true
-	case needed && m.isTooOld(svid):
-		m.do(Tell{Note: NoteStale, At: svid.NotAfter})
+	case m.isTooOld(svid):
+		if needed { // else the next renewal requests another one
+			m.do(Tell{Note: NoteStale, At: svid.NotAfter})
+		}
 		m.dropIssuance(true)
 		return true
-	case svid.ahead(m.now) > 0 && !(m.hasVolume && m.volume.hasEnded(m.now)):
+	case svid.ahead(m.now) > 0 && (!m.hasVolume || !m.volume.hasEnded(m.now)):
 		return m.deliverLater(svid)
 	}
 	m.disarm(ValidityTimer)
@@ -301,9 +309,10 @@ func (m *machine) deliverLater(svid SVID) (more bool) {
 func (m *machine) takeWrote(e Wrote) {
 	i := m.firstWaiting()
 	switch {
-	case m.issuance.phase != Held:
+	case m.rewriting:
 		m.takeRewrote(e)
 	case e.Err != nil && i >= 0:
+		m.issuance.parked = true
 		m.do(Tell{Note: NoteWriteFailed, Call: m.calls[i].id, Err: e.Err})
 		m.failWaiting(e.Err)
 	case e.Err != nil:
@@ -314,6 +323,7 @@ func (m *machine) takeWrote(e Wrote) {
 		m.written = e.Volume
 		m.await(Mount{m.calls[i].id, m.calls[i].target})
 	default:
+		m.damaged = m.damaged && !e.InPod
 		m.delivered(e.Volume)
 		m.do(Tell{Note: NoteRenewed})
 	}

@@ -57,8 +57,6 @@ func (l Lifetime) Until() time.Time {
 // Length is zero or negative for an SVID that had ended when it was obtained.
 func (l Lifetime) Length() time.Duration { return l.Until().Sub(l.From()) }
 
-func (l Lifetime) length() time.Duration { return l.Length() }
-
 // IsOverlong reports whether the SVID lasts longer than requested.
 func (l Lifetime) IsOverlong() bool {
 	return l.Requested > 0 && l.NotAfter.Sub(l.From()) > l.Requested+lifetimeTolerance
@@ -119,7 +117,7 @@ func (l Lifetime) unusable(now time.Time) error {
 	reject := func(format string, args ...any) error { return &UnusableError{fmt.Sprintf(format, args...)} }
 	switch ahead := l.ahead(now); {
 	case l.NotAfter.Before(l.NotBefore): // a publish would wait for its beginning, and deliver it
-		return reject("it is valid at no time: from %s until %s; mend the issuer",
+		return reject("it is valid at no time: from %s until %s; fix the issuer",
 			l.NotBefore.UTC().Format(time.RFC3339), l.NotAfter.UTC().Format(time.RFC3339))
 	case l.hasEnded(now):
 		return reject("it expired at %s, %s ago by this node's clock; %s",

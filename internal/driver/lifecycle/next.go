@@ -37,7 +37,7 @@ const keepError = time.Minute
 func Next(now time.Time, want Desired, s State, e Event) (State, []Action) {
 	m := &machine{State: s.clone(), now: now.Round(0), want: want}
 	m.take(e)
-	for !m.doing && m.advance() { //nolint:revive // All work is done by the condition.
+	for !m.doing && m.advance() {
 	}
 	return m.State, m.actions
 }
@@ -69,24 +69,9 @@ func (m *machine) take(e Event) {
 		m.calls = append(m.calls, call{id: e.Call, unpublish: true, target: e.Target})
 	case CallEnded:
 		m.takeCallEnded(e)
-	case Inspected:
+	case Inspected, Prepared, Wrote, Mounted, Undone, Removed:
 		m.doing = false
-		m.takeInspected(e)
-	case Prepared:
-		m.doing = false
-		m.takePrepared(e)
-	case Wrote:
-		m.doing = false
-		m.takeWrote(e)
-	case Mounted:
-		m.doing = false
-		m.takeMounted(e)
-	case Undone:
-		m.doing = false
-		m.takeUndone(e)
-	case Removed:
-		m.doing = false
-		m.takeRemoved(e)
+		m.takeResult(e)
 	case Reached:
 		m.takeReached(e.Progress)
 	case Issued:
@@ -95,6 +80,24 @@ func (m *machine) take(e Event) {
 		m.takeRefused(e)
 	default:
 		m.takeTime(e)
+	}
+}
+
+// takeResult is take for the results of actions.
+func (m *machine) takeResult(e Event) {
+	switch e := e.(type) {
+	case Inspected:
+		m.takeInspected(e)
+	case Prepared:
+		m.takePrepared(e)
+	case Wrote:
+		m.takeWrote(e)
+	case Mounted:
+		m.takeMounted(e)
+	case Undone:
+		m.takeUndone(e)
+	case Removed:
+		m.takeRemoved(e)
 	}
 }
 
@@ -113,6 +116,8 @@ func (m *machine) takeTime(e Event) {
 		m.takeClockSet()
 	case Damaged:
 		m.damaged = true
+	case Broken:
+		m.takeBroken()
 	case Recovered:
 		m.takeRecovered(e)
 	}
@@ -126,7 +131,11 @@ func (m *machine) takeElapsed(t Timer) {
 	m.armed[t] = false
 	switch t {
 	case RetryTimer:
-		if m.issuance.phase == BackingOff {
+		switch {
+		case m.issuance.phase != BackingOff:
+		case m.issuance.order.Pod != m.pod: // there is no token of that pod any more
+			m.abandon(ErrReplaced)
+		default:
 			m.issuance.phase = Running
 			m.do(Issue{m.issuance.order})
 		}
@@ -167,6 +176,7 @@ func (m *machine) advance() (more bool) {
 			m.await(Undo{Call: c.id, Target: c.target, Files: !m.hasVolume})
 			return false
 		case arrived:
+			m.takeToken(c)
 			m.await(Inspect{
 				Call: c.id, Target: c.target, Published: m.hasVolume && m.volume.Target == c.target,
 				Read: m.hasVolume && m.now.Before(m.volume.NotAfter),

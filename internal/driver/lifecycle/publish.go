@@ -9,12 +9,19 @@ func (m *machine) takePublish(e Publish) {
 		m.do(Reply{e.Call, wrongPod(m.volume.PodUID)})
 		return
 	}
-	m.pod, m.tokenExpiry = e.Pod, e.TokenExpiry
+	if !m.hasVolume {
+		m.due = Plan{} // its request is not given up: it is asked for
+	}
+	m.calls = append(m.calls, call{id: e.Call, target: e.Target, pod: e.Pod, tokenExpiry: e.TokenExpiry})
+}
+
+// takeToken takes the token of a call whose turn has come.
+func (m *machine) takeToken(c call) {
+	m.pod, m.tokenExpiry = c.pod, c.tokenExpiry
 	if m.needsToken {
 		m.needsToken = false
 		m.due = at(m.now)
 	}
-	m.calls = append(m.calls, call{id: e.Call, target: e.Target, pod: e.Pod})
 }
 
 // disown forgets a volume that seems to be of another pod, if an earlier process has left
@@ -47,7 +54,7 @@ func (m *machine) takeInspected(e Inspected) {
 	case e.Err != nil:
 		m.reply(c.id, e.Err)
 	case e.Published:
-		m.damaged = false
+		m.damaged, m.recovered = false, false
 		m.reply(c.id, nil)
 	case e.Whole:
 		c.phase = remounts
@@ -116,16 +123,17 @@ func (m *machine) takeUndone(e Undone) {
 		c.err = nil
 	}
 	m.reply(c.id, c.err)
-	if !m.hasVolume && !m.anyPublish() && (m.issuance.phase != Idle || m.open.Request != "") {
-		m.due = after(UnaskedAge)
-	}
 }
 
-// reply answers a call.
+// reply answers a call. If nobody asks for the volume any more, what goes on for it is given
+// up after a while.
 func (m *machine) reply(id CallID, err error) {
 	i := m.indexOf(id)
 	m.calls = append(m.calls[:i:i], m.calls[i+1:]...)
 	m.do(Reply{id, err})
+	if !m.hasVolume && !m.anyPublish() && (m.issuance.phase != Idle || m.open.Request != "") {
+		m.due = after(UnaskedAge)
+	}
 }
 
 // takeMounted answers the call that the volume was mounted for.
@@ -141,6 +149,7 @@ func (m *machine) takeMounted(e Mounted) {
 	c := m.calls[i]
 	if e.Err != nil {
 		// The SVID stays, and the next call tries again.
+		m.issuance.parked = true
 		m.do(Tell{Note: NoteWriteFailed, Call: c.id, Err: e.Err})
 		m.fail(c.id, e.Err)
 		return
@@ -233,13 +242,10 @@ func (m *machine) takeRemoved(e Removed) {
 }
 
 // unpublishAborted follows a call to unpublish that has failed. A volume that is published
-// all the same is renewed, until the kubelet tries again.
+// all the same gets what is wanted, until the kubelet tries again.
 func (m *machine) unpublishAborted() {
-	if m.IsUnpublishing() || !m.hasVolume {
-		if !m.IsUnpublishing() && m.open.Request != "" && !m.anyPublish() {
-			m.due = after(UnaskedAge)
-		}
-		return
+	if m.hasVolume && !m.IsUnpublishing() {
+		m.plan()
+		m.compareContent()
 	}
-	m.plan()
 }

@@ -36,15 +36,15 @@ func (m *machine) giveUp() {
 	if m.anyPublish() || m.issuance.phase == Idle && m.open.Request == "" {
 		return
 	}
-	switch m.issuance.phase {
-	case Running, BackingOff:
-		m.abandon(ErrUnasked)
-	case Idle, Held, Failed:
-		m.dropIssuance(true)
-	case Cancelling:
+	if m.issuance.phase == Cancelling {
 		return
 	}
 	m.do(Tell{Note: NoteGivenUp})
+	if m.issuance.phase == Running || m.issuance.phase == BackingOff {
+		m.abandon(ErrUnasked)
+		return
+	}
+	m.dropIssuance(true)
 }
 
 // isDue reports whether the SVID is to be replaced now. It is not if that has just happened.
@@ -60,7 +60,7 @@ func (m *machine) beginRenewal(since time.Time) {
 		m.do(Tell{Note: NoteRetrying})
 	} else {
 		// Not where the last attempt has shown that it may take long.
-		m.renewal.maxHold = min(max(m.volume.length()/60, leastHold), mostHold)
+		m.renewal.maxHold = min(max(m.volume.Length()/60, leastHold), mostHold)
 	}
 	m.arm(RenewalTimer, m.want.PublishTimeout)
 	if p := m.issuance.progress; p != 0 && (m.issuance.phase == Running || m.issuance.phase == BackingOff) {
@@ -140,7 +140,7 @@ func (m *machine) isOutdated() bool {
 // earlyAfter is how many renewals come early after the one that replaces the SVID now. One
 // that is late waited for what many others have waited for, too.
 func (m *machine) earlyAfter() int {
-	if m.now.Sub(m.renewalTime()) > m.volume.length()/10 || m.isOutdated() {
+	if m.now.Sub(m.renewalTime()) > m.volume.Length()/10 || m.isOutdated() {
 		return earlyRenewals
 	}
 	return max(0, m.volume.EarlyRenewals-1)
@@ -161,7 +161,7 @@ func (m *machine) takeChanged() {
 	// What is planned keeps its moment, be it a re-issue or the next attempt after a
 	// failure: edits must not put it off, nor bring it on.
 	outdated := m.isOutdated()
-	if outdated != m.reissue || m.want.Timing != m.plannedBy && !outdated {
+	if outdated != m.reissue || m.want.Timing != m.plannedBy && !outdated && m.failures == 0 {
 		m.plan()
 	}
 }
@@ -178,6 +178,15 @@ func (m *machine) replaceIssuance() {
 		m.endRenewal()
 		m.plan()
 	}
+}
+
+// takeBroken has a published volume renewed at once.
+func (m *machine) takeBroken() {
+	if !m.hasVolume || m.renewal.active || m.IsUnpublishing() {
+		return
+	}
+	m.volume.Identity = "" // of no SVID that is wanted
+	m.reissue, m.due = true, at(m.now)
 }
 
 // takeClockSet moves the beginning of a lifetime that began by a clock which has been set
@@ -217,11 +226,13 @@ func (m *machine) takeContentDue() {
 		m.content.next = after(time.Second)
 		return
 	}
+	m.rewriting = true
 	m.await(Rewrite{})
 }
 
 // takeRewrote notes what has become of a Rewrite.
 func (m *machine) takeRewrote(e Wrote) {
+	m.rewriting = false
 	if e.Err == nil {
 		m.volume.Content = e.Volume.Content
 		m.do(Tell{Note: NoteContentDelivered})
@@ -238,7 +249,7 @@ func (m *machine) takeRewrote(e Wrote) {
 func (m *machine) takeRecovered(e Recovered) {
 	m.damaged = e.Damaged
 	if e.HasVolume {
-		m.volume, m.hasVolume, m.recovered = e.Volume, true, true
+		m.volume, m.hasVolume, m.recovered = e.Volume, true, !e.Sure
 		if e.SameKey {
 			m.completeVolume(e.Open)
 		}

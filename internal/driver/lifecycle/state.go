@@ -88,7 +88,9 @@ type call struct {
 	unpublish bool
 	target    string
 	pod       Pod
-	phase     callPhase
+	// tokenExpiry is until when the token of the call is good.
+	tokenExpiry time.Time
+	phase       callPhase
 	// err is why a publish fails, once it does.
 	err error
 }
@@ -110,18 +112,18 @@ const (
 type Phase uint8
 
 const (
-	// Idle: no SVID is being obtained.
+	// Idle means that no SVID is being obtained.
 	Idle Phase = iota
-	// Running: the request is created, or waits for approver and issuer.
+	// Running means that the request is created, or waits for approver and issuer.
 	Running
-	// BackingOff: the API server, or a quota, has no room for the request at present.
+	// BackingOff means that the API server, or a quota, has no room for the request at present.
 	BackingOff
-	// Cancelling: the result of the request is not wanted any more. The next one begins
+	// Cancelling means that the result of the request is not wanted any more. The next one begins
 	// when this one has ended, so that a volume never has two.
 	Cancelling
-	// Held: an SVID has been issued and is in no volume yet.
+	// Held means that an SVID has been issued and is in no volume yet.
 	Held
-	// Failed: there is no SVID, and nobody was there to be told. The next call is.
+	// Failed means that there is no SVID, and nobody was there to be told. The next call is.
 	Failed
 )
 
@@ -139,9 +141,9 @@ const (
 type Progress uint8
 
 const (
-	// Asking: the API server is asked for something.
+	// Asking means that the API server is asked for something.
 	Asking Progress = iota + 1
-	// Created: the request is known to be there, or a quota has no room for it.
+	// Created means that the request is known to be there, or a quota has no room for it.
 	Created
 )
 
@@ -262,8 +264,9 @@ type State struct {
 
 	content content
 	armed   [timers]bool
-	// doing is set between an action that has a result and that result.
-	doing bool
+	// doing is set between an action that has a result and that result, and rewriting if
+	// that is a [Rewrite], whose result is like that of a [Write].
+	doing, rewriting bool
 }
 
 // Volume returns what the pod has, if it has something that is known.
