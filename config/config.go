@@ -50,7 +50,7 @@ type Certificate struct {
 	// RenewBefore is zero when RenewBeforePercentage is to be used.
 	RenewBefore time.Duration
 	// RenewBeforePercentage is never zero: it is also for SVIDs that are too
-	// short for RenewBefore. See [Config.RenewalTime].
+	// short for RenewBefore.
 	RenewBeforePercentage int
 	RequestAnnotations    map[string]string
 }

@@ -150,7 +150,7 @@ func reissues(changes []Change) string {
 	reissue := slices.DeleteFunc(slices.Clone(changes), func(c Change) bool { return !c.Reissue })
 	switch {
 	case len(reissue) == 0:
-		return "keep their documents until their renewal"
+		return "keep their SVIDs until their renewal"
 	case slices.ContainsFunc(reissue, func(c Change) bool { return c.Effect != EffectHot }):
 		return "are re-issued"
 	default:

@@ -117,7 +117,7 @@ func TestDiffOfTheIssuerSaysWhatToList(t *testing.T) {
 
 func TestSummary(t *testing.T) {
 	t.Parallel()
-	const keep = "; live volumes keep their documents until their renewal"
+	const keep = "; live volumes keep their SVIDs until their renewal"
 	for after, want := range map[string]string{
 		"": "no changes",
 		"observability: {logging: {level: debug}}\n": "observability.logging.level: info → debug (hot)\n1 change; none needs a restart" + keep,

@@ -23,7 +23,7 @@ func main() {
 	hostname, _ := os.Hostname()
 	program := daemon.Program{
 		Name:    "csi-driver-spiffe-approver",
-		Purpose: "approves the requests for SPIFFE identity documents that are what they should be, and denies the others.",
+		Purpose: "approves the requests for X.509-SVIDs that are what they should be, and denies the others.",
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&identity, "identity", hostname, "`NAME` of this replica in the leader election")
 			flags.StringVar(&namespace, "namespace", daemon.Namespace(), "`NAMESPACE` of the Lease of the leader election (environment: POD_NAMESPACE)")

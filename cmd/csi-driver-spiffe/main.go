@@ -2,7 +2,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Command csi-driver-spiffe is the CSI driver that runs on each node. It gives
-// pods their SPIFFE identity documents as files in a volume; see package
+// pods their X.509-SVIDs as files in a volume; see package
 // driver. All of its configuration is in one file, but for what is particular
 // to this process: the node, the socket and the kubeconfig.
 package main
@@ -25,7 +25,7 @@ func main() {
 	var o options
 	program := daemon.Program{
 		Name:    "csi-driver-spiffe",
-		Purpose: "is the CSI driver that gives the pods of a node their SPIFFE identity documents.",
+		Purpose: "is the CSI driver that gives the pods of a node their X.509-SVIDs.",
 		Flags: func(flags *flag.FlagSet) {
 			flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "`NAME` of the Kubernetes node (environment: NODE_NAME)")
 			flags.StringVar(&o.socket, "csi-socket", listing.DefaultSocket(), "`PATH` of the UNIX socket on which the kubelet calls (environment: CSI_SOCKET)")

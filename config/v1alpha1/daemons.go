@@ -119,8 +119,8 @@ type LeaderElection struct {
 	// LeaseName is the name of the Lease object, in the approver's namespace: a
 	// DNS-1123 subdomain.
 	LeaseName string `json:"leaseName" validate:"required,subdomain" change:"restart,approver"`
-	// LeaseDuration is how long a leader that is not heard of keeps its office,
-	// from `1s` to `10m`. Longer than `renewDeadline`.
+	// LeaseDuration is how long an unresponsive leader keeps the lease, from `1s`
+	// to `10m`. Longer than `renewDeadline`.
 	LeaseDuration Duration `json:"leaseDuration" validate:"min=1s,max=10m" change:"restart,approver"`
 	// RenewDeadline is how long a leader tries to renew the lease before it
 	// steps down, from `500ms` to `10m`. Longer than 1.2 times `retryPeriod`.

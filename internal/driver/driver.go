@@ -1,6 +1,19 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
+// Package driver is the CSI driver of a node: it gives each pod's volume its SVID, and
+// renews it for as long as the volume is published. The package only puts the parts
+// together:
+//
+//	csiserver  the kubelet's calls, checked
+//	manager    one record and one worker for each volume
+//	lifecycle  what is decided about a volume
+//	mounts     where volumes are mounted
+//	delivery   the files of an SVID, and the trust bundle
+//	requests   CertificateRequests that no volume wants any more
+//	observe    what operators see
+//
+// Make a [Driver] with [New] and call [Driver.Run].
 package driver
 
 import (
@@ -8,23 +21,24 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
+	"net"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/v1alpha1"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/contents"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver/registration"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/mounts"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/delivery"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/socket"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
-	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
@@ -72,169 +86,190 @@ type Registration struct {
 
 // Driver is the CSI driver of one node.
 type Driver struct {
-	owner     issuance.Owner
-	socket    string
-	config    *config.Holder
-	log       *slog.Logger
+	Options
+
 	requester *issuance.Requester
-	schedule  *issuance.Scheduler
-	store     *volume.Store
-	bundles   trustbundle.Source
-	contents  contents.Maker
-	// bundlePath is the file that bundles follows, and watched the watch of it.
-	bundlePath string
-	watched    watching
-	// comparing is held while a volume is compared with what is asked for, so that what
-	// comes of it is that of the last to do so. fanOut and rewrites bring live volumes what has changed beside documents.
-	comparing   sync.Mutex
-	fanOut      *observe.FanOut
-	rewrites    *issuance.Scheduler
-	event       func(warning bool, reason, note string)
-	warnings    *mounts.Warnings
-	volumes     volumes
-	targets     mounts.TargetRegistry
-	reissue     reissue
-	discards    discards
-	chains      chainChecks
-	step        func(name string)
-	firstMounts precedence
-	issuances   *observe.Issuances
-	server      *csiserver.Server
+	tmpfs     *tmpfs
+	bundle    *delivery.Bundle
+	manager   *manager.Manager
+	server    *csiserver.Server
 	// registrar is nil if somebody else registers the driver.
 	registrar *registration.Registrar
-	// process and locks keep other installations away.
-	process nodelock.Owner
-	locks   []*nodelock.Lock
-	// claiming is held while the tmpfs is claimed, and claimed is set when it is.
-	claiming sync.Mutex
-	claimed  bool
-	// planned is the configuration that renewals are planned by.
-	planned *config.Config
-
-	// life ends when the driver stops; requests to cert-manager hang on it,
-	// not on the kubelet's call that began them.
-	life context.Context
-	stop context.CancelCauseFunc
-	// background counts what goes on beside the calls of the kubelet.
-	background sync.WaitGroup
+	locks     locks
 }
 
-// New returns a driver that holds the tmpfs at volume.tmpfsPath and knows the
-// volumes that are there. It fails if the process may not mount, if another
-// installation has what it needs of the node, or if there are no volumes, no good trust bundle, and the configuration demands one. If the tmpfs
-// cannot be mounted for another reason, the driver refuses to publish until it can.
+// New returns a driver that holds the tmpfs at volume.tmpfsPath and knows the volumes that
+// are there. It fails if the process may not mount, if another installation has what it
+// needs of the node, or if there are no volumes, no good trust bundle, and the configuration
+// demands one. If the tmpfs cannot be mounted for another reason, the driver refuses to
+// publish until it can.
 func New(options Options) (*Driver, error) {
 	if options.Node == "" {
 		return nil, errors.New("the name of the node is missing (--node-name, or NODE_NAME in the environment)")
 	}
-	snapshot := options.Config.Current()
-	d, err := newDriver(options, snapshot)
-	if err != nil {
+	if options.Event == nil {
+		options.Event = func(bool, string, string) {}
+	}
+	c := options.Config.Current()
+	d := &Driver{Options: options}
+	d.locks = locks{process: processOf(options.Pod, c), log: options.Log}
+	if err := d.assemble(c); err != nil {
 		return nil, err
 	}
-	if err := d.open(snapshot); err != nil {
-		d.unlock()
+	if err := d.open(c); err != nil {
+		d.locks.release()
 		return nil, err
 	}
 	return d, nil
 }
 
-// open takes what the driver needs of the node, and looks at what is there.
-func (d *Driver) open(snapshot *config.Config) error {
-	if err := d.lockSockets(snapshot.Driver.Name); err != nil {
+// assemble makes the parts. They have looked at nothing yet.
+func (d *Driver) assemble(c *config.Config) error {
+	owner := issuance.Owner{Node: d.Node}
+	if name := c.Driver.Name; name != Name {
+		owner.Driver = name
+	}
+	var err error
+	d.requester, err = issuance.NewRequester(d.REST, owner, issuance.WatchScope(c.CertificateRequests.Watch), d.Log)
+	if err != nil {
 		return err
 	}
-	if err := d.openBundle(snapshot); err != nil {
-		return err
-	}
-	if err := d.openStore(); err != nil {
-		return err
-	}
-	if d.store.Ready() == nil { // else that has been told of
-		if err := d.claimStore(); err != nil {
-			return err
-		}
-		return d.load(snapshot)
+	store := volume.New(c.Volume.TmpfsPath, append([]volume.Setting{volume.WithSize(c.Volume.TmpfsSize), volume.WithSteps(d.Step)}, d.Volume...)...)
+	d.tmpfs = &tmpfs{Store: store, locks: &d.locks, log: d.Log}
+	d.bundle = delivery.NewBundle(d.Log, d.Event, func() { d.manager.BundleChanged() })
+	d.manager = manager.New(manager.Options{
+		Owner: owner, Config: d.Config, Log: d.Log, Requester: d.requester, Store: store,
+		Files: delivery.NewFiles(store, d.bundle, d.Log), Bundle: d.bundle, Room: d.tmpfs.room, Step: d.Step, Event: d.Event,
+	})
+	d.server = csiserver.New(csiserver.Options{Node: d.Node, Config: d.Config, Volumes: d.manager, Log: d.Log})
+	if r := d.Registration; r != nil {
+		d.registrar = &registration.Registrar{Driver: c.Driver.Name, Folder: r.Folder, Endpoint: r.Endpoint, Probe: d.Probe, Log: d.Log}
 	}
 	return nil
 }
 
-// newDriver returns a driver that has looked at nothing yet.
-func newDriver(options Options, snapshot *config.Config) (*Driver, error) {
-	owner := issuance.Owner{Node: options.Node}
-	if name := snapshot.Driver.Name; name != Name {
-		owner.Driver = name
+// open takes what the driver needs of the node, and looks at what is there.
+func (d *Driver) open(c *config.Config) error {
+	if err := d.locks.sockets(c.Driver.Name, d.Socket, d.registrar); err != nil {
+		return err
 	}
-	requester, err := issuance.NewRequester(options.REST, owner, issuance.WatchScope(snapshot.CertificateRequests.Watch), options.Log)
-	if err != nil {
-		return nil, err
+	if err := d.bundle.Open(c, d.tmpfs.HoldsVolumes); err != nil {
+		return err
 	}
-	d := &Driver{
-		owner: owner, socket: options.Socket, process: nodelock.Owner{Namespace: options.Pod.Namespace, Driver: snapshot.Driver.Name, Pod: options.Pod.Name},
-		config: options.Config, log: options.Log,
-		requester: requester, discards: newDiscards(), chains: newChainChecks(), step: options.Step,
-		fanOut: observe.NewFanOut(), event: options.Event, issuances: observe.NewIssuances(),
-		store: volume.New(snapshot.Volume.TmpfsPath,
-			append([]volume.Setting{volume.WithSize(snapshot.Volume.TmpfsSize), volume.WithSteps(options.Step)}, options.Volume...)...),
+	if err := d.tmpfs.open(); err != nil {
+		return err
 	}
-	d.warnings = &mounts.Warnings{Log: options.Log, Event: d.tell, Node: owner.Node}
-	if d.step == nil {
-		d.step = func(string) {}
+	if d.tmpfs.Ready() != nil {
+		return nil //nolint:nilerr // It has been told of, and may go away.
 	}
-	if r := options.Registration; r != nil {
-		d.registrar = &registration.Registrar{Driver: snapshot.Driver.Name, Folder: r.Folder, Endpoint: r.Endpoint, Probe: d.Probe, Log: options.Log}
+	if err := d.tmpfs.claim(); err != nil {
+		return err
 	}
-	d.life, d.stop = context.WithCancelCause(context.Background())
-	d.schedule = issuance.NewScheduler(snapshot.Driver.MaxConcurrentRenewals, d.renew)
-	d.schedule.ClockSet = d.correctObtained
-	d.schedule.Before = d.letMountsGoFirst
-	d.rewrites = d.newRewrites()
-	d.server = d.newServer()
-	requester.OnNew(d.seen)
-	return d, nil
+	return d.manager.Recover(c)
 }
 
 // Run serves the kubelet until ctx ends or the socket fails. The volumes stay
 // as they are, for the next process to take over.
 func (d *Driver) Run(ctx context.Context) error {
-	defer d.unlock()
-	defer context.AfterFunc(ctx, func() { d.stop(errStopping) })()
-	listener, err := socket.Listen(ctx, d.socket)
+	defer d.locks.release()
+	listener, err := socket.Listen(ctx, d.Socket)
 	if err != nil {
-		return fmt.Errorf("listening for the kubelet on --csi-socket %s: %w", d.socket, err)
+		return fmt.Errorf("listening for the kubelet on --csi-socket %s: %w", d.Socket, err)
 	}
 	// Whoever has been served by this process can ask it: its list's socket is there
 	// before the first call is answered.
 	forList := d.listenForList(ctx)
-	d.requester.Start(d.life)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return d.server.Serve(ctx, listener) })
-	group.Go(func() error { d.schedule.Run(ctx); return nil })
-	group.Go(func() error { d.rewrites.Run(ctx); return nil })
-	group.Go(func() error { d.follow(ctx); return nil })
-	group.Go(func() error { d.followClock(ctx); return nil })
-	group.Go(func() error { _ = d.rewrites.FollowClock(ctx); return nil }) // to look at it less often
-	group.Go(func() error { d.discardRequests(ctx); return nil })
-	group.Go(func() error { d.checkChains(ctx); return nil })
+	group.Go(func() error { d.manager.Run(ctx); return nil })
 	group.Go(func() error { d.serveList(ctx, forList); return nil })
 	if d.registrar != nil {
 		group.Go(func() error { d.registrar.Run(ctx); return nil })
 	}
 	err = group.Wait()
-	d.stop(errStopping)
-	d.background.Wait()
+	d.manager.Close()
 	return err
 }
 
-// Ready returns nil while the driver can do its work, and the kubelet knows of
-// it.
+// Ready returns nil while the driver can do its work, and the kubelet knows of it.
 func (d *Driver) Ready() error {
-	if d.life.Err() != nil {
-		return errStopping
+	if err := d.manager.Err(); err != nil {
+		return err
 	}
-	ready := errors.Join(d.store.Ready(), d.requester.Ready(), d.requireBundle(d.config.Current()))
+	ready := errors.Join(d.tmpfs.Ready(), d.requester.Ready(), d.bundle.Require(d.Config.Current()))
 	if d.registrar != nil {
 		ready = errors.Join(ready, d.registrar.Err())
 	}
 	return ready
+}
+
+// Probe calls the driver on its socket as the kubelet does, and returns nil if it answers
+// before ctx ends, and says that it is ready.
+func (d *Driver) Probe(ctx context.Context) error { return csiserver.Probe(ctx, d.Socket) }
+
+// BundleDetail says what is wrong with the trust bundle's file, in a line, and is empty if
+// it is in force.
+func (d *Driver) BundleDetail() string { return d.bundle.Detail() }
+
+// List tells what volumes the node has, and how they are.
+func (d *Driver) List() listing.List { return observe.List(d.Node, d.manager.Snapshots()) }
+
+// VolumesOutdated returns how many volumes do not have the trust bundle that is in force, or
+// not the files that the configuration asks for.
+func (d *Driver) VolumesOutdated() int {
+	return d.count(func(s observe.Snapshot) bool { return s.Outdated })
+}
+
+// VolumesToReissue returns how many volumes have an SVID that is not what the configuration
+// asks for now.
+func (d *Driver) VolumesToReissue() int {
+	return d.count(func(s observe.Snapshot) bool { return s.ToReissue })
+}
+
+// VolumesShadowed returns how many volumes were mounted over something else.
+func (d *Driver) VolumesShadowed() int {
+	return d.count(func(s observe.Snapshot) bool { return s.Shadowed != "" })
+}
+
+func (d *Driver) count(is func(observe.Snapshot) bool) (n int) {
+	for s := range d.manager.Snapshots() {
+		if is(s) {
+			n++
+		}
+	}
+	return n
+}
+
+// Metrics returns what the driver tells of its volumes and of the kubelet's calls, none of
+// it by pod.
+func (d *Driver) Metrics() []prometheus.Collector {
+	return append(d.manager.Metrics(),
+		observe.NewVolumeMetrics(d.manager.Snapshots, d.Config.Current, time.Now),
+		observe.NewBundleMetrics(func() bool { return d.Config.Current().TrustBundle.Path != "" }, d.bundle.Status),
+		d.server.Metrics()[0],
+	)
+}
+
+// noAnswer is told of where the command volumes cannot be served.
+const noAnswer = "the command volumes will get no answer"
+
+// listenForList makes the socket of the command volumes, or returns nil: that
+// there is none is no reason not to serve the kubelet.
+func (d *Driver) listenForList(ctx context.Context) net.Listener {
+	listener, err := socket.Listen(ctx, listing.Socket(d.Socket))
+	if err != nil {
+		d.Log.Warn(noAnswer, "error", err)
+		return nil
+	}
+	return listener
+}
+
+// serveList answers the command volumes until ctx ends.
+func (d *Driver) serveList(ctx context.Context, listener net.Listener) {
+	if listener == nil {
+		return
+	}
+	if err := listing.Serve(ctx, listener, d.List); err != nil {
+		d.Log.Warn(noAnswer, "error", err)
+	}
 }

@@ -6,9 +6,13 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver/registration"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/nodelock"
 )
 
@@ -23,21 +27,33 @@ func CheckName(c *config.Config, object string) error {
 		"give both the same name, which no other installation has", c.Driver.Name, object)
 }
 
-// lockSockets makes sure that no other installation on this node has the driver's
-// name or its socket, before either is taken from it.
-func (d *Driver) lockSockets(name string) error {
+// locks keep other installations from what this one has of the node.
+type locks struct {
+	process nodelock.Owner
+	log     *slog.Logger
+	held    []*nodelock.Lock
+}
+
+// processOf is this process, as other installations see it.
+func processOf(pod types.NamespacedName, c *config.Config) nodelock.Owner {
+	return nodelock.Owner{Namespace: pod.Namespace, Driver: c.Driver.Name, Pod: pod.Name}
+}
+
+// sockets makes sure that no other installation on this node has the driver's name or its
+// socket, before either is taken from it.
+func (l *locks) sockets(name, socket string, registrar *registration.Registrar) error {
 	const advice = "give this installation a driver.name and a CSIDriver object of its own, or remove the other installation"
-	if d.registrar != nil {
-		if err := d.lock(lockOf(d.registrar.Socket()), fmt.Sprintf("driver.name %q", name), advice); err != nil {
+	if registrar != nil {
+		if err := l.take(lockOf(registrar.Socket()), fmt.Sprintf("driver.name %q", name), advice); err != nil {
 			return err
 		}
 	}
-	return d.lock(lockOf(d.socket), fmt.Sprintf("--csi-socket %s", d.socket), advice)
+	return l.take(lockOf(socket), fmt.Sprintf("--csi-socket %s", socket), advice)
 }
 
-// lockStore makes sure that no other installation has its volumes in the tmpfs.
-func (d *Driver) lockStore() error {
-	return d.lock(d.store.LockPath(), fmt.Sprintf("volume.tmpfsPath %s", d.store.Root()),
+// tmpfs makes sure that no other installation has its volumes in the tmpfs.
+func (l *locks) tmpfs(path, root string) error {
+	return l.take(path, fmt.Sprintf("volume.tmpfsPath %s", root),
 		"give this installation a folder of its own, in the configuration and as hostPath of the DaemonSet")
 }
 
@@ -47,31 +63,31 @@ func lockOf(socket string) string {
 	return filepath.Join(filepath.Dir(socket), "."+filepath.Base(socket)+".lock")
 }
 
-// lock takes a lock for as long as the driver runs. It fails if another installation
+// take takes a lock for as long as the driver runs. It fails if another installation
 // has it; that the lock cannot be taken for another reason keeps no driver from
 // starting.
-func (d *Driver) lock(path, what, advice string) error {
-	if d.process.Namespace == "" {
+func (l *locks) take(path, what, advice string) error {
+	if l.process.Namespace == "" {
 		return nil
 	}
-	lock, err := nodelock.Acquire(path, d.process)
+	lock, err := nodelock.Acquire(path, l.process)
 	switch {
 	case errors.Is(err, nodelock.ErrHeld):
 		return fmt.Errorf("%s is in use: %w; %s", what, err, advice)
 	case err != nil:
-		d.log.Warn("another installation of the driver on this node would not be noticed", "what", what, "error", err)
+		l.log.Warn("another installation of the driver on this node would not be noticed", "what", what, "error", err)
 	default:
-		d.locks = append(d.locks, lock)
+		l.held = append(l.held, lock)
 	}
 	return nil
 }
 
-// unlock releases what lock has taken.
-func (d *Driver) unlock() {
-	for _, lock := range d.locks {
+// release releases what take has taken.
+func (l *locks) release() {
+	for _, lock := range l.held {
 		if err := lock.Release(); err != nil {
-			d.log.Warn("releasing a lock failed; it ends with the process", "error", err)
+			l.log.Warn("releasing a lock failed; it ends with the process", "error", err)
 		}
 	}
-	d.locks = nil
+	l.held = nil
 }

@@ -21,8 +21,8 @@ import (
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
 
-// node is what two installations on one node can have in common.
-type node struct {
+// sharedNode is what two installations on one node can have in common.
+type sharedNode struct {
 	t *testing.T
 	// dir has the kubelet's folders and those of the drivers.
 	dir string
@@ -30,7 +30,7 @@ type node struct {
 
 // start makes a driver of an installation, which finds its sockets and its tmpfs
 // in folders with these names.
-func (n node) start(namespace, driverName, plugin, tmpfs string) error {
+func (n sharedNode) start(namespace, driverName, plugin, tmpfs string) error {
 	n.t.Helper()
 	for _, folder := range []string{"plugins_registry", plugin} {
 		if err := os.MkdirAll(filepath.Join(n.dir, folder), 0o700); err != nil {
@@ -68,7 +68,7 @@ func TestADriverRefusesWhatAnotherInstallationHas(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := node{t, t.TempDir()}
+			n := sharedNode{t, t.TempDir()}
 			if err := n.start("cert-manager", "spiffe.csi.cert-manager.io", "a", "a-tmpfs"); err != nil {
 				t.Fatal(err)
 			}

@@ -7,10 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"strings"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -69,19 +67,6 @@ func (e *Error) Unwrap() error { return e.Err }
 // (k8s.io/apiserver/pkg/admission/plugin/resourcequota, CheckRequest).
 const quotaExceeded = "exceeded quota: "
 
-const (
-	firstQuotaRetry = 100 * time.Millisecond
-	lastQuotaRetry  = time.Second
-)
-
-// QuotaRetryAfter returns how long to wait for room in a quota after the given number of
-// attempts that found none (1 for the first), when something was deleted to make room:
-// doubling from a tenth of a second to a second, and between half and the whole of that
-// by chance.
-func QuotaRetryAfter(failures int) time.Duration {
-	return backoff(failures, firstQuotaRetry, lastQuotaRetry)
-}
-
 // IsQuotaExceeded reports whether an error of [Requester.Issue] says that a ResourceQuota
 // of the pod's namespace leaves no room for another CertificateRequest. There is room
 // again some time after one was deleted: kube-controller-manager counts deletions, and
@@ -90,31 +75,6 @@ func IsQuotaExceeded(err error) bool {
 	var issue *Error
 	return errors.As(err, &issue) && issue.Stage == StageCreate &&
 		apierrors.IsForbidden(issue.Err) && strings.Contains(issue.Err.Error(), quotaExceeded)
-}
-
-const (
-	firstRetry = time.Second
-	lastRetry  = 5 * time.Minute
-)
-
-// Backoff returns how long to wait after the given number of failures in a row
-// (1 for the first): doubling from a second to five minutes, and between half
-// and the whole of that by chance, so that volumes which failed together do not
-// come back together.
-func Backoff(failures int) time.Duration { return BackoffWithin(failures, lastRetry) }
-
-// BackoffWithin is [Backoff] that doubles to most at most. What is there by then is
-// still put between half and the whole of it by chance.
-func BackoffWithin(failures int, most time.Duration) time.Duration {
-	return backoff(failures, firstRetry, min(lastRetry, most))
-}
-
-// backoff doubles from first to most, and returns between half and the whole of that by
-// chance.
-func backoff(failures int, first, most time.Duration) time.Duration {
-	const mostDoublings = 16 // far from overflowing, and beyond every most
-	wait := min(first<<min(max(failures-1, 0), mostDoublings), most)
-	return wait/2 + rand.N(max(wait/2, 1))
 }
 
 // IsTransient reports whether an error of [Requester.Issue] says that the API
@@ -136,16 +96,4 @@ func IsTransient(err error) bool {
 	code := status.Status().Code
 	return code >= http.StatusInternalServerError || code == http.StatusTooManyRequests ||
 		code == http.StatusRequestTimeout || code == http.StatusConflict
-}
-
-// RetryAfter returns how long to wait after the given number of failures in a
-// row, of which err is the last: as [Backoff] says but at most so long, and at
-// least as long as the API server has asked for, with a jitter on top.
-func RetryAfter(err error, failures int, most time.Duration) time.Duration {
-	wait := BackoffWithin(failures, most)
-	if seconds, asked := apierrors.SuggestsClientDelay(err); asked && seconds > 0 {
-		least := time.Duration(seconds) * time.Second
-		wait = max(wait, least+rand.N(least/2))
-	}
-	return wait
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -96,55 +95,6 @@ func TestIsQuotaExceeded(t *testing.T) {
 	} {
 		if got := issuance.IsQuotaExceeded(row.err); got != row.want {
 			t.Errorf("%s: got %t", name, got)
-		}
-	}
-}
-
-func TestQuotaRetryAfter(t *testing.T) {
-	t.Parallel()
-	for failures, most := range map[int]time.Duration{
-		0: 100 * time.Millisecond, 1: 100 * time.Millisecond, 2: 200 * time.Millisecond, 4: 800 * time.Millisecond, 5: time.Second, 1000: time.Second,
-	} {
-		if got := issuance.QuotaRetryAfter(failures); got < most/2 || got >= most {
-			t.Errorf("after %d failures: %s, want from %s to %s", failures, got, most/2, most)
-		}
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	t.Parallel()
-	const most = 5 * time.Minute
-	for _, row := range []struct {
-		failures      int
-		within, whole time.Duration
-	}{
-		{-1, most, time.Second},
-		{0, most, time.Second},
-		{1, most, time.Second},
-		{2, most, 2 * time.Second},
-		{3, most, 4 * time.Second},
-		{9, most, 256 * time.Second},
-		{10, most, most},
-		{64, most, most},
-		{1 << 40, most, most},
-		{64, time.Hour, most},
-		{2, 3 * time.Second, 2 * time.Second},
-		{3, 3 * time.Second, 3 * time.Second}, // and not all of them after exactly that
-		{64, 3 * time.Second, 3 * time.Second},
-	} {
-		seen := map[time.Duration]bool{}
-		for range 200 {
-			got := issuance.BackoffWithin(row.failures, row.within)
-			if row.within == most {
-				got = issuance.Backoff(row.failures)
-			}
-			if got < row.whole/2 || got > row.whole {
-				t.Fatalf("after %d failures, within %s: %s, want %s to %s", row.failures, row.within, got, row.whole/2, row.whole)
-			}
-			seen[got] = true
-		}
-		if len(seen) < 100 {
-			t.Errorf("after %d failures, within %s: %d different waits of 200", row.failures, row.within, len(seen))
 		}
 	}
 }

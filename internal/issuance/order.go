@@ -14,7 +14,7 @@ import (
 	"strings"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
-	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned"
+	cmclient "github.com/cert-manager/cert-manager/pkg/client/clientset/versioned/typed/certmanager/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -84,8 +84,8 @@ func (o Order) labels() map[string]string {
 // create makes a request, and returns its UID. It does so without the retries of
 // client-go, of which nobody would hear the reason. What comes back is otherwise what
 // was sent, and is not decoded; what becomes of it comes by the watch.
-func create(ctx context.Context, client cmclient.Interface, request *cmapi.CertificateRequest) (types.UID, error) {
-	result := client.CertmanagerV1().RESTClient().Post().Namespace(request.Namespace).Resource("certificaterequests").
+func create(ctx context.Context, client cmclient.CertmanagerV1Interface, request *cmapi.CertificateRequest) (types.UID, error) {
+	result := client.RESTClient().Post().Namespace(request.Namespace).Resource("certificaterequests").
 		Body(request).MaxRetries(0).Do(ctx)
 	if err := result.Error(); err != nil {
 		return "", err
@@ -195,7 +195,7 @@ func (t Token) Reveal() string {
 // trusted. Were a client certificate left in it, the API server would take the
 // certificate for the caller and never look at the token, and requests would
 // be made in the driver's name.
-func podClient(base *rest.Config, token string) (cmclient.Interface, error) {
+func podClient(base *rest.Config, token string) (cmclient.CertmanagerV1Interface, error) {
 	config := rest.AnonymousClientConfig(base)
 	config.BearerToken = token
 	client, err := cmclient.NewForConfig(config)

@@ -198,7 +198,7 @@ func TestPodClientIsThePodAndNobodyElse(t *testing.T) {
 			row.driver(base)
 			client, err := podClient(base, "the-pods")
 			check(t, err)
-			_, err = client.CertmanagerV1().CertificateRequests("sandbox").Create(t.Context(), &cmapi.CertificateRequest{}, metav1.CreateOptions{})
+			_, err = client.CertificateRequests("sandbox").Create(t.Context(), &cmapi.CertificateRequest{}, metav1.CreateOptions{})
 			check(t, err)
 			got := <-callers
 			if values := got.header.Values("Authorization"); len(values) != 1 || values[0] != "Bearer the-pods" {

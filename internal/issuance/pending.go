@@ -79,11 +79,8 @@ func (o Order) prepare() (*Pending, error) {
 	}, nil
 }
 
-// IsFor reports whether the request is the one that would be made for an order.
-func (p *Pending) IsFor(o Order) bool {
-	id, err := o.Policy.SPIFFEID(o.Pod.ServiceAccount)
-	return err == nil && id == p.ID && o.Policy.Hash() == p.policyHash && o.Pod.PodUID == p.Pod.UID
-}
+// PolicyHash identifies the policy that the request was made under; see [policy.Policy.Hash].
+func (p *Pending) PolicyHash() string { return p.policyHash }
 
 // Owns reports whether a public key is that of the request.
 func (p *Pending) Owns(key crypto.PublicKey) bool {

@@ -7,10 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	cmapi "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,7 +31,7 @@ func TestPendingSurvivesAFile(t *testing.T) {
 		check(t, err)
 		read, err := UnmarshalPending(data)
 		check(t, err)
-		if read.Request != made.Request || read.ID != made.ID || read.Pod != made.Pod || read.Pod != web0() || !read.IsFor(order) || !read.Owns(made.key.Public()) {
+		if read.Request != made.Request || read.ID != made.ID || read.Pod != made.Pod || read.Pod != web0() || read.PolicyHash() != order.Policy.Hash() || !read.Owns(made.key.Public()) {
 			t.Errorf("%v: read %+v", key, read)
 		}
 		if read.IdentityHash != order.Policy.IdentityHash() || read.Duration != order.Policy.Duration {
@@ -43,26 +41,6 @@ func TestPendingSurvivesAFile(t *testing.T) {
 		check(t, err)
 		if read.Owns(other.key.Public()) {
 			t.Errorf("%v: owns another key", key)
-		}
-	}
-}
-
-func TestPendingIsForOneOrder(t *testing.T) {
-	t.Parallel()
-	order := testOrder(t)
-	made, err := order.Prepare()
-	check(t, err)
-	for name, change := range map[string]func(*Order){
-		"another pod":      func(o *Order) { o.Pod.PodUID = "another" },
-		"another issuer":   func(o *Order) { o.Policy.IssuerRef.Name = "another" },
-		"another lifetime": func(o *Order) { o.Policy.Duration *= 2 },
-		"another key":      func(o *Order) { o.Policy.Key.Size = 521 },
-		"no trust domain":  func(o *Order) { o.Policy = policy.Policy{} },
-	} {
-		other := testOrder(t)
-		change(&other)
-		if made.IsFor(other) {
-			t.Errorf("%s: the request is taken for it", name)
 		}
 	}
 }
@@ -192,24 +170,6 @@ func TestIsTransient(t *testing.T) {
 	} {
 		if got := IsTransient(row.err); got != row.want {
 			t.Errorf("%s: %v, want %v", name, got, row.want)
-		}
-	}
-}
-
-func TestRetryAfterDoesAsTheServerSays(t *testing.T) {
-	t.Parallel()
-	const most = 10 * time.Second
-	busy := &Error{Stage: StageCreate, Err: apierrors.NewGenericServerResponse(http.StatusTooManyRequests, "create",
-		schema.GroupResource{}, "x", "", 20, true)}
-	for range 100 {
-		if wait := RetryAfter(busy, 1, most); wait < 20*time.Second || wait > 30*time.Second {
-			t.Fatalf("waits %s, want 20 s and up to half of that", wait)
-		}
-		if wait := RetryAfter(errors.New("away"), 30, most); wait < most/2 || wait > most {
-			t.Fatalf("waits %s, want 5 s to 10 s", wait)
-		}
-		if wait := RetryAfter(errors.New("away"), 1, most); wait > time.Second {
-			t.Fatalf("waits %s after the first failure, want up to 1 s", wait)
 		}
 	}
 }

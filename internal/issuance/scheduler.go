@@ -24,10 +24,9 @@ const (
 )
 
 // Call is what a [Scheduler] calls for a volume. It has one of the slots of which
-// there are as many as there may be calls at a time, until it returns or calls
-// release, whichever comes first: a call that only waits for somebody else must not
-// keep others from their work. It may call release any number of times.
-type Call func(ctx context.Context, id string, release func())
+// there are as many as there may be calls at a time, until it returns. A call that only
+// waits for somebody else must not keep others from their work: it returns.
+type Call func(ctx context.Context, id string)
 
 // Scheduler calls a function for each volume at its time. All volumes share one
 // heap and one timer. Make one with [NewScheduler].
@@ -122,21 +121,6 @@ func (s *Scheduler) Cancel(id string) {
 	}
 }
 
-// Due returns when the volume is due, by the wall clock as it is now, and
-// whether it is in the schedule at all.
-func (s *Scheduler) Due(id string) (time.Time, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	it, ok := s.items[id]
-	if !ok {
-		return time.Time{}, false
-	}
-	if !it.at.IsZero() {
-		return it.at, true
-	}
-	return s.clock.Wall().Add(it.due - s.clock.Running()), true
-}
-
 // Run keeps the schedule until ctx ends, and returns when all calls have, those
 // without a slot among them.
 func (s *Scheduler) Run(ctx context.Context) {
@@ -163,9 +147,8 @@ func (s *Scheduler) Run(ctx context.Context) {
 		}
 		if wait == 0 {
 			calls.Go(func() {
-				release := sync.OnceFunc(func() { <-s.slots })
-				defer release()
-				s.run(ctx, id, release)
+				defer func() { <-s.slots }()
+				s.run(ctx, id)
 			})
 			continue
 		}

@@ -34,7 +34,7 @@ type recorder struct {
 func record(t *testing.T, limit int, duration time.Duration) *recorder {
 	t.Helper()
 	r := &recorder{began: time.Now()}
-	r.Scheduler = issuance.NewScheduler(limit, func(_ context.Context, id string, _ func()) {
+	r.Scheduler = issuance.NewScheduler(limit, func(_ context.Context, id string) {
 		r.mu.Lock()
 		r.calls = append(r.calls, fmt.Sprintf("%s at %s", id, time.Since(r.began)))
 		r.mu.Unlock()
@@ -147,41 +147,6 @@ func TestSchedulerLimitsConcurrentCalls(t *testing.T) {
 	})
 }
 
-// A call that only waits makes room for another, once, and is waited for in the end.
-func TestSchedulerCallGivesItsSlotBack(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		var mu sync.Mutex
-		var told []string
-		tell := func(what, id string) {
-			mu.Lock()
-			defer mu.Unlock()
-			told = append(told, fmt.Sprintf("%s %s at %s", id, what, time.Since(began)))
-		}
-		s := issuance.NewScheduler(1, func(ctx context.Context, id string, release func()) {
-			tell("began", id)
-			defer tell("ended", id)
-			time.Sleep(time.Second)
-			if id == "waits" {
-				release()
-				release() // and not that of another
-				<-ctx.Done()
-			}
-		})
-		for i, id := range []string{"waits", "a", "b"} {
-			s.Schedule(id, began.Add(time.Duration(i)*time.Millisecond))
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		s.Run(ctx)
-		want := []string{"waits began at 0s", "a began at 1s", "a ended at 2s", "b began at 2s", "b ended at 3s", "waits ended at 1m0s"}
-		if !slices.Equal(told, want) {
-			t.Errorf("got  %q\nwant %q", told, want)
-		}
-	})
-}
-
 // What waits for its turn has not begun: it can still be cancelled or put off.
 func TestSchedulerForgetsWhatWaitsForASlot(t *testing.T) {
 	t.Parallel()
@@ -204,7 +169,7 @@ func TestSchedulerMayBeChangedByItsCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s *issuance.Scheduler
 		calls := 0
-		s = issuance.NewScheduler(1, func(_ context.Context, id string, _ func()) {
+		s = issuance.NewScheduler(1, func(_ context.Context, id string) {
 			calls++
 			if calls < 5 {
 				s.Schedule(id, time.Now().Add(time.Hour))
@@ -224,7 +189,7 @@ func TestSchedulerEndsAfterItsCalls(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		began, ended := 0, 0
-		s := issuance.NewScheduler(1, func(ctx context.Context, _ string, _ func()) {
+		s := issuance.NewScheduler(1, func(ctx context.Context, _ string) {
 			began++
 			<-ctx.Done()
 			time.Sleep(time.Minute) // clearing up
@@ -259,7 +224,7 @@ func TestSchedulerAsksBefore(t *testing.T) {
 		var asked []string
 		began := time.Now()
 		var calls []string
-		s := issuance.NewScheduler(1, func(_ context.Context, id string, _ func()) {
+		s := issuance.NewScheduler(1, func(_ context.Context, id string) {
 			calls = append(calls, fmt.Sprintf("%s at %s", id, time.Since(began)))
 		})
 		s.Before = func(_ context.Context, id string, late time.Duration) {
@@ -335,7 +300,7 @@ func TestSchedulerFollowsTheWallClock(t *testing.T) {
 				clock := &settableClock{began: time.Now()}
 				var mu sync.Mutex
 				called := map[string]time.Duration{}
-				s := issuance.NewSchedulerWithClock(1, func(_ context.Context, id string, _ func()) {
+				s := issuance.NewSchedulerWithClock(1, func(_ context.Context, id string) {
 					mu.Lock()
 					defer mu.Unlock()
 					called[id] = time.Since(clock.began)
@@ -365,28 +330,6 @@ func TestSchedulerFollowsTheWallClock(t *testing.T) {
 	}
 }
 
-// What people are told is by the wall clock as it is now.
-func TestSchedulerSaysWhenAVolumeIsDue(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		clock := &settableClock{began: time.Now()}
-		s := issuance.NewSchedulerWithClock(1, nil, clock)
-		at := clock.Wall().Add(time.Hour)
-		s.Schedule("a", at)
-		s.ScheduleAfter("b", time.Minute)
-		clock.set(time.Hour)
-		if got, ok := s.Due("a"); !ok || !got.Equal(at) {
-			t.Errorf("a is due at %s, %v, want %s", got, ok, at)
-		}
-		if got, ok := s.Due("b"); !ok || !got.Equal(clock.Wall().Add(time.Minute)) {
-			t.Errorf("b is due at %s, %v", got, ok)
-		}
-		if _, ok := s.Due("c"); ok {
-			t.Error("knows of a volume that it was not told of")
-		}
-	})
-}
-
 // setClockVariable allows a test to set the machine's clock, to what it is.
 const setClockVariable = "CSI_DRIVER_SPIFFE_TEST_SET_CLOCK"
 
@@ -398,7 +341,7 @@ func TestFollowClockHearsThatTheClockWasSet(t *testing.T) {
 	var mu sync.Mutex
 	var called []string
 	clock := &settableClock{began: time.Now()}
-	s := issuance.NewSchedulerWithClock(1, func(_ context.Context, id string, _ func()) {
+	s := issuance.NewSchedulerWithClock(1, func(_ context.Context, id string) {
 		mu.Lock()
 		defer mu.Unlock()
 		called = append(called, id)
@@ -452,7 +395,7 @@ func TestSchedulerTellsThatTheClockWasSet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		clock := &settableClock{began: time.Now()}
 		told := 0
-		s := issuance.NewSchedulerWithClock(1, func(context.Context, string, func()) {}, clock)
+		s := issuance.NewSchedulerWithClock(1, func(context.Context, string) {}, clock)
 		s.ClockSet = func() { told++ }
 		ctx, cancel := context.WithCancel(t.Context())
 		go s.Run(ctx)

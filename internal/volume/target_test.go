@@ -196,13 +196,13 @@ func TestReadMounted(t *testing.T) {
 	check(t, os.MkdirAll(filepath.Join(dir, "..data"), 0o750))
 	outside := filepath.Join(filepath.Dir(dir), "outside")
 	check(t, os.WriteFile(outside, []byte("secret"), 0o600))
-	check(t, os.WriteFile(filepath.Join(dir, "..data", "tls.crt"), []byte("document"), 0o600))
+	check(t, os.WriteFile(filepath.Join(dir, "..data", "tls.crt"), []byte("certificate"), 0o600))
 	check(t, os.WriteFile(filepath.Join(dir, "large"), bytes.Repeat([]byte("x"), 1<<20), 0o600))
 	check(t, unix.Mkfifo(filepath.Join(dir, "fifo"), 0o600))
 	for name, to := range map[string]string{"tls.crt": "..data/tls.crt", "out": outside, "up": "../outside", "loop": "loop"} {
 		check(t, os.Symlink(to, filepath.Join(dir, name)))
 	}
-	for name, want := range map[string]string{"tls.crt": "document", "out": "", "up": "", "loop": "", "fifo": "", "..data": "", "none": "", "../outside": ""} {
+	for name, want := range map[string]string{"tls.crt": "certificate", "out": "", "up": "", "loop": "", "fifo": "", "..data": "", "none": "", "../outside": ""} {
 		if got, err := volume.ReadMounted(dir, name); string(got) != want || (err == nil) != (want != "") {
 			t.Errorf("%s: got %q, %v, want %q", name, got, err, want)
 		}

@@ -15,7 +15,7 @@ import (
 // introduction stands before the rows of the table.
 const introduction = "Durations are written like `30s`, `15m` or `1h30m`. A field that is left out has its default.\n\n" +
 	"What a change of a field asks of running daemons: **hot**, nothing, it holds for what is begun from then on; " +
-	"**re-issue**, nothing, and live volumes get new documents; " +
+	"**re-issue**, nothing, and live volumes get new SVIDs; " +
 	"**restart**, a restart of both daemons, or of the one that is named, for it is read at the start only.\n\n" +
 	"| Field | Type | Default | A change | Meaning |\n|---|---|---|---|---|\n"
 

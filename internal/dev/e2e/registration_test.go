@@ -19,7 +19,7 @@ import (
 const registrationFlag = "--kubelet-registration-path="
 
 // unregistered has the driver tell the kubelet of a socket where there is none. A
-// pod that wants a volume waits, and runs when that is mended.
+// pod that wants a volume waits, and runs when that is fixed.
 func unregistered(t *testing.T, w *world) {
 	start := time.Now()
 	old := w.driverPod(t)

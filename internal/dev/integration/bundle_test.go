@@ -99,7 +99,7 @@ func TestChangedBundleReachesEveryLiveVolume(t *testing.T) {
 		}
 		w.readSVID(target)
 	}
-	w.eventually("no volume is behind", func() bool { return w.driver.VolumesBehind() == 0 })
+	w.eventually("no volume is behind", func() bool { return w.driver.VolumesOutdated() == 0 })
 	if n := len(w.requests()); n != count {
 		t.Errorf("%d requests, want none that is new: %d", n, count)
 	}
@@ -207,11 +207,11 @@ func TestOneFailingVolumeDoesNotHoldUpOthers(t *testing.T) {
 	for _, target := range targetsOf(requests)[1:] {
 		w.eventually("the bundle is in "+target, func() bool { return hasFile(target, "ca.crt", other.CertificatePEM) })
 	}
-	w.eventually("only the damaged one is behind", func() bool { return w.driver.VolumesBehind() == 1 })
+	w.eventually("only the damaged one is behind", func() bool { return w.driver.VolumesOutdated() == 1 })
 	w.logs(troubleshooting.Row("a live volume could not be written anew"))
 	w.check(os.WriteFile(damaged, lost, 0o600))
 	w.eventually("it catches up", func() bool {
-		return hasFile(requests[0].GetTargetPath(), "ca.crt", other.CertificatePEM) && w.driver.VolumesBehind() == 0
+		return hasFile(requests[0].GetTargetPath(), "ca.crt", other.CertificatePEM) && w.driver.VolumesOutdated() == 0
 	})
 }
 
@@ -282,7 +282,7 @@ func TestBundleAcrossARestart(t *testing.T) {
 
 	restart()
 	w.publish(w.pod("web-1"))
-	if w.generation(target) != generation || w.driver.VolumesBehind() != 0 {
+	if w.generation(target) != generation || w.driver.VolumesOutdated() != 0 {
 		t.Error("written though nothing had changed")
 	}
 	other := w.newCA("other")

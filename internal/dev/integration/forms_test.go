@@ -58,7 +58,7 @@ func TestFormsAreSwitchedInLiveVolumes(t *testing.T) {
 	if !hasForms(target, w.readFile(target, "password")) {
 		t.Error("the forms cannot be read")
 	}
-	w.eventually("no volume is behind", func() bool { return w.driver.VolumesBehind() == 0 })
+	w.eventually("no volume is behind", func() bool { return w.driver.VolumesOutdated() == 0 })
 
 	generation := w.generation(target)
 	w.ofDriver.Set(w.changedConfig(w.volumeSection("{credentialBundle: another.pem}")))

@@ -179,7 +179,7 @@ func TestDamagedVolumeThatCannotBeHealedIsToldOf(t *testing.T) {
 				w.publish(pod)
 				w.requireDamaged(pod, "a quota")
 			}
-			troubleshooting.Row("a damaged volume, or one of another driver, could not be given a new document… error=…").Seen(t, w.log.String())
+			troubleshooting.Row("a damaged volume, or one of another driver, could not be given a new SVID… error=…").Seen(t, w.log.String())
 			proxy.Inject(nil)
 			end(w, pod)
 			if w.damaged() != 0 {
@@ -223,8 +223,8 @@ func TestVolumeOfAnotherDriverIsToldOf(t *testing.T) {
 	}
 	mu.Unlock()
 	told := func() bool { return strings.Contains(w.list()["web-0"].LastError, "delete the pod") }
-	if !told() || w.driver.VolumesHidden() != 1 {
-		t.Errorf("the list has %+v, %d are hidden", w.list()["web-0"], w.driver.VolumesHidden())
+	if !told() || w.driver.VolumesShadowed() != 1 {
+		t.Errorf("the list has %+v, %d are hidden", w.list()["web-0"], w.driver.VolumesShadowed())
 	}
 	troubleshooting.Row("containers that were started before see what was mounted there first (…), which nobody renews").Seen(t, w.list()["web-0"].LastError)
 	stop()
@@ -237,8 +237,8 @@ func TestVolumeOfAnotherDriverIsToldOf(t *testing.T) {
 	w.check(w.kubelet.Unpublish(t.Context(), pod, testkit.VolumeName))
 	w.requireNothingLeft(pod)
 	w.publish(w.pod("web-1"))
-	if v := w.list()["web-1"]; v.LastError != "" || w.driver.VolumesHidden() != 0 {
-		t.Errorf("after that the list has %+v, %d are hidden", v, w.driver.VolumesHidden())
+	if v := w.list()["web-1"]; v.LastError != "" || w.driver.VolumesShadowed() != 0 {
+		t.Errorf("after that the list has %+v, %d are hidden", v, w.driver.VolumesShadowed())
 	}
 }
 

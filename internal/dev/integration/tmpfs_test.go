@@ -233,7 +233,7 @@ func TestBundleThatDoesNotFitLeavesRenewalsAlone(t *testing.T) {
 	}
 	w.eventually("those that there is room for have it", func() bool {
 		have := having(large)
-		return have > 0 && have < count && w.driver.VolumesBehind() == count-have
+		return have > 0 && have < count && w.driver.VolumesOutdated() == count-have
 	})
 	// Some may be written at the moment: the two are not counted at the same time.
 	w.eventually("each volume has one of the two", func() bool { return having(large)+having(w.ca.CertificatePEM) == count })
@@ -252,7 +252,7 @@ func TestBundleThatDoesNotFitLeavesRenewalsAlone(t *testing.T) {
 	for target := range keys {
 		w.readSVID(target)
 	}
-	if having(w.ca.CertificatePEM) == 0 || w.driver.VolumesBehind() == 0 {
+	if having(w.ca.CertificatePEM) == 0 || w.driver.VolumesOutdated() == 0 {
 		t.Error("a renewal has brought the bundle that does not fit")
 	}
 	_, err := w.kubelet.Publish(t.Context(), w.pod("late"), testkit.VolumeName)
@@ -260,6 +260,6 @@ func TestBundleThatDoesNotFitLeavesRenewalsAlone(t *testing.T) {
 
 	w.writeBundle(w.ca, many[0])
 	w.eventually("the smaller one is in all", func() bool {
-		return having(slices.Concat(w.ca.CertificatePEM, many[0].CertificatePEM)) == count && w.driver.VolumesBehind() == 0
+		return having(slices.Concat(w.ca.CertificatePEM, many[0].CertificatePEM)) == count && w.driver.VolumesOutdated() == 0
 	})
 }

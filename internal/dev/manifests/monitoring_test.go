@@ -72,7 +72,7 @@ func TestAlertsAndDashboardAskForMetricsThatExist(t *testing.T) {
 	}
 }
 
-// That documents are near their expiry is said when they are, and not of documents
+// That SVIDs are near their expiry is said when they are, and not of SVIDs
 // that are not due for renewal yet.
 func TestNearExpiryFollowsTheDuration(t *testing.T) {
 	t.Parallel()

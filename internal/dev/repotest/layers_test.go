@@ -39,21 +39,28 @@ func layers() []layer {
 		{dir: "internal/approver", uses: []string{
 			"config", "internal/certrequest", "internal/csr", "internal/daemon", "internal/listwatch", "internal/policy", "internal/spiffe",
 		}},
-		{dir: "internal/driver/listing", uses: []string{"internal/daemon"}},
-		{dir: "internal/driver/observe", uses: []string{
-			"config", "internal/driver/listing", "internal/issuance", "internal/policy", "internal/spiffe", "internal/trustbundle", "internal/volume",
-		}},
 		// Within the driver, imports go one way. Only what wires it imports the server.
-		{dir: "internal/driver/observe", uses: []string{"config", "internal/driver/listing", "internal/issuance", "internal/policy", "internal/spiffe", "internal/trustbundle", "internal/volume"}},
+		{dir: "internal/driver/lifecycle", pure: true},
+		{dir: "internal/driver/listing", uses: []string{"internal/daemon"}},
+		{dir: "internal/driver/nodelock"},
+		{dir: "internal/driver/socket"},
+		{dir: "internal/driver/observe", uses: []string{
+			"config", "internal/driver/lifecycle", "internal/driver/listing", "internal/issuance", "internal/policy", "internal/spiffe", "internal/trustbundle", "internal/volume",
+		}},
 		{dir: "internal/driver/mounts", uses: []string{"internal/driver/observe", "internal/volume"}},
+		{dir: "internal/driver/delivery", uses: []string{
+			"config", "internal/contents", "internal/driver/lifecycle", "internal/filewatch", "internal/issuance", "internal/pemcerts", "internal/trustbundle", "internal/volume",
+		}},
+		{dir: "internal/driver/requests", uses: []string{"internal/issuance"}},
+		{dir: "internal/driver/manager", uses: []string{
+			"config", "internal/driver/delivery", "internal/driver/lifecycle", "internal/driver/mounts", "internal/driver/observe", "internal/driver/requests",
+			"internal/issuance", "internal/pemcerts", "internal/policy", "internal/spiffe", "internal/volume",
+		}},
 		{dir: "internal/driver/csiserver", uses: []string{
 			"config", "internal/daemon", "internal/driver/delivery", "internal/driver/manager", "internal/driver/mounts", "internal/driver/observe",
 			"internal/driver/socket", "internal/issuance", "internal/spiffe", "internal/volume",
 		}},
-		{dir: "internal/driver", uses: []string{
-			"config", "internal/contents", "internal/csr", "internal/daemon", "internal/filewatch", "internal/issuance", "internal/pemcerts", "internal/policy", "internal/spiffe",
-			"internal/trustbundle", "internal/volume",
-		}},
+		{dir: "internal/driver", uses: []string{"config", "internal/issuance", "internal/volume"}},
 		{dir: "cmd", uses: []string{"config", "internal/approver", "internal/daemon", "internal/driver"}},
 
 		// Around the product, and not shipped; free to use whatever helps.

@@ -13,7 +13,7 @@ shift
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 out=bin/e2e
-progress=$PWD/internal/tools/progress.sh
+progress=$PWD/internal/dev/tools/progress.sh
 platform=linux/$(go env GOARCH)
 registry=ghcr.io/csi-driver-spiffe
 

@@ -17,7 +17,7 @@ shift 3
 
 cd "$(dirname "${BASH_SOURCE[0]}")/../../.."
 out=${IMAGES:-bin/images}
-progress=$PWD/internal/tools/progress.sh
+progress=$PWD/internal/dev/tools/progress.sh
 source=https://github.com/csi-driver-spiffe/csi-driver-spiffe
 mkdir -p "$out"
 
@@ -43,5 +43,5 @@ image() {
 }
 
 # The driver mounts, which takes root.
-image csi-driver-spiffe 0:0 'The CSI driver that gives pods their SPIFFE identity documents' "$@"
-image csi-driver-spiffe-approver 65532:65532 'Approves requests for SPIFFE identity documents that are exactly what they should be' "$@"
+image csi-driver-spiffe 0:0 'The CSI driver that gives pods their X.509-SVIDs' "$@"
+image csi-driver-spiffe-approver 65532:65532 'Approves requests for X.509-SVIDs that are exactly what they should be' "$@"

@@ -30,11 +30,11 @@ type List struct {
 
 // The states of a volume.
 const (
-	// Published is of a volume that is in its pod, with a whole document in it.
+	// Published is of a volume that is in its pod, with a whole SVID in it.
 	Published = "Published"
-	// Pending is of a volume whose first document is not there yet.
+	// Pending is of a volume whose first SVID is not there yet.
 	Pending = "Pending"
-	// Damaged is of a volume that is in its pod, and could not be given a document
+	// Damaged is of a volume that is in its pod, and could not be given an SVID
 	// by this driver: nobody renews what the pod has.
 	Damaged = "Damaged"
 )
@@ -48,17 +48,17 @@ type Volume struct {
 	PodUID       string `json:"podUID"`
 	// State is [Published], [Pending] or [Damaged].
 	State string `json:"state"`
-	// SPIFFEID is the identity in the document; empty while there is none. Where that
+	// SPIFFEID is the identity in the SVID; empty while there is none. Where that
 	// of a damaged volume cannot be read, it is the one that the pod should have.
 	SPIFFEID string `json:"spiffeID,omitempty"`
-	// Issued and Expires are the document's validity; missing while there is
+	// Issued and Expires are the SVID's validity; missing while there is
 	// none.
 	Issued  time.Time `json:"issued,omitzero"`
 	Expires time.Time `json:"expires,omitzero"`
-	// NextRenewal is when the driver next asks for a document. It is missing if
+	// NextRenewal is when the driver next asks for an SVID. It is missing if
 	// that is under way, or waits for the kubelet.
 	NextRenewal time.Time `json:"nextRenewal,omitzero"`
-	// LastError is what went wrong since the document was issued, what keeps the pod
+	// LastError is what went wrong since the SVID was issued, what keeps the pod
 	// from seeing it, what a volume without one waits for, or why a damaged one could
 	// not be healed; empty if there is nothing. LastErrorTime is when a renewal, or
 	// that, failed.
@@ -67,7 +67,7 @@ type Volume struct {
 	// RenewalFailures is how many renewals have failed since then.
 	RenewalFailures int `json:"renewalFailures"`
 	// CertificateRequest is the name, in the pod's namespace, of the request that
-	// the document came from.
+	// the SVID came from.
 	CertificateRequest string `json:"certificateRequest,omitempty"`
 	// VolumeID and TargetPath are what the kubelet calls the volume and its place.
 	VolumeID   string `json:"volumeID"`

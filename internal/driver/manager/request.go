@@ -1,11 +1,9 @@
 // Copyright The csi-driver-spiffe Authors.
 // SPDX-License-Identifier: Apache-2.0
 
-// Package manager keeps the volumes of the node as the kubelet asks for them.
 package manager
 
 import (
-	"errors"
 	"log/slog"
 	"time"
 
@@ -16,7 +14,7 @@ import (
 
 // ErrWrongPod means that the kubelet publishes a volume with the token of another pod than
 // the one that the volume is for.
-var ErrWrongPod = errors.New("the ServiceAccount token is not of the pod that the volume is for")
+var ErrWrongPod = lifecycle.ErrWrongPod
 
 // PublishRequest is a call of NodePublishVolume (CSI spec) whose content has been checked.
 type PublishRequest struct {

@@ -88,6 +88,10 @@ func (r *TargetRegistry) ReleaseAll(id string) {
 // [ErrOccupied] if another volume is at the target. The volume stays registered until
 // [TargetRegistry.ReleaseAll].
 func (r *TargetRegistry) Unmount(id, target, published string) error {
+	wasThere := r.Volume(target) == id
+	if err := r.Claim(target, id); err != nil {
+		return err
+	}
 	elsewhere := r.Targets(id)
 	if published != "" && r.Check(published, id) == nil {
 		elsewhere = append(elsewhere, published)
@@ -99,10 +103,6 @@ func (r *TargetRegistry) Unmount(id, target, published string) error {
 		if err := volume.Unmount(other); err != nil {
 			return err
 		}
-	}
-	wasThere := r.Volume(target) == id
-	if err := r.Claim(target, id); err != nil {
-		return err
 	}
 	err := volume.Unmount(target)
 	if err != nil && !wasThere {

@@ -105,7 +105,7 @@ func (a *Attempt) RequestEnded(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.unwanted {
-		a.end(Abandoned, a.stage)
+		a.end(abandoned, a.stage)
 	}
 }
 
@@ -115,7 +115,7 @@ func (a *Attempt) Abandon() {
 	defer a.mu.Unlock()
 	a.unwanted = true
 	if a.stage == issuance.StageCollect {
-		a.end(Abandoned, a.stage)
+		a.end(abandoned, a.stage)
 	}
 }
 
@@ -127,7 +127,7 @@ func (a *Attempt) Fail(err error) {
 	if known, _ := PlaceOf(err); known != "" {
 		stage = known
 	}
-	a.end(OutcomeOf(err, stage), stage)
+	a.end(outcomeOf(err, stage), stage)
 }
 
 // Succeed ends it with an SVID in the volume. Only then do its times count: those of
@@ -144,11 +144,11 @@ func (a *Attempt) Succeed() {
 		a.metrics.stages[a.operation][stage].Observe(spent.Seconds())
 	}
 	a.metrics.durations[a.operation].Observe(now.Sub(a.began).Seconds())
-	a.end(Succeeded, a.stage)
+	a.end(succeeded, a.stage)
 }
 
 // end counts it, once. The caller holds the lock.
-func (a *Attempt) end(as Outcome, stage issuance.Stage) {
+func (a *Attempt) end(as outcome, stage issuance.Stage) {
 	if a.over {
 		return
 	}

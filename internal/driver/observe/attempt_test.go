@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/lifecycle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe/observetest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -85,6 +86,7 @@ func TestAttemptThatFails(t *testing.T) {
 		{"unpublished", issuance.StageSign, at(issuance.StageSign, observe.ErrUnpublished), "outcome=abandoned,stage=sign"},
 		{"unpublished, in the middle of its creation", issuance.StageCreate, at(issuance.StageCreate, observe.ErrUnpublished), "outcome=abandoned,stage=create"},
 		{"replaced", issuance.StageApprove, observe.ErrReplaced, "outcome=abandoned,stage=approve"},
+		{"nobody asks for it any more", issuance.StageApprove, lifecycle.ErrUnasked, "outcome=abandoned,stage=approve"},
 		{"the driver stops", issuance.StagePrepare, observe.ErrStopping, "outcome=abandoned,stage=prepare"},
 		{"somebody else holds the volume", issuance.StageCollect, context.DeadlineExceeded, "outcome=abandoned,stage=collect"},
 		{"no key", issuance.StagePrepare, errors.New("no entropy"), "outcome=node_failure,stage=prepare"},

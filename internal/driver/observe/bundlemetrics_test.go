@@ -53,7 +53,7 @@ func TestMetricsOfTheTrustBundle(t *testing.T) {
 		want   map[string]float64
 	}{
 		{"none is configured", false, bundle, nil, map[string]float64{}},
-		{"none was good", true, nil, refused, map[string]float64{}}, // all that there is is 0
+		{"none was good", true, nil, refused, map[string]float64{}}, // what there is to tell is 0
 		{"good", true, bundle, nil, of(1)},
 		{"bad, and the last good one stays", true, bundle, refused, of(0)},
 	} {

@@ -26,10 +26,11 @@ type FanOut struct {
 
 	mu      sync.Mutex
 	volumes map[string]outdatedVolume
-	// awaited counts the volumes that have not failed too often.
-	awaited int
+	// awaited counts the volumes that have not failed too often, and holds the changes of
+	// which not all volumes are known.
+	awaited, holds int
 	// began is when the first of those became outdated, reached when the last caught up,
-	// and written how many have.
+	// and written how many have since then; 0 once that has been measured.
 	began, reached time.Time
 	written        int
 }
@@ -82,6 +83,21 @@ func (f *FanOut) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{f.failures, f.durations}
 }
 
+// Hold is called when there is a change, before anybody knows which volumes it makes
+// outdated. It has reached nothing for good before all of them are known, when release is
+// called. That returns the change if it has reached all that it can by then, or nil.
+func (f *FanOut) Hold() (release func() *Reached) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.holds++
+	return func() *Reached {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.holds--
+		return f.end()
+	}
+}
+
 // Outdated notes that the files of a live volume are not what is asked for.
 func (f *FanOut) Outdated(id string) {
 	f.mu.Lock()
@@ -90,8 +106,8 @@ func (f *FanOut) Outdated(id string) {
 		return
 	}
 	now := time.Now()
-	if f.awaited == 0 {
-		f.began, f.written = now, 0
+	if f.awaited == 0 && f.written == 0 {
+		f.began = now
 	}
 	f.awaited++
 	f.volumes[id] = outdatedVolume{since: now}
@@ -155,10 +171,11 @@ func (f *FanOut) IsOutdated(id string) bool {
 
 // end measures the change that is under way, if nothing is waited for any more.
 func (f *FanOut) end() *Reached {
-	if f.awaited > 0 || f.written == 0 {
+	if f.awaited > 0 || f.holds > 0 || f.written == 0 {
 		return nil
 	}
 	reached := &Reached{f.written, len(f.volumes), f.reached.Sub(f.began)}
+	f.written = 0
 	f.durations.Observe(reached.Took.Seconds())
 	return reached
 }

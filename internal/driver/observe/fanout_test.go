@@ -67,6 +67,35 @@ func TestFanOutIsMeasuredFromTheFirstToTheLast(t *testing.T) {
 	})
 }
 
+// A volume that catches up before others are known to be outdated does not end the change.
+func TestFanOutIsHeldUntilAllVolumesAreKnown(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := observe.NewFanOut()
+		release := f.Hold()
+		f.Outdated("a")
+		time.Sleep(time.Second)
+		if reached := f.CaughtUp("a"); reached != nil {
+			t.Errorf("it ended as %+v", reached)
+		}
+		f.Outdated("b")
+		if reached := release(); reached != nil {
+			t.Errorf("it ended as %+v, and b is left", reached)
+		}
+		time.Sleep(time.Second)
+		requireReached(t, f.CaughtUp("b"), observe.Reached{Written: 2, Took: 2 * time.Second})
+		release = f.Hold() // the next change
+		f.Outdated("a")
+		time.Sleep(time.Second)
+		f.CaughtUp("a")
+		requireReached(t, release(), observe.Reached{Written: 1, Took: time.Second})
+		if reached := f.Hold()(); reached != nil {
+			t.Errorf("a change of nothing ended as %+v", reached)
+		}
+		requireMeasured(t, f, 2, 3*time.Second)
+	})
+}
+
 // An attempt that fails after the volume has stopped being outdated does not make it so
 // again: it would be measured from a moment long ago.
 func TestFanOutForgetsWhatFailsTooLate(t *testing.T) {

@@ -53,7 +53,7 @@ var stageBuckets = []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, 
 func NewIssuances() *Issuances {
 	total := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: prefix + "issuances_total",
-		Help: "Attempts to bring a document into a volume that have ended, by what they were for, what became of them and the stage in which that was.",
+		Help: "Attempts to bring an SVID into a volume that have ended, by what they were for, what became of them and the stage in which that was.",
 	}, []string{"operation", "outcome", "stage"})
 	renewalFailures := prometheus.NewCounter(prometheus.CounterOpts{
 		Name: prefix + "renewal_failures_total",
@@ -65,12 +65,12 @@ func NewIssuances() *Issuances {
 	}, []string{"operation"})
 	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    prefix + "issuance_duration_seconds",
-		Help:    "How long it took to bring a document into a volume, from the kubelet's call, or from when the volume was due for renewal.",
+		Help:    "How long it took to bring an SVID into a volume, from the kubelet's call, or from when the volume was due for renewal.",
 		Buckets: stageBuckets[4:],
 	}, []string{"operation"})
 	stages := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    prefix + "issuance_stage_duration_seconds",
-		Help:    "How long documents that came into a volume were in each stage on the way. All stages together are issuance_duration_seconds.",
+		Help:    "How long SVIDs that came into a volume were in each stage on the way. All stages together are issuance_duration_seconds.",
 		Buckets: stageBuckets,
 	}, []string{"operation", "stage"})
 	m := &Issuances{

@@ -9,89 +9,88 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/lifecycle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 )
 
 // Why an attempt ends because nobody wants its SVID any more, or not this one.
 var (
 	// ErrUnpublished is why a request ends when its volume is unpublished.
-	ErrUnpublished = errors.New("the volume was unpublished")
+	ErrUnpublished = lifecycle.ErrUnpublished
 	// ErrReplaced is why a request ends when it was made for something else than what
 	// is wanted now.
-	ErrReplaced = errors.New("another request has taken its place")
+	ErrReplaced = lifecycle.ErrReplaced
 	// ErrStopping is why calls end when the driver stops.
 	ErrStopping = errors.New("the driver is stopping")
-	// ErrNotLive means that a volume was unpublished while it was being renewed.
-	ErrNotLive = errors.New("the volume is not published any more")
 )
 
 // ErrNoUsableToken means that the pod's token has expired, or has not come yet since
 // the driver was started.
 var ErrNoUsableToken = errors.New("no valid token of the pod is known")
 
-// Outcome is what became of an attempt, as metrics name it.
-type Outcome string
+// outcome is what became of an attempt, as metrics name it.
+type outcome string
 
 const (
-	// Succeeded: the SVID is in the volume.
-	Succeeded Outcome = "succeeded"
-	// Denied: an approver denied the request.
-	Denied Outcome = "denied"
-	// Failed: the issuer gave the request up.
-	Failed Outcome = "failed"
-	// Deleted: somebody deleted the request while it waited.
-	Deleted Outcome = "deleted"
-	// Refused: the API server said no.
-	Refused Outcome = "refused"
-	// Unavailable: the API server did not answer, or could not do it now.
-	Unavailable Outcome = "unavailable"
-	// BadCertificate: what was signed is not what was asked for.
-	BadCertificate Outcome = "bad_certificate"
-	// Abandoned: nobody wants the SVID any more, or not this one.
-	Abandoned Outcome = "abandoned"
-	// NodeFailure: the node could not do its part.
-	NodeFailure Outcome = "node_failure"
+	// succeeded: the SVID is in the volume.
+	succeeded outcome = "succeeded"
+	// denied: an approver denied the request.
+	denied outcome = "denied"
+	// failed: the issuer gave the request up.
+	failed outcome = "failed"
+	// deleted: somebody deleted the request while it waited.
+	deleted outcome = "deleted"
+	// refused: the API server said no.
+	refused outcome = "refused"
+	// unavailable: the API server did not answer, or could not do it now.
+	unavailable outcome = "unavailable"
+	// badCertificate: what was signed is not what was asked for.
+	badCertificate outcome = "bad_certificate"
+	// abandoned: nobody wants the SVID any more, or not this one.
+	abandoned outcome = "abandoned"
+	// nodeFailure: the node could not do its part.
+	nodeFailure outcome = "node_failure"
 )
 
-// OutcomeOf is the outcome of an attempt that failed in a stage because of err.
-func OutcomeOf(err error, stage issuance.Stage) Outcome {
+// outcomeOf is the outcome of an attempt that failed in a stage because of err.
+func outcomeOf(err error, stage issuance.Stage) outcome {
 	switch {
 	case errors.Is(err, issuance.ErrDenied):
-		return Denied
+		return denied
 	case errors.Is(err, issuance.ErrFailed):
-		return Failed
+		return failed
 	case errors.Is(err, issuance.ErrDeleted):
-		return Deleted
+		return deleted
 	case errors.Is(err, issuance.ErrBadCertificate):
-		return BadCertificate
-	case errors.Is(err, ErrUnpublished), errors.Is(err, ErrReplaced), errors.Is(err, ErrStopping), errors.Is(err, ErrNotLive):
-		return Abandoned
+		return badCertificate
+	case errors.Is(err, ErrUnpublished), errors.Is(err, ErrReplaced), errors.Is(err, ErrStopping), errors.Is(err, lifecycle.ErrUnasked):
+		return abandoned
 	case stage == issuance.StageClear, stage == issuance.StageCreate:
 		if issuance.IsTransient(err) {
-			return Unavailable
+			return unavailable
 		}
-		return Refused
+		return refused
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return Abandoned
+		return abandoned
 	default:
-		return NodeFailure
+		return nodeFailure
 	}
 }
 
 // usualOutcomes are those that somebody may wait for in vain, with their stages.
-func usualOutcomes(op Operation) map[Outcome][]issuance.Stage {
+func usualOutcomes(op Operation) map[outcome][]issuance.Stage {
 	stages := op.stages()
 	last := stages[len(stages)-1]
-	return map[Outcome][]issuance.Stage{
-		Succeeded:      {last},
-		Denied:         {issuance.StageApprove},
-		Failed:         {issuance.StageSign},
-		Deleted:        {issuance.StageApprove, issuance.StageSign},
-		Refused:        {issuance.StageCreate},
-		Unavailable:    {issuance.StageCreate},
-		BadCertificate: {issuance.StageVerify},
-		Abandoned:      {issuance.StageApprove, issuance.StageSign},
-		NodeFailure:    {issuance.StagePrepare, issuance.StageWrite, last},
+	return map[outcome][]issuance.Stage{
+		succeeded:      {last},
+		denied:         {issuance.StageApprove},
+		failed:         {issuance.StageSign},
+		deleted:        {issuance.StageApprove, issuance.StageSign},
+		refused:        {issuance.StageCreate},
+		unavailable:    {issuance.StageCreate},
+		badCertificate: {issuance.StageVerify},
+		abandoned:      {issuance.StageApprove, issuance.StageSign},
+		nodeFailure:    {issuance.StagePrepare, issuance.StageWrite, last},
 	}
 }
 

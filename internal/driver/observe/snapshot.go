@@ -16,6 +16,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/lifecycle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/policy"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/spiffe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
@@ -28,7 +29,7 @@ type Snapshot struct {
 	// Live is what was published, or nil.
 	Live *volume.Metadata
 	// Lifetime is that of the SVID of a live volume.
-	Lifetime Lifetime
+	Lifetime lifecycle.Lifetime
 	// Damage is what is wrong with a volume that is in its pod; nil: nothing. A volume
 	// may be live and damaged.
 	Damage *Damage
@@ -67,14 +68,6 @@ type Snapshot struct {
 	// SubPath says which containers mount the volume with subPath, and what to do; empty:
 	// none, or none is known yet.
 	SubPath string
-}
-
-// Lifetime is the period in which an SVID is used: from when it was obtained, and at most
-// for as long as was requested.
-type Lifetime struct {
-	From, Until time.Time
-	// Overlong is set if the certificate is valid for longer than was requested.
-	Overlong bool
 }
 
 // Issuance is one request to cert-manager for a volume.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/lifecycle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 )
 
@@ -43,22 +44,22 @@ func (m *volumeMetrics) Collect(metrics chan<- prometheus.Metric) {
 		t.add(c, snapshot, now)
 	}
 	gauge("volumes", "Live volumes of this node.", float64(t.live))
-	gauge("volumes_damaged", "Volumes in pods that could not be given a document, so that nobody renews what the pods have.", float64(t.damaged))
+	gauge("volumes_damaged", "Volumes in pods that could not be given an SVID, so that nobody renews what the pods have.", float64(t.damaged))
 	gauge("volumes_hidden", "Live volumes mounted over something else, which containers see that were started before.", float64(t.shadowed))
 	gauge("volumes_overlong", "Live volumes whose SVID is valid for longer than was requested.", float64(t.overlong))
 	gauge("volumes_unverified", "Live volumes whose certificate chain the trust bundle in force does not verify.", float64(t.unverified))
-	gauge("volumes_overdue", "Live volumes whose document should have been renewed by now.", float64(t.overdue))
-	gauge("volumes_expired", "Live volumes whose document has expired, or is not valid yet.", float64(t.expired))
+	gauge("volumes_overdue", "Live volumes whose SVID should have been renewed by now.", float64(t.overdue))
+	gauge("volumes_expired", "Live volumes whose SVID has expired, or is not valid yet.", float64(t.expired))
 	gauge("volumes_backing_off", "Volumes whose last attempt failed, and which wait for the next.", float64(t.backingOff))
-	gauge("volumes_to_reissue", "Live volumes whose document is not what the configuration asks for now.", float64(t.toReissue))
+	gauge("volumes_to_reissue", "Live volumes whose SVID is not what the configuration asks for now.", float64(t.toReissue))
 	gauge("volumes_behind", "Live volumes that do not have the trust bundle in force, or not the files that the configuration asks for.", float64(t.outdated))
 	gauge("renewals_due_within_hour", "Live volumes that are due for renewal within the next hour, or already.", float64(t.dueSoon))
-	gauge("renewals_longest_overdue_seconds", "For how long the document of a live volume has been overdue for renewal, of all the longest; 0 if none is.", t.longestOverdue.Seconds())
+	gauge("renewals_longest_overdue_seconds", "For how long the SVID of a live volume has been overdue for renewal, of all the longest; 0 if none is.", t.longestOverdue.Seconds())
 	earliest := 0.0
 	if t.live > 0 {
 		earliest = float64(t.earliest.Unix())
 	}
-	gauge("earliest_expiry_timestamp_seconds", "When the first of the documents of live volumes expires, in seconds since 1970; 0 if there is none.", earliest)
+	gauge("earliest_expiry_timestamp_seconds", "When the first of the SVIDs of live volumes expires, in seconds since 1970; 0 if there is none.", earliest)
 	t.collectInProgress(metrics)
 }
 
@@ -75,9 +76,9 @@ type tally struct {
 
 func (t *tally) collectInProgress(metrics chan<- prometheus.Metric) {
 	under := prometheus.NewDesc(prefix+"issuances_in_progress",
-		"Attempts to bring a document into a volume that are under way, by what they are for and the stage that they are in.", []string{"operation", "stage"}, nil)
+		"Attempts to bring an SVID into a volume that are under way, by what they are for and the stage that they are in.", []string{"operation", "stage"}, nil)
 	longest := prometheus.NewDesc(prefix+"issuances_longest_in_progress_seconds",
-		"For how long an attempt to bring a document into a volume has been under way, of all the longest; 0 if there is none.", []string{"operation"}, nil)
+		"For how long an attempt to bring an SVID into a volume has been under way, of all the longest; 0 if there is none.", []string{"operation"}, nil)
 	for _, op := range operations() {
 		metrics <- prometheus.MustNewConstMetric(longest, prometheus.GaugeValue, t.longestInProgress[op].Seconds(), string(op))
 		for _, stage := range op.stages() {
@@ -114,8 +115,8 @@ func (t *tally) addLive(c *config.Config, s Snapshot, now time.Time) {
 		t.earliest = live.NotAfter
 	}
 	count(&t.expired, !now.Before(live.NotAfter) || live.NotBefore.After(now))
-	count(&t.overlong, s.Lifetime.Overlong)
-	shouldRenew := c.RenewalTime(s.Lifetime.From, s.Lifetime.Until, s.VolumeID)
+	count(&t.overlong, s.Lifetime.IsOverlong())
+	shouldRenew := TimingOf(c).RenewalTime(s.VolumeID, lifecycle.Volume{SVID: lifecycle.SVID{Lifetime: s.Lifetime}})
 	if overdue := now.Sub(shouldRenew); overdue >= 0 {
 		t.overdue++
 		t.longestOverdue = max(t.longestOverdue, overdue)
@@ -125,6 +126,11 @@ func (t *tally) addLive(c *config.Config, s Snapshot, now time.Time) {
 		due = shouldRenew
 	}
 	count(&t.dueSoon, due.Before(now.Add(time.Hour)))
+}
+
+// TimingOf is when SVIDs are renewed under a configuration.
+func TimingOf(c *config.Config) lifecycle.Timing {
+	return lifecycle.Timing{RenewBefore: c.Certificate.RenewBefore, RenewBeforePercentage: c.Certificate.RenewBeforePercentage}
 }
 
 // count adds one to n if a volume is of its kind.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/lifecycle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe/observetest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -60,7 +61,7 @@ func live(from, until, renewal time.Duration, change func(*observe.Snapshot)) ob
 	s := observe.Snapshot{
 		VolumeID:   "csi-1",
 		Live:       &volume.Metadata{NotBefore: now.Add(from), NotAfter: now.Add(until)},
-		Lifetime:   observe.Lifetime{From: now.Add(from), Until: now.Add(until)},
+		Lifetime:   lifecycle.Lifetime{NotBefore: now.Add(from), NotAfter: now.Add(until)},
 		RenewalDue: now.Add(renewal),
 	}
 	change(&s)
@@ -112,7 +113,8 @@ func TestVolumesAreCounted(t *testing.T) {
 			"earliest_expiry_timestamp_seconds{}": expiresAfter(0), "volumes_expired{}": 1, "volumes_overdue{}": 1,
 		}, true},
 		{"overlong, shadowed, unverified, to be re-issued and outdated", live(-time.Minute, 4*time.Hour, 2*time.Hour, func(s *observe.Snapshot) {
-			s.Lifetime.Overlong, s.Shadowed, s.Unverified, s.ToReissue, s.Outdated = true, "ext4", true, true, true
+			s.Lifetime.Requested = 3 * time.Hour
+			s.Shadowed, s.Unverified, s.ToReissue, s.Outdated = "ext4", true, true, true
 		}), map[string]float64{
 			"earliest_expiry_timestamp_seconds{}": expiresAfter(4 * time.Hour), "volumes_overlong{}": 1, "volumes_hidden{}": 1,
 			"volumes_unverified{}": 1, "volumes_to_reissue{}": 1, "volumes_behind{}": 1,

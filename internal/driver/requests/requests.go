@@ -87,7 +87,7 @@ func (k *Keeper) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	for range workers {
 		group.Go(func() {
-			for k.next(ctx) { //nolint:revive // All work is done by the condition.
+			for k.next(ctx) {
 			}
 		})
 	}
