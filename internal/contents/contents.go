@@ -27,7 +27,7 @@ type Parts struct {
 	Bundle *trustbundle.Bundle
 	// Password is that of stores. It may be empty if there are none.
 	Password string
-	// Keystores, by the names of their files, were made of the same document and
+	// Keystores, by the names of their files, were made of the same SVID and
 	// password before, and are taken as they are.
 	Keystores map[string][]byte
 }

@@ -95,7 +95,7 @@
         else so { unit+: char };
       add(std.foldl(step, std.stringChars(duration), { total: 0, number: '', unit: '' })).total,
 
-    // How many seconds before its end a document should have been renewed for long: ten minutes, or for short ones half of
+    // How many seconds before its end an SVID should have been renewed for long: ten minutes, or for short ones half of
     // the time that is left when they are due.
     local nearExpiry =
       local lifetime = seconds(get('certificate', 'duration', '1h'));

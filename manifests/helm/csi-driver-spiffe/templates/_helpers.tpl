@@ -170,7 +170,7 @@ volume that is not there: (dict "values" .Values.app.driver "folders" the folder
 {{- $seconds -}}
 {{- end }}
 
-{{/* How many seconds before its end a document should have been renewed for long: ten minutes, or for short ones half of
+{{/* How many seconds before its end an SVID should have been renewed for long: ten minutes, or for short ones half of
 the time that is left when they are due. Given the configuration. */}}
 {{- define "csi-driver-spiffe.nearExpiry" -}}
 {{- $lifetime := include "csi-driver-spiffe.seconds" .certificate.duration | float64 -}}
