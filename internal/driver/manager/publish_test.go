@@ -184,7 +184,8 @@ func TestAFirstRequestThatTakesLong(t *testing.T) {
 		pause time.Duration
 	}{
 		{"asked for all the time", "110s", 0},
-		{"asked for with pauses", "30s", 2*time.Minute + 2*time.Second},
+		{"asked for with pauses", "30s", 2*time.Minute + 10*time.Second},
+		{"asked for just before it is given up", "110s", 9*time.Minute + 30*time.Second},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
