@@ -88,14 +88,14 @@ func (m *Manager) prepare(r *record, a lifecycle.Prepare) lifecycle.Event {
 // the worker of the volume: it takes as long as approver and issuer do.
 func (m *Manager) issue(r *record, a lifecycle.Issue) {
 	order, pending := m.order(r), r.pending
-	if r.token.Pod() != a.Order.Pod { // no token is ever used for another pod
-		m.post(r, message{event: lifecycle.Refused{Err: fmt.Errorf("%w: %s", lifecycle.ErrWrongPod, r.token.PodUID)}})
-		return
-	}
 	req := r.request
 	if req == nil || req.name != pending.Request {
 		req = &request{name: pending.Request, policy: order.Policy, pod: order.Pod, progress: &issuance.Progress{}}
 		r.request = req
+	}
+	if r.token.Pod() != a.Order.Pod { // no token is ever used for another pod
+		m.post(r, message{event: lifecycle.Refused{Err: fmt.Errorf("%w: %s", lifecycle.ErrWrongPod, r.token.PodUID)}})
+		return
 	}
 	attempt := r.attempt
 	attempt.SetBackingOff(false)
