@@ -32,6 +32,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/configtest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver/csitest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver/registration"
@@ -56,19 +57,6 @@ func requireRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root, or root of a user namespace, to mount: run `make test`")
 	}
-}
-
-// testConfig returns a good configuration with some lines of YAML added.
-func testConfig(t *testing.T, lines ...string) *config.Config {
-	t.Helper()
-	c, err := config.Parse("test.yaml", []byte(strings.Join(append([]string{
-		"apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1",
-		"kind: SPIFFEConfiguration",
-		"trustDomain: my.trust.domain",
-		"issuerRef: {name: ca}",
-	}, lines...), "\n")+"\n"))
-	check(t, err)
-	return c
 }
 
 // log is what a driver logs.
@@ -129,7 +117,7 @@ func (n node) start(t *testing.T, change func(*driver.Options), lines ...string)
 	lines = append(lines, "volume: {tmpfsPath: "+n.tmpfs+"}", "driver: {kubeletRootDir: "+n.dir+"}")
 	options := driver.Options{
 		Node: "worker-1", Socket: n.socket, REST: &rest.Config{Host: "http://127.0.0.1:1"},
-		Config: config.NewHolder(testConfig(t, lines...)), Log: slog.New(slog.NewTextHandler(n.log, nil)),
+		Config: config.NewHolder(configtest.Parse(t, lines...)), Log: slog.New(slog.NewTextHandler(n.log, nil)),
 	}
 	if change != nil {
 		change(&options)
@@ -176,7 +164,7 @@ func TestNewNeedsANodeName(t *testing.T) {
 
 func TestCheckName(t *testing.T) {
 	t.Parallel()
-	c := testConfig(t, "driver: {name: spiffe.example.org}")
+	c := configtest.Parse(t, "driver: {name: spiffe.example.org}")
 	for name, row := range map[string]struct {
 		object string
 		good   bool

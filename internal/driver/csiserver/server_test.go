@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/configtest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/csiserver/csitest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
@@ -104,14 +105,9 @@ func serveDefault(t testing.TB) *served { return serveIn(t, csitest.KubeletRoot)
 
 func serveIn(t testing.TB, kubeletRoot string, lines ...string) *served {
 	t.Helper()
-	c, err := config.Parse("test.yaml", []byte(strings.Join(append([]string{
-		"apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1",
-		"kind: SPIFFEConfiguration",
-		"trustDomain: my.trust.domain",
-		"issuerRef: {name: ca}",
+	c := configtest.Parse(t, append([]string{
 		fmt.Sprintf("driver: {name: spiffe.example.org, kubeletRootDir: %q}", kubeletRoot),
-	}, lines...), "\n")+"\n"))
-	check(t, err)
+	}, lines...)...)
 	s := &served{volumes: &volumes{}, log: &bytes.Buffer{}, kubeletRoot: kubeletRoot}
 	s.Server = csiserver.New(csiserver.Options{
 		Node: "worker-1", Config: config.NewHolder(c), Volumes: s.volumes,

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/configtest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/delivery"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/filewatch"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/trustbundle"
@@ -70,7 +71,7 @@ func TestOpen(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			b, c := newBundle(), testConfig(t, row.config)
+			b, c := newBundle(), configtest.Parse(t, row.config)
 			if err := b.Open(c, func() bool { return row.volumes }); !errors.Is(err, row.opens) {
 				t.Errorf("got %v, want %v", err, row.opens)
 			}
@@ -87,13 +88,14 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// A bad file never replaces a good bundle, and each turn is told of once.
+// A bad file never replaces a good bundle. Each change from good to bad or back is reported
+// once.
 func TestBundleIsTakenUp(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "ca.pem")
 	first, second := newRoot(t, time.Now().Add(time.Hour)), newRoot(t, time.Now().Add(time.Hour))
 	check(t, os.WriteFile(path, first, 0o600))
-	b, c := newBundle(), testConfig(t, "trustBundle: {path: "+path+"}")
+	b, c := newBundle(), configtest.Parse(t, "trustBundle: {path: "+path+"}")
 	check(t, b.Open(c, func() bool { return false }))
 	<-b.changes
 	for _, step := range []struct {
@@ -148,16 +150,16 @@ func TestBundleFollowsTheConfiguration(t *testing.T) {
 			t.Errorf("in force is %q, want %q", got, hash)
 		}
 	}
-	withOne := testConfig(t, "trustBundle: {path: "+one+"}")
+	withOne := configtest.Parse(t, "trustBundle: {path: "+one+"}")
 	check(t, b.Open(withOne, func() bool { return false }))
 	requireInForce(trustbundle.HashOf(roots[0]))
 	b.Follow(ctx, withOne)
 	check(t, os.WriteFile(one, roots[2], 0o600))
 	requireInForce(trustbundle.HashOf(roots[2])) // the watch has seen it
-	b.Follow(ctx, testConfig(t, "trustBundle: {path: "+two+"}"))
+	b.Follow(ctx, configtest.Parse(t, "trustBundle: {path: "+two+"}"))
 	requireInForce(trustbundle.HashOf(roots[1]))
 	b.take(one) // which nobody follows any more
-	b.Follow(ctx, testConfig(t))
+	b.Follow(ctx, configtest.Parse(t))
 	requireInForce("")
 	stop()
 	b.Wait()
@@ -176,7 +178,7 @@ func TestUselessCertificatesAreToldOf(t *testing.T) {
 	}
 	check(t, os.WriteFile(path, all, 0o600))
 	b := newBundle()
-	check(t, b.Open(testConfig(t, "trustBundle: {path: "+path+"}"), func() bool { return false }))
+	check(t, b.Open(configtest.Parse(t, "trustBundle: {path: "+path+"}"), func() bool { return false }))
 	if log := b.log.String(); strings.Count(log, "is of no use") != 10 || !strings.Contains(log, "has more such certificates\" more=2") {
 		t.Errorf("the log says %s", log)
 	}

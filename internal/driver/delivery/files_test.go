@@ -26,6 +26,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/configtest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/delivery"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/pemcerts"
@@ -43,19 +44,6 @@ func check(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-// testConfig returns a good configuration with some lines of YAML added.
-func testConfig(t *testing.T, lines ...string) *config.Config {
-	t.Helper()
-	c, err := config.Parse("test.yaml", []byte(strings.Join(append([]string{
-		"apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1",
-		"kind: SPIFFEConfiguration",
-		"trustDomain: my.trust.domain",
-		"issuerRef: {name: ca}",
-	}, lines...), "\n")+"\n"))
-	check(t, err)
-	return c
 }
 
 // sign returns a self-signed certificate in PEM, with its key.
@@ -89,7 +77,7 @@ func newSVID(t *testing.T) *issuance.SVID {
 	}))
 	check(t, err)
 	return &issuance.SVID{
-		X509: svid, Request: types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}, Policy: testConfig(t).Policy(), Obtained: now.Round(0),
+		X509: svid, Request: types.NamespacedName{Namespace: "sandbox", Name: "web-0-x2b4"}, Policy: configtest.Parse(t).Policy(), Obtained: now.Round(0),
 	}
 }
 
@@ -111,7 +99,7 @@ func deliver(t *testing.T, store *volume.Store, lines ...string) *delivered {
 	t.Helper()
 	d := &delivered{store: store, bundle: newBundle(), path: filepath.Join(t.TempDir(), "ca.pem"), root: newRoot(t, time.Now().Add(time.Hour)), svid: newSVID(t)}
 	check(t, os.WriteFile(d.path, d.root, 0o600))
-	d.config = testConfig(t, append(lines, "trustBundle: {path: "+d.path+"}")...)
+	d.config = configtest.Parse(t, append(lines, "trustBundle: {path: "+d.path+"}")...)
 	check(t, d.bundle.Open(d.config, func() bool { return false }))
 	d.Files = delivery.NewFiles(store, d.bundle.Bundle, slog.New(slog.DiscardHandler))
 	d.meta = &volume.Metadata{TargetPath: "/target", PodNamespace: "sandbox", PodName: "web-0", PodUID: "uid"}
@@ -180,7 +168,7 @@ func TestDesired(t *testing.T) {
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
-			b, c := newBundle(), testConfig(t, row.config)
+			b, c := newBundle(), configtest.Parse(t, row.config)
 			check(t, b.Open(c, func() bool { return false }))
 			files := delivery.NewFiles(volume.New(t.TempDir()), b.Bundle, slog.New(slog.DiscardHandler))
 			if got := files.Desired(c, &row.live) != files.Present(&row.live); got != row.outdated {

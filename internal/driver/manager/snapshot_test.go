@@ -143,17 +143,24 @@ func TestKeeps(t *testing.T) {
 	}
 }
 
+// mustBeDamagedByAMount mounts something in the place of a pod's volume, and has the driver
+// find that by a request that cannot be used.
+func (w *world) mustBeDamagedByAMount(p pod) {
+	w.t.Helper()
+	check(w.t, unix.Mount("somebody", w.target(p), "tmpfs", 0, ""))
+	request := manager.UnusableRequest{VolumeID: p.volume(), TargetPath: w.target(p), PodUID: p.uid}
+	if !w.Keeps(w.config.Current(), request, errors.New("it cannot be used")) {
+		w.t.Error("the volume is not kept")
+	}
+}
+
 // What was wrong with a volume is forgotten when it is found well.
 func TestDamageIsForgottenWhenThereIsNone(t *testing.T) {
 	t.Parallel()
 	inBubble(t, func(t *testing.T) {
 		w := newStarted(t)
 		w.mustPublish(web())
-		check(t, unix.Mount("somebody", w.target(web()), "tmpfs", 0, ""))
-		request := manager.UnusableRequest{VolumeID: web().volume(), TargetPath: w.target(web()), PodUID: web().uid}
-		if !w.Keeps(w.config.Current(), request, errors.New("it cannot be used")) {
-			t.Error("the volume is not kept")
-		}
+		w.mustBeDamagedByAMount(web())
 		if list := w.list(); len(list) != 1 || list[0].State != listing.Damaged {
 			t.Errorf("the list says %+v", list)
 		}
@@ -177,11 +184,7 @@ func TestDamageIsForgottenAfterARenewal(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		w := newStarted(t)
 		w.mustPublish(web())
-		check(t, unix.Mount("somebody", w.target(web()), "tmpfs", 0, ""))
-		request := manager.UnusableRequest{VolumeID: web().volume(), TargetPath: w.target(web()), PodUID: web().uid}
-		if !w.Keeps(w.config.Current(), request, errors.New("it cannot be used")) {
-			t.Error("the volume is not kept")
-		}
+		w.mustBeDamagedByAMount(web())
 		check(t, unix.Unmount(w.target(web()), 0))
 		if list := w.list(); len(list) != 1 || list[0].State != listing.Damaged {
 			t.Errorf("before a renewal the list says %+v", list)

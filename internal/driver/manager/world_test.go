@@ -20,6 +20,7 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/configtest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/delivery"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/manager"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
@@ -149,13 +150,7 @@ func newWorldOf(t *testing.T, store *volume.Store) *world {
 // configure puts another configuration in force.
 func (w *world) configure(lines ...string) {
 	w.t.Helper()
-	c, err := config.Parse("test.yaml", []byte(strings.Join(append([]string{
-		"apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1",
-		"kind: SPIFFEConfiguration",
-		"trustDomain: my.trust.domain",
-		"issuerRef: {name: ca}",
-	}, lines...), "\n")+"\n"))
-	check(w.t, err)
+	c := configtest.Parse(w.t, lines...)
 	c.Driver.KubeletRootDir = w.root
 	w.config.Set(c)
 }

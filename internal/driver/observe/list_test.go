@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/configtest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/listing"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
@@ -42,7 +43,7 @@ func pending(t *testing.T) observe.Snapshot {
 	return observe.Snapshot{
 		VolumeID: testID, OpenRequest: types.NamespacedName{Namespace: "sandbox", Name: "web-0-open"},
 		Issuance: &observe.Issuance{
-			Policy: testConfig(t).Policy(), Pod: spiffe.PodToken{ServiceAccount: account, PodName: "web-0", PodUID: "uid"},
+			Policy: configtest.Parse(t).Policy(), Pod: spiffe.PodToken{ServiceAccount: account, PodName: "web-0", PodUID: "uid"},
 			Progress: observe.Progress{Operation: observe.Publishing, Stage: issuance.StageSign, UnderWay: true}, Explanation: "waiting for the issuer",
 		},
 	}

@@ -8,31 +8,17 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/config"
+	"github.com/csi-driver-spiffe/csi-driver-spiffe/config/configtest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/lifecycle"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/driver/observe/observetest"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/issuance"
 	"github.com/csi-driver-spiffe/csi-driver-spiffe/internal/volume"
 )
-
-// testConfig returns a good configuration, under which SVIDs are renewed after two thirds
-// of their lifetime, less a jitter.
-func testConfig(t *testing.T) *config.Config {
-	t.Helper()
-	c, err := config.Parse("test.yaml", []byte(strings.Join([]string{
-		"apiVersion: config.spiffe.csi.cert-manager.io/v1alpha1",
-		"kind: SPIFFEConfiguration",
-		"trustDomain: my.trust.domain",
-		"issuerRef: {name: ca}", "",
-	}, "\n")))
-	check(t, err)
-	return c
-}
 
 func check(t *testing.T, err error) {
 	t.Helper()
@@ -47,7 +33,7 @@ var now = time.Date(2026, 11, 24, 17, 0, 0, 0, time.UTC)
 // metricsOf are the metrics of volumes that are not 0.
 func metricsOf(t *testing.T, snapshots ...observe.Snapshot) map[string]float64 {
 	t.Helper()
-	c := testConfig(t)
+	c := configtest.Parse(t)
 	return observetest.Samples(t, observe.NewVolumeMetrics(
 		func() iter.Seq[observe.Snapshot] { return slices.Values(snapshots) },
 		func() *config.Config { return c },
