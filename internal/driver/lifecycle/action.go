@@ -110,8 +110,6 @@ type Note uint8
 const (
 	// NoteDisowned means that what an earlier process has left is of another pod.
 	NoteDisowned Note = iota
-	// NoteLostFiles means that the files of a volume are damaged, and it gets others.
-	NoteLostFiles
 	// NoteNoRoom means that nothing can be published now, because of Err.
 	NoteNoRoom
 	// NoteStaysDamaged means that a publish has failed, and the pod keeps what it has.

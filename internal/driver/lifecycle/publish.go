@@ -62,9 +62,6 @@ func (m *machine) takeInspected(e Inspected) {
 		m.do(Tell{Note: NoteNoRoom, Call: c.id, Err: e.NoRoom})
 		m.fail(c.id, e.NoRoom)
 	default:
-		if m.hasVolume && m.now.Before(m.volume.NotAfter) {
-			m.do(Tell{Note: NoteLostFiles, Call: c.id})
-		}
 		c.phase = waits
 	}
 }
