@@ -64,14 +64,14 @@ func (m *Manager) inspect(r *record, a lifecycle.Inspect) lifecycle.Event {
 	call := r.calls[a.Call]
 	r.token = call.publish.Token
 	if a.Published {
-		if mounted, err := m.store.Mounted(r.id, a.Target); err == nil && mounted {
+		if mounted, err := m.Store.Mounted(r.id, a.Target); err == nil && mounted {
 			return lifecycle.Inspected{Published: true}
 		}
 	}
 	if err := m.targets.Check(a.Target, r.id); err != nil {
 		return lifecycle.Inspected{Err: err}
 	}
-	at, err := m.store.InspectTarget(r.id, a.Target)
+	at, err := m.Store.InspectTarget(r.id, a.Target)
 	if err != nil {
 		return lifecycle.Inspected{Err: err}
 	}
@@ -80,13 +80,13 @@ func (m *Manager) inspect(r *record, a lifecycle.Inspect) lifecycle.Event {
 	}
 	call.before, call.inspected = at, true
 	if a.Read {
-		if _, _, err = m.files.Read(r.id); err == nil {
-			err = m.files.CheckKey(r.id, r.live)
+		if _, _, err = m.Files.Read(r.id); err == nil {
+			err = m.Files.CheckKey(r.id, r.live)
 		}
 		if err == nil {
 			return lifecycle.Inspected{Whole: true}
 		}
-		m.log.Warn("a live volume has lost its files, and gets others", "volume", r.id, "pod", r.live.Pod(), "error", err)
+		m.Log.Warn("a live volume has lost its files, and gets others", "volume", r.id, "pod", r.live.Pod(), "error", err)
 	}
 	if err := errors.Join(m.Room(), m.Bundle.Require(r.config)); err != nil {
 		return lifecycle.Inspected{NoRoom: &observe.PlaceError{Err: err, Stage: issuance.StagePrepare}}
@@ -128,17 +128,17 @@ func (m *Manager) write(r *record, a lifecycle.Write) lifecycle.Event {
 		r.attempt = m.issuances.Begin(r.attempt.Operation(), time.Now())
 	}
 	r.attempt.Enter(issuance.StageWrite)
-	if err := m.files.Write(r.config, r.id, svid, &meta); err != nil {
+	if err := m.Files.Write(r.config, r.id, svid, &meta); err != nil {
 		return lifecycle.Wrote{Err: &observe.PlaceError{Err: err, Stage: issuance.StageWrite, Request: svid.Request}}
 	}
-	wrote := lifecycle.Wrote{Volume: volumeOf(&meta, m.files.Present(&meta))}
+	wrote := lifecycle.Wrote{Volume: volumeOf(&meta, m.Files.Present(&meta))}
 	if a.Call != 0 {
 		r.fresh = &meta
 		return wrote
 	}
 	r.live = &meta
 	if d := r.seen.damage; d != nil && d.Target == meta.TargetPath { // that heals files, but nothing mounted in their place
-		mounted, err := m.store.Mounted(r.id, meta.TargetPath)
+		mounted, err := m.Store.Mounted(r.id, meta.TargetPath)
 		wrote.InPod = err == nil && mounted
 	}
 	return wrote
@@ -147,11 +147,11 @@ func (m *Manager) write(r *record, a lifecycle.Write) lifecycle.Event {
 // rewrite delivers what belongs beside the SVID.
 func (m *Manager) rewrite(r *record) lifecycle.Event {
 	meta := *r.live
-	if err := m.files.Rewrite(r.config, r.id, &meta); err != nil {
+	if err := m.Files.Rewrite(r.config, r.id, &meta); err != nil {
 		return lifecycle.Wrote{Err: err}
 	}
 	r.live = &meta
-	return lifecycle.Wrote{Volume: volumeOf(&meta, m.files.Present(&meta))}
+	return lifecycle.Wrote{Volume: volumeOf(&meta, m.Files.Present(&meta))}
 }
 
 // mount makes the volume appear in its pod. If there is something else already it is mounted
@@ -160,7 +160,7 @@ func (m *Manager) mount(r *record, a lifecycle.Mount) error {
 	if r.fresh != nil {
 		r.attempt.Enter(issuance.StageMount)
 	}
-	shadowedBy, err := mounts.Mount(m.store, m.log, r.id, a.Target)
+	shadowedBy, err := mounts.Mount(m.Store, m.Log, r.id, a.Target)
 	fresh := r.fresh
 	r.fresh = nil
 	switch {
@@ -180,16 +180,16 @@ func (m *Manager) mount(r *record, a lifecycle.Mount) error {
 func (m *Manager) undo(r *record, a lifecycle.Undo) lifecycle.Event {
 	call := r.calls[a.Call]
 	if a.Files && call.inspected {
-		err := m.store.UndoMount(r.id, a.Target, call.before)
+		err := m.Store.UndoMount(r.id, a.Target, call.before)
 		// Files must not go from under a mount, here or at an earlier target.
 		if err == nil && (!call.before.Mounted || call.before.Dead) && len(m.targets.Targets(r.id)) <= 1 {
-			err = m.store.RemoveData(r.id)
+			err = m.Store.RemoveData(r.id)
 		}
 		if err != nil {
-			m.log.Warn("cleaning up after a failed publish", "volume", r.id, "error", err)
+			m.Log.Warn("cleaning up after a failed publish", "volume", r.id, "error", err)
 		}
 	}
-	at, err := m.store.InspectTarget(r.id, a.Target)
+	at, err := m.Store.InspectTarget(r.id, a.Target)
 	inPod := err == nil && r.isInPod(a.Target, at)
 	if call.inspected { // what was there before stays, unless it is known to be gone
 		inPod = r.isInPod(a.Target, call.before) && (err != nil || at.Mounted)
@@ -220,7 +220,7 @@ func (m *Manager) remove(r *record, target string) error {
 		return err
 	}
 	m.Step("volume unmounted")
-	if err := m.store.Remove(r.id); err != nil {
+	if err := m.Store.Remove(r.id); err != nil {
 		return err
 	}
 	m.targets.ReleaseAll(r.id)
@@ -232,10 +232,10 @@ func (m *Manager) remove(r *record, target string) error {
 // correct notes in the metadata what was decided of the volume.
 func (m *Manager) correct(r *record) {
 	r.followVolume()
-	err := m.store.WriteMetadata(r.id, *r.live)
+	err := m.Store.WriteMetadata(r.id, *r.live)
 	r.uncorrected = err != nil
 	if err != nil {
-		m.log.Warn("could not correct the metadata of a volume", append(observe.LogFieldsOf(r.id, r.live).KeysAndValues(0), "error", err)...)
+		m.Log.Warn("could not correct the metadata of a volume", append(observe.LogFieldsOf(r.id, r.live).KeysAndValues(0), "error", err)...)
 	}
 }
 

@@ -96,7 +96,7 @@ func (m *Manager) Keeps(c *config.Config, request UnusableRequest, unusable erro
 	}
 	done := make(chan struct{})
 	m.send(request.VolumeID, true, message{done: done, run: func(r *record) lifecycle.Event {
-		at, err := m.store.InspectTarget(r.id, request.TargetPath)
+		at, err := m.Store.InspectTarget(r.id, request.TargetPath)
 		if err != nil || !r.isInPod(request.TargetPath, at) || m.targets.Claim(request.TargetPath, r.id) != nil {
 			return nil
 		}
@@ -136,6 +136,6 @@ func (m *Manager) isMounted(id, target string) bool {
 	if live == nil || live.TargetPath != target {
 		return false
 	}
-	mounted, err := m.store.Mounted(id, target)
+	mounted, err := m.Store.Mounted(id, target)
 	return err == nil && mounted
 }

@@ -42,11 +42,11 @@ func (m *Manager) deliverContent(ctx context.Context, id string) {
 
 // followConfig takes up changes of the configuration until ctx ends.
 func (m *Manager) followConfig(ctx context.Context) {
-	changes, cancel := m.config.Subscribe()
+	changes, cancel := m.Config.Subscribe()
 	defer cancel()
 	var before *config.Config
 	for {
-		c := m.config.Current()
+		c := m.Config.Current()
 		m.takeConfig(ctx, before, c)
 		before = c
 		select {
@@ -63,7 +63,7 @@ func (m *Manager) takeConfig(ctx context.Context, before, c *config.Config) {
 	fewer := before != nil && before.CertificateRequests.HistoryLimit > c.CertificateRequests.HistoryLimit
 	m.tellChanged(func() {
 		if n := m.toReissue.Load(); n > 0 {
-			m.log.Info("the configuration asks for other SVIDs: live volumes are re-issued", "volumes", n, "window", c.Rollout.ReissueWindow)
+			m.Log.Info("the configuration asks for other SVIDs: live volumes are re-issued", "volumes", n, "window", c.Rollout.ReissueWindow)
 		}
 	})
 	if fewer {
@@ -86,7 +86,7 @@ func (m *Manager) tellChanged(told func()) {
 	wait := m.toAll(lifecycle.Changed{})
 	m.goInBackground(func() {
 		wait()
-		release().Log(m.log)
+		release().Log(m.Log)
 		told()
 	})
 }
@@ -129,7 +129,7 @@ func (m *Manager) followClock(ctx context.Context) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return m.FollowClock(ctx, m.contents) }) // to look at it less often
 	if err := m.FollowClock(ctx, m.renewals); err != nil {
-		m.log.Warn("that the clock was set is noticed within a minute only", "error", err)
+		m.Log.Warn("that the clock was set is noticed within a minute only", "error", err)
 	}
 	_ = group.Wait()
 }
@@ -142,7 +142,7 @@ func (m *Manager) changed(id string, before, after *lifecycle.State) {
 			change = -1
 		}
 		if m.toReissue.Add(change) == 0 {
-			m.log.Info("no live volume has to be re-issued any more")
+			m.Log.Info("no live volume has to be re-issued any more")
 		}
 	}
 	wasOutdated, failuresBefore := before.IsOutdated()
@@ -151,9 +151,9 @@ func (m *Manager) changed(id string, before, after *lifecycle.State) {
 	case isOutdated && !wasOutdated:
 		m.fanOut.Outdated(id)
 	case wasOutdated && !isOutdated:
-		m.fanOut.CaughtUp(id).Log(m.log)
+		m.fanOut.CaughtUp(id).Log(m.Log)
 	case isOutdated && failures > failuresBefore:
 		_, reached := m.fanOut.Failed(id)
-		reached.Log(m.log)
+		reached.Log(m.Log)
 	}
 }

@@ -75,7 +75,7 @@ func (m *Manager) prepare(r *record, a lifecycle.Prepare) lifecycle.Event {
 	m.Step("key made")
 	data, err := pending.Marshal()
 	if err == nil {
-		err = m.store.WritePending(r.id, data)
+		err = m.Store.WritePending(r.id, data)
 	}
 	if err != nil {
 		return lifecycle.Prepared{Err: err}
@@ -104,10 +104,10 @@ func (m *Manager) issue(r *record, a lifecycle.Issue) {
 	req.progress.Step = func(stage issuance.Stage) {
 		attempt.Enter(stage)
 		switch stage {
-		case issuance.StageClear:
-			cleared.Store(true)
-			m.post(r, message{event: lifecycle.Reached{Progress: lifecycle.Asking}})
-		case issuance.StageCreate:
+		case issuance.StageClear, issuance.StageCreate:
+			if stage == issuance.StageClear {
+				cleared.Store(true)
+			}
 			m.post(r, message{event: lifecycle.Reached{Progress: lifecycle.Asking}})
 		case issuance.StageApprove, issuance.StageSign:
 			m.post(r, message{event: lifecycle.Reached{Progress: lifecycle.Created}})
@@ -206,8 +206,8 @@ func (m *Manager) closeRequest(r *record, a lifecycle.Close) {
 		r.pending = nil
 		return
 	}
-	if err := m.store.RemovePending(r.id); err != nil {
-		m.log.Warn("could not delete a pending request's file", "volume", r.id, "error", err)
+	if err := m.Store.RemovePending(r.id); err != nil {
+		m.Log.Warn("could not delete a pending request's file", "volume", r.id, "error", err)
 	}
 	if r.pending == nil {
 		return

@@ -86,10 +86,6 @@ type Requester interface {
 type Manager struct {
 	Options
 
-	config    *config.Holder
-	log       *slog.Logger
-	store     *volume.Store
-	files     *delivery.Files
 	renewals  *issuance.Scheduler
 	contents  *issuance.Scheduler
 	keeper    *requests.Keeper
@@ -134,8 +130,7 @@ func New(o Options) *Manager {
 		o.Event = func(bool, string, string) {}
 	}
 	m := &Manager{
-		Options: o, config: o.Config, log: o.Log, store: o.Store, files: o.Files,
-		issuances: observe.NewIssuances(), fanOut: observe.NewFanOut(),
+		Options: o, issuances: observe.NewIssuances(), fanOut: observe.NewFanOut(),
 		records: map[string]*record{}, labels: map[string]*record{},
 	}
 	m.warnings = mounts.Warnings{Log: o.Log, Event: o.Event, Node: o.Owner.Node}
@@ -146,7 +141,7 @@ func New(o Options) *Manager {
 	// To deliver files is work for the processor, and a pod that is being published should
 	// not wait for it.
 	m.contents = issuance.NewScheduler(max(4, runtime.GOMAXPROCS(0)), m.deliverContent)
-	m.keeper = requests.New(o.Requester, m.volumeOfLabel, func() int { return m.config.Current().CertificateRequests.HistoryLimit }, o.Log)
+	m.keeper = requests.New(o.Requester, m.volumeOfLabel, func() int { return m.Config.Current().CertificateRequests.HistoryLimit }, o.Log)
 	o.Requester.OnNew(m.keeper.Seen)
 	m.chains = delivery.NewChainChecks(m.checkChain)
 	return m

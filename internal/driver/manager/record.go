@@ -222,7 +222,7 @@ func (m *Manager) dropIfEmpty(r *record) {
 // take takes one message: what follows from it is decided and done, until something has to
 // be waited for.
 func (m *Manager) take(r *record, msg message) {
-	r.config = m.config.Current()
+	r.config = m.Config.Current()
 	for event := m.before(r, msg); event != nil; {
 		var actions []lifecycle.Action
 		r.state, actions = lifecycle.Next(time.Now(), m.desired(r), r.state, event)
@@ -374,9 +374,9 @@ func (m *Manager) desired(r *record) lifecycle.Desired {
 	want := m.wants(r.config)
 	switch {
 	case r.fresh != nil:
-		want.Content = m.files.Desired(r.config, r.fresh)
+		want.Content = m.Files.Desired(r.config, r.fresh)
 	case r.live != nil:
-		want.Content = m.files.Desired(r.config, r.live)
+		want.Content = m.Files.Desired(r.config, r.live)
 	}
 	return want
 }

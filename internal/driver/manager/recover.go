@@ -38,16 +38,16 @@ type recovery struct {
 // cannot be understood is left alone and told of: the next call of the kubelet for it
 // repairs it, or destroys it. Call it before [Manager.Run].
 func (m *Manager) Recover(c *config.Config) error {
-	ids, err := m.store.List()
+	ids, err := m.Store.List()
 	if err != nil {
 		return err
 	}
-	if strays, err := m.store.Strays(); err == nil && len(strays) > 0 {
-		m.log.Warn("there is something in the tmpfs that is not the driver's; it is left alone", "names", strays)
+	if strays, err := m.Store.Strays(); err == nil && len(strays) > 0 {
+		m.Log.Warn("there is something in the tmpfs that is not the driver's; it is left alone", "names", strays)
 	}
 	began, found := time.Now(), recovery{}
-	if found.targets, err = m.store.Targets(); err != nil {
-		m.log.Warn("cannot tell which damaged volumes are in pods", "error", err)
+	if found.targets, err = m.Store.Targets(); err != nil {
+		m.Log.Warn("cannot tell which damaged volumes are in pods", "error", err)
 	}
 	var group errgroup.Group
 	// To read a key takes a millisecond, and there may be a thousand.
@@ -64,7 +64,7 @@ func (m *Manager) Recover(c *config.Config) error {
 	_ = group.Wait()
 	m.detectShadowed()
 	if len(ids) > 0 || found.damaged.Load() > 0 {
-		m.log.Info("took over the volumes of an earlier process", "volumes", found.live.Load(), "waiting", found.waiting.Load(),
+		m.Log.Info("took over the volumes of an earlier process", "volumes", found.live.Load(), "waiting", found.waiting.Load(),
 			"damaged", found.damaged.Load(), "duration", time.Since(began))
 	}
 	return nil
@@ -91,9 +91,9 @@ func (m *Manager) recoverOne(r *record, found *recovery) lifecycle.Event {
 	var e lifecycle.Recovered
 	pending, err := m.readPending(r.id)
 	if err != nil && !errors.Is(err, volume.ErrNotFound) {
-		m.log.Warn("the request that was under way is lost", "volume", r.id, "error", err)
+		m.Log.Warn("the request that was under way is lost", "volume", r.id, "error", err)
 	}
-	live, key, err := m.files.Read(r.id)
+	live, key, err := m.Files.Read(r.id)
 	if pending != nil {
 		e.Open = openOf(pending)
 		if live != nil && pending.Owns(key) {
@@ -105,11 +105,11 @@ func (m *Manager) recoverOne(r *record, found *recovery) lifecycle.Event {
 	switch {
 	case err == nil:
 		m.completeObtained(live, r.id)
-		m.store.Tidy(r.id)
-		m.files.FindContent(r.id, live)
+		m.Store.Tidy(r.id)
+		m.Files.FindContent(r.id, live)
 		e.Sure = m.claimTarget(r, live) && mounts.PodUID(live.TargetPath) == live.PodUID
 		r.live, r.seen.keyUnchecked = live, true
-		e.Volume, e.HasVolume = volumeOf(live, m.files.Present(live)), true
+		e.Volume, e.HasVolume = volumeOf(live, m.Files.Present(live)), true
 		found.live.Add(1)
 		return e
 	case pending != nil && errors.Is(err, volume.ErrNotFound):
@@ -128,21 +128,21 @@ func (m *Manager) recoverOne(r *record, found *recovery) lifecycle.Event {
 // it if it is in a pod.
 func (m *Manager) recoverDamaged(r *record, found *recovery, err error) lifecycle.Event {
 	target := found.targets[r.id]
-	m.log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
+	m.Log.Warn("a volume of an earlier process cannot be taken over; it heals when the kubelet publishes it again",
 		"volume", r.id, "target", target, "error", err)
 	found.damaged.Add(1)
 	if target == "" {
 		return nil
 	}
 	m.noteDamage(r, m.damageOfEarlier(r.id, target), err)
-	if at, err := m.store.InspectTarget(r.id, target); err == nil && at.Own {
+	if at, err := m.Store.InspectTarget(r.id, target); err == nil && at.Own {
 		_ = m.targets.Claim(target, r.id)
 	}
 	return lifecycle.Damaged{}
 }
 
 func (m *Manager) readPending(id string) (*issuance.Pending, error) {
-	data, err := m.store.ReadPending(id)
+	data, err := m.Store.ReadPending(id)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func (m *Manager) completeObtained(live *volume.Metadata, id string) {
 		return
 	}
 	live.Obtained = now
-	if written, err := m.store.Written(id); err == nil && written.Before(now) {
+	if written, err := m.Store.Written(id); err == nil && written.Before(now) {
 		live.Obtained = written
 	}
 }
@@ -182,17 +182,17 @@ func (m *Manager) completeObtained(live *volume.Metadata, id string) {
 // claimTarget notes that a volume of an earlier process is where it was published, if it is,
 // and reports whether it is mounted there as it should be.
 func (m *Manager) claimTarget(r *record, live *volume.Metadata) (mounted bool) {
-	mounted, err := m.store.Mounted(r.id, live.TargetPath)
+	mounted, err := m.Store.Mounted(r.id, live.TargetPath)
 	if err != nil {
 		return false
 	}
 	about := []any{"volume", r.id, "pod", live.Pod(), "target", live.TargetPath}
 	if !mounted {
-		if at, err := m.store.InspectTarget(r.id, live.TargetPath); err != nil || !at.Own {
-			m.log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again", about...)
+		if at, err := m.Store.InspectTarget(r.id, live.TargetPath); err != nil || !at.Own {
+			m.Log.Warn("a volume of an earlier process is not mounted; it is when the kubelet publishes it again", about...)
 			return false
 		}
-		m.log.Warn("a volume of an earlier process is not mounted read-only; it is when the kubelet publishes it again", about...)
+		m.Log.Warn("a volume of an earlier process is not mounted read-only; it is when the kubelet publishes it again", about...)
 	}
 	_ = m.targets.Claim(live.TargetPath, r.id) // nothing else can be mounted on top
 	return mounted

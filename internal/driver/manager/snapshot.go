@@ -101,7 +101,7 @@ func damageOfUnusable(request UnusableRequest) observe.Damage {
 func (m *Manager) damageOfEarlier(id, target string) observe.Damage {
 	uid := mounts.PodUID(target)
 	d := observe.Damage{PodUID: uid, Target: target}
-	if meta, err := m.store.ReadMetadata(id); err == nil {
+	if meta, err := m.Store.ReadMetadata(id); err == nil {
 		d.PodNamespace, d.PodName, d.SPIFFEID = meta.PodNamespace, meta.PodName, meta.SPIFFEID
 	}
 	return d
@@ -110,7 +110,7 @@ func (m *Manager) damageOfEarlier(id, target string) observe.Damage {
 // noteDamage notes that a volume is in its pod, is not as it should be for the reason of
 // err, and stays so until somebody repairs it.
 func (m *Manager) noteDamage(r *record, d observe.Damage, err error) {
-	if data, err := volume.ReadMounted(d.Target, m.config.Current().Volume.Files.Certificate); err == nil {
+	if data, err := volume.ReadMounted(d.Target, m.Config.Current().Volume.Files.Certificate); err == nil {
 		if chain, err := pemcerts.Parse(data); err == nil {
 			leaf := chain[0]
 			d.NotBefore, d.NotAfter = leaf.NotBefore, leaf.NotAfter
@@ -132,7 +132,7 @@ func (m *Manager) detectShadowed() {
 			targets[r.id] = live.TargetPath
 		}
 	})
-	foreign := mounts.DetectShadowed(m.store, m.log, targets)
+	foreign := mounts.DetectShadowed(m.Store, m.Log, targets)
 	m.each(func(r *record) {
 		if by := foreign[r.id]; by != "" {
 			done := make(chan struct{})
@@ -188,7 +188,7 @@ func (m *Manager) checkChain(id string) {
 	unverified := ""
 	var failure error
 	if bundle := m.Bundle.Current(); live != nil && bundle != nil {
-		failed, err := m.files.Verify(id, live, bundle, time.Now())
+		failed, err := m.Files.Verify(id, live, bundle, time.Now())
 		if err != nil {
 			return // it is being unpublished, or is damaged, which is told of elsewhere
 		}
@@ -208,14 +208,14 @@ func (m *Manager) checkChain(id string) {
 // checkKey checks the key that an earlier process has left, in full. A volume with a damaged
 // one is renewed at once.
 func (m *Manager) checkKey(r *record, live *volume.Metadata) {
-	failure := m.files.CheckKey(r.id, live)
+	failure := m.Files.CheckKey(r.id, live)
 	m.post(r, message{run: func(r *record) lifecycle.Event {
 		checked := r.seen.keyUnchecked
 		r.seen.keyUnchecked = false
 		if failure == nil || !checked || r.live == nil || r.live.Request != live.Request {
 			return nil
 		}
-		m.log.Warn("a volume of an earlier process has a damaged key, and gets another one", "volume", r.id, "pod", live.Pod(), "error", failure)
+		m.Log.Warn("a volume of an earlier process has a damaged key, and gets another one", "volume", r.id, "pod", live.Pod(), "error", failure)
 		return lifecycle.Broken{}
 	}})
 }
@@ -232,9 +232,9 @@ func (m *Manager) noteUnverified(r *record, unverified string, failure error) {
 	}
 	switch {
 	case failure != nil:
-		m.log.Warn("the trust bundle in force does not verify the certificate chain of a volume: "+
+		m.Log.Warn("the trust bundle in force does not verify the certificate chain of a volume: "+
 			"peers with this bundle reject it; add the root of the issuer to trustBundle.path", append(about, "error", failure)...)
 	case m.Bundle.Current() != nil:
-		m.log.Info("the trust bundle in force verifies the certificate chain of a volume again", about...)
+		m.Log.Info("the trust bundle in force verifies the certificate chain of a volume again", about...)
 	}
 }

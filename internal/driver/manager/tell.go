@@ -17,7 +17,7 @@ func (m *Manager) tell(r *record, a lifecycle.Tell) {
 	err := r.translate(a.Err)
 	switch a.Note {
 	case lifecycle.NoteDisowned:
-		m.log.Warn("a volume of an earlier process has the metadata of another pod, and gets a new SVID",
+		m.Log.Warn("a volume of an earlier process has the metadata of another pod, and gets a new SVID",
 			"volume", r.id, "pod", r.calls[a.Call].publish.Token.PodName, "metadata", r.live.Pod())
 		r.live = nil
 	case lifecycle.NoteNoRoom:
@@ -33,19 +33,19 @@ func (m *Manager) tell(r *record, a lifecycle.Tell) {
 	case lifecycle.NoteRetrying:
 		m.issuances.Retried(observe.Renewing)
 	case lifecycle.NoteNeedsToken:
-		m.log.Info("renewal waits for the kubelet to publish again", "volume", r.id, "reason", observe.ErrNoUsableToken)
+		m.Log.Info("renewal waits for the kubelet to publish again", "volume", r.id, "reason", observe.ErrNoUsableToken)
 	case lifecycle.NoteNotYetValid:
 		m.tellNotYetValid(r, a, err)
 	case lifecycle.NoteRenewalFailed:
 		m.issuances.RenewalFailed()
 		r.seen.lastErr, r.seen.lastErrAt = err, time.Now()
-		m.log.Error("renewal failed", append(observe.LogFieldsOf(r.id, r.live).Failed(err).KeysAndValues(r.elapsed()),
+		m.Log.Error("renewal failed", append(observe.LogFieldsOf(r.id, r.live).Failed(err).KeysAndValues(r.elapsed()),
 			"failures", a.Failures, "retryIn", a.After, "error", err)...)
 	case lifecycle.NoteContentFailed:
-		m.log.Error("a live volume could not be written anew; it keeps what it has", "volume", r.id, "pod", r.live.Pod(),
+		m.Log.Error("a live volume could not be written anew; it keeps what it has", "volume", r.id, "pod", r.live.Pod(),
 			"failures", a.Failures, "retryIn", a.After, "error", err)
 	case lifecycle.NoteContentDelivered:
-		m.log.Debug("written anew", "volume", r.id, "pod", r.live.Pod(), "trustBundle", r.live.TrustBundle)
+		m.Log.Debug("written anew", "volume", r.id, "pod", r.live.Pod(), "trustBundle", r.live.TrustBundle)
 	default:
 		m.tellRequest(r, a, err)
 	}
@@ -55,27 +55,27 @@ func (m *Manager) tell(r *record, a lifecycle.Tell) {
 func (m *Manager) tellRequest(r *record, a lifecycle.Tell, err error) {
 	switch a.Note {
 	case lifecycle.NoteResumed:
-		m.log.Info("going on with a request that was under way", "volume", r.id, "request", r.pending.Request)
+		m.Log.Info("going on with a request that was under way", "volume", r.id, "request", r.pending.Request)
 	case lifecycle.NoteRetry:
-		m.log.Warn("the API server cannot be asked for an SVID now", "volume", r.id,
+		m.Log.Warn("the API server cannot be asked for an SVID now", "volume", r.id,
 			"pod", r.request.podName(), "failures", a.Failures, "retryIn", a.After, "error", err)
 		m.backsOff(r, err)
 	case lifecycle.NoteQuota:
 		if a.Failures == 1 {
-			m.log.Info("a ResourceQuota leaves no room for a CertificateRequest; earlier ones of the volume are deleted, and it is tried again",
+			m.Log.Info("a ResourceQuota leaves no room for a CertificateRequest; earlier ones of the volume are deleted, and it is tried again",
 				"volume", r.id, "pod", r.request.podName(), "error", err)
 		}
 		m.backsOff(r, err)
 	case lifecycle.NoteNameTaken:
-		m.log.Warn("somebody else has made a CertificateRequest of the name that was chosen; another name is tried",
+		m.Log.Warn("somebody else has made a CertificateRequest of the name that was chosen; another name is tried",
 			"volume", r.id, "request", r.request.name)
 	case lifecycle.NoteStale:
-		m.log.Info("the request that was under way was signed long ago, and a new one is made",
+		m.Log.Info("the request that was under way was signed long ago, and a new one is made",
 			"volume", r.id, "request", r.request.name, "notAfter", a.At)
 	case lifecycle.NoteWaitsUntilValid:
 		r.request.progress.Report(err)
 	case lifecycle.NoteGivenUp:
-		m.log.Info("nobody asks for a volume any more; its request is given up", "volume", r.id, "request", r.pendingName())
+		m.Log.Info("nobody asks for a volume any more; its request is given up", "volume", r.id, "request", r.pendingName())
 	default: // of the others, that they happened is told where they do
 	}
 }
@@ -92,26 +92,26 @@ func (m *Manager) tellDelivered(r *record, a lifecycle.Tell) {
 	r.followVolume()
 	fields := observe.LogFieldsOf(r.id, r.live)
 	if a.Note == lifecycle.NoteMountedAgain {
-		m.log.Info("mounted again", fields.KeysAndValues(time.Since(r.calls[a.Call].publish.Received))...)
+		m.Log.Info("mounted again", fields.KeysAndValues(time.Since(r.calls[a.Call].publish.Received))...)
 		return
 	}
 	r.seen.lastErr, r.seen.lastErrAt, r.seen.keyUnchecked = nil, time.Time{}, false
 	r.attempt.Succeed()
 	m.chains.Add(r.id)
 	if a.Note == lifecycle.NotePublished {
-		m.log.Info("published", fields.KeysAndValues(r.attempt.Elapsed())...)
+		m.Log.Info("published", fields.KeysAndValues(r.attempt.Elapsed())...)
 		if l := lifetimeOf(r.live); l.IsShort() {
-			m.log.Warn("the issuer has signed for less than certificate.duration", "volume", r.id, "pod", r.live.Pod(),
+			m.Log.Warn("the issuer has signed for less than certificate.duration", "volume", r.id, "pod", r.live.Pod(),
 				"request", r.live.Request, "asked", r.live.Duration, "got", l.Length().Round(time.Second))
 		}
 	} else {
-		m.log.Info("renewed", fields.KeysAndValues(r.attempt.Elapsed())...)
+		m.Log.Info("renewed", fields.KeysAndValues(r.attempt.Elapsed())...)
 		m.warnSubPath(r)
 	}
 	// Renewals do not follow that, but whoever gets the key can use it until the certificate
 	// expires.
 	if l := lifetimeOf(r.live); l.IsOverlong() {
-		m.log.Warn("the issuer has signed for more than certificate.duration; the SVID is renewed as if it had not", "volume", r.id, "pod", r.live.Pod(),
+		m.Log.Warn("the issuer has signed for more than certificate.duration; the SVID is renewed as if it had not", "volume", r.id, "pod", r.live.Pod(),
 			"request", r.live.Request, "asked", r.live.Duration, "got", l.NotAfter.Sub(l.From()).Round(time.Second))
 	}
 }
@@ -127,7 +127,7 @@ func (m *Manager) tellNotYetValid(r *record, a lifecycle.Tell, err error) {
 		level = slog.LevelWarn
 		r.seen.lastErr, r.seen.lastErrAt = err, time.Now()
 	}
-	m.log.Log(m.life, level, "the renewed SVID is not valid yet; it is delivered when it is",
+	m.Log.Log(m.life, level, "the renewed SVID is not valid yet; it is delivered when it is",
 		append(observe.LogFieldsOf(r.id, r.live).KeysAndValues(0), "validFrom", early.From, "ahead", early.Ahead, "delivery", a.At)...)
 }
 
@@ -136,12 +136,12 @@ func (m *Manager) tellNotYetValid(r *record, a lifecycle.Tell, err error) {
 func (m *Manager) staysDamaged(r *record, request PublishRequest, err error) {
 	about := observe.LogFieldsOfPod(r.id, r.config.Policy(), request.Token.PodToken)
 	if m.isMounted(r.id, request.TargetPath) { // it is as it should be, and only the call has not
-		m.log.Warn("a volume is in its pod, and could not be looked after in time; it stays as it is",
+		m.Log.Warn("a volume is in its pod, and could not be looked after in time; it stays as it is",
 			append(about.Failed(err).KeysAndValues(time.Since(request.Received)), "error", err)...)
 		return
 	}
 	m.noteDamage(r, damageOf(request, about.SPIFFEID), err)
-	m.log.Warn("a damaged volume, or one of another driver, could not be given a new SVID; it stays as it is",
+	m.Log.Warn("a damaged volume, or one of another driver, could not be given a new SVID; it stays as it is",
 		append(about.Failed(err).KeysAndValues(time.Since(request.Received)), "error", err)...)
 }
 
