@@ -76,7 +76,7 @@ func (b *bench) decisionTime(ctx context.Context, waiters *decisionWaiters, issu
 	}
 }
 
-// decisionWaiters tells who waits for the decision of a request.
+// decisionWaiters notifies the goroutine that waits for a request to be decided.
 type decisionWaiters struct {
 	mu      sync.Mutex
 	waiting map[string]chan struct{}
@@ -194,7 +194,7 @@ func (b *bench) create(ctx context.Context, issuer string, count int, prepare fu
 	return created, group.Wait()
 }
 
-// decisions are seen on a watch, as anybody who waits for them would.
+// decisions are observed on a watch, as by any client that waits for them.
 type decisions struct {
 	stop func()
 	// all is closed when each request is signed.

@@ -138,8 +138,7 @@ func (d *demo) cleanUp() error {
 	return errors.Join(append(errs, os.RemoveAll(d.dir))...)
 }
 
-// showLogs prints what the daemons said, for whoever has to find out why a step
-// failed.
+// showLogs prints the logs of the daemons after a step has failed.
 func (d *demo) showLogs() {
 	for _, daemon := range d.daemons {
 		if data, err := os.ReadFile(daemon.Log); err == nil {
